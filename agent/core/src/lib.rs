@@ -1,0 +1,8 @@
+//! The POP core: membership, replication, ownership, and the node that
+//! composes them. No socket, no clock, no thread, no global randomness: time
+//! comes in as an argument and effects go out as values, so the same code runs
+//! in the agent and in the simulator.
+
+#![forbid(unsafe_code)]
+
+pub mod io;

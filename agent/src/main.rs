@@ -1,0 +1,3 @@
+//! Watchfire.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The shared-memory table: layout, writer, reader and C ABI.

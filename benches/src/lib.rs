@@ -1,0 +1,1 @@
+//! Watchfire's benchmarks: floors, peers and micro benches.

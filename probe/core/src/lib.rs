@@ -1,0 +1,1 @@
+//! Probing without IO: check definitions, exchanges as state machines, health, schedule.

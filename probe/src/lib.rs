@@ -1,0 +1,1 @@
+//! Probe threads: the io_uring and epoll drivers of watchfire-probe-core.

@@ -1,0 +1,1 @@
+//! An origin farm with faults, on many loopback addresses.

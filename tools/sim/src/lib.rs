@@ -1,0 +1,1 @@
+//! A deterministic simulator over Watchfire's production core.

@@ -1,0 +1,21 @@
+//! Every limit of the protocol, with what happens at it.
+
+/// Largest datagram that a node sends unless configured otherwise, bytes. A
+/// message that does not fit is split or goes over TCP.
+pub const DATAGRAM_BYTES: usize = 1_400;
+
+/// Largest datagram that a node reads, bytes. The rest of a larger one is cut
+/// off by the kernel and the frame then fails to authenticate.
+pub const DATAGRAM_READ_BYTES: usize = 9_000;
+
+/// Alignment of every buffer in which a frame is opened, bytes.
+pub const BUFFER_ALIGN: usize = 16;
+
+/// Members of one POP. A join beyond it is refused with a counter and a log
+/// line.
+pub const MEMBERS: usize = 1_024;
+
+/// Longest node name, bytes. A longer one is refused by the configuration.
+pub const NODE_NAME_BYTES: usize = 64;
+
+const _: () = assert!(DATAGRAM_BYTES <= DATAGRAM_READ_BYTES);

@@ -1,0 +1,123 @@
+//! What members say about members (SWIM, Lifeguard, and the joins).
+
+use core::net::SocketAddr;
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::ids::{Actor, NodeId};
+
+/// A membership body.
+#[derive(Clone, Debug, PartialEq, Archive, Serialize)]
+pub enum Swim {
+    /// "Are you there?" Acked only to a member, to the address it came from.
+    Ping {
+        /// Echoed by the ack.
+        seq: u32,
+        /// For whom it is meant: a newcomer on an old address stays silent.
+        to: NodeId,
+        /// Digest of the sender's replicated state.
+        digest: u64,
+    },
+    /// "I am."
+    Ack {
+        /// The ping's.
+        seq: u32,
+        /// Digest of the sender's replicated state.
+        digest: u64,
+    },
+    /// "Ask that one for me."
+    PingReq {
+        /// Echoed by the ack or nack.
+        seq: u32,
+        /// Whom to ask.
+        target: NodeId,
+        /// Where it was last seen.
+        target_addr: SocketAddr,
+        /// How long the asker still waits, microseconds: the nack goes at 0.8
+        /// of it.
+        window_us: u32,
+    },
+    /// "I asked, and heard nothing."
+    Nack {
+        /// The ping-req's.
+        seq: u32,
+    },
+    /// A stranger asks to join; answered by a [`Swim::JoinToken`] no larger
+    /// than this.
+    JoinAsk {
+        /// Chosen by the joiner, echoed by the token.
+        nonce: u64,
+    },
+    /// "Show me that you are at the address you speak from."
+    JoinToken {
+        /// The joiner's.
+        nonce: u64,
+        /// To be returned.
+        token: u64,
+    },
+    /// The stranger proves its address and introduces itself (as the rumor
+    /// that rides along).
+    Join {
+        /// The token that it was given.
+        token: u64,
+    },
+    /// Members that the joiner should know, as rumors; several datagrams if
+    /// one does not hold them.
+    Welcome {
+        /// The greatest epoch remembered of the joiner's name; it must take a
+        /// greater one.
+        epoch_floor: u64,
+    },
+    /// Only the rumors matter: a push of urgent news.
+    News,
+}
+
+/// One piece of news about one member.
+#[derive(Clone, Debug, PartialEq, Archive, Serialize, Deserialize)]
+pub struct Rumor {
+    /// Of whom it speaks, to the very life: news of an earlier boot says
+    /// nothing about this one.
+    pub about: Actor,
+    /// SWIM's counter within the epoch.
+    pub incarnation: u32,
+    /// What is said.
+    pub news: News,
+}
+
+/// What a rumor says of its member.
+#[derive(Clone, Debug, PartialEq, Archive, Serialize, Deserialize)]
+pub enum News {
+    /// It lives, and this is what it says of itself.
+    Alive(Profile),
+    /// It is suspected by `by`; distinct accusers confirm each other.
+    Suspect {
+        /// The accuser.
+        by: NodeId,
+    },
+    /// It is dead, says `by`.
+    Dead {
+        /// Whose suspicion ran out.
+        by: NodeId,
+    },
+    /// It left by its own word.
+    Left,
+}
+
+/// What a member says of itself; only it may change it, by a new incarnation.
+#[derive(Clone, Debug, PartialEq, Archive, Serialize, Deserialize)]
+pub struct Profile {
+    /// Its configured name.
+    pub name: String,
+    /// Where it listens, UDP and TCP.
+    pub addr: SocketAddr,
+    /// Its weight in rendezvous hashing; 0 owns nothing.
+    pub capacity: u16,
+    /// It hands over what it owns and takes nothing new.
+    pub draining: bool,
+    /// Its probe threads can measure.
+    pub prober_healthy: bool,
+    /// Lowest protocol version that it understands.
+    pub protocol_min: u8,
+    /// Highest protocol version that it understands.
+    pub protocol_max: u8,
+}

@@ -1,0 +1,201 @@
+//! What a probe found and what it was judged to mean.
+//!
+//! The numbers are part of the wire protocol and of the table's layout: they
+//! are never reused and never change.
+
+use core::fmt;
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+/// What the POP holds of a check, after rise and fall.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Archive,
+    Serialize,
+    Deserialize,
+)]
+#[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
+#[repr(u8)]
+pub enum Verdict {
+    /// Nobody has measured it, or nobody can.
+    #[default]
+    Unknown = 0,
+    /// The origin answers as it should.
+    Up = 1,
+    /// The origin itself failed.
+    Down = 2,
+}
+
+impl Verdict {
+    /// The verdict with this number, if there is one.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Unknown),
+            1 => Some(Self::Up),
+            2 => Some(Self::Down),
+            _ => None,
+        }
+    }
+
+    /// The number of this verdict on the wire and in the table.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// One word, as people and tools read it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+impl From<&ArchivedVerdict> for Verdict {
+    fn from(archived: &ArchivedVerdict) -> Self {
+        match archived {
+            ArchivedVerdict::Unknown => Self::Unknown,
+            ArchivedVerdict::Up => Self::Up,
+            ArchivedVerdict::Down => Self::Down,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Declares an enum of reasons: number, key for machines, words for people.
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $code:literal, $key:literal, $words:literal;)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name {
+            $($(#[$vmeta])* #[doc = $words] $variant = $code,)*
+        }
+
+        impl $name {
+            /// Every reason, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The reason with this number, if there is one.
+            #[must_use]
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The number of this reason on the wire and in the table.
+            #[must_use]
+            pub const fn code(self) -> u8 {
+                self as u8
+            }
+
+            /// A stable name for metrics and JSON.
+            #[must_use]
+            pub const fn key(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $key,)*
+                }
+            }
+
+            /// The reason in words, to follow "because".
+            #[must_use]
+            pub const fn words(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $words,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.words())
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a probe passed or failed. All of these are the origin's doing
+    /// (codes 0 to 127).
+    Reason {
+        Passed = 0, "passed", "the origin answered as expected";
+        ConnectRefused = 1, "connect_refused", "the origin refused the connection";
+        ConnectTimeout = 2, "connect_timeout", "the origin did not accept a connection in time";
+        ConnectReset = 3, "connect_reset", "the connection was reset while it was being opened";
+        HostUnreachable = 4, "host_unreachable", "the network says that the origin's host is unreachable";
+        SendReset = 5, "send_reset", "the origin reset the connection while the request was sent";
+        FirstByteTimeout = 6, "first_byte_timeout", "the origin accepted the request and sent nothing in time";
+        ResponseTimeout = 7, "response_timeout", "the response began and did not end in time";
+        ReceiveReset = 8, "receive_reset", "the origin reset the connection before the response ended";
+        ClosedEarly = 9, "closed_early", "the origin closed the connection before the response ended";
+        BadStatus = 10, "bad_status", "the response's status is not an expected one";
+        NotHttp = 11, "not_http", "what the origin sent is not HTTP/1.x";
+        HeadersTooLarge = 12, "headers_too_large", "the response's head is larger than the limit";
+        BodyTooLarge = 13, "body_too_large", "the response's body is larger than the limit";
+        BadBody = 14, "bad_body", "the response's body framing is broken";
+        TlsHandshake = 15, "tls_handshake", "the TLS handshake failed";
+        TlsCertificate = 16, "tls_certificate", "the origin's certificate is not valid for the name";
+        TlsTimeout = 17, "tls_timeout", "the TLS handshake did not end in time";
+    }
+}
+
+reasons! {
+    /// Why a probe measured nothing. All of these are our own trouble
+    /// (codes 128 to 255): they are counted and never make an origin Down.
+    Unmeasured {
+        OutOfFiles = 128, "out_of_files", "this agent has no file descriptor left (EMFILE or ENFILE)";
+        OutOfPorts = 129, "out_of_ports", "this host has no local port left (EADDRNOTAVAIL)";
+        OutOfBuffers = 130, "out_of_buffers", "the kernel has no buffer left (ENOBUFS)";
+        OutOfMemory = 131, "out_of_memory", "the kernel has no memory left (ENOMEM)";
+        NotPermitted = 132, "not_permitted", "this host forbids the connection (EACCES or EPERM)";
+        NetUnreachable = 133, "net_unreachable", "this host has no route to the network (ENETUNREACH)";
+        NetDown = 134, "net_down", "this host's network is down (ENETDOWN)";
+        Late = 135, "late", "this agent was late to look, so a timeout proves nothing";
+        RingFull = 136, "ring_full", "the probe ring had no room";
+        InFlightFull = 137, "in_flight_full", "too many probes were in flight";
+        RateCapped = 138, "rate_capped", "the destination's cap on probes per second was reached";
+        NameUnresolved = 139, "name_unresolved", "our own name resolution failed";
+        Unsupported = 140, "unsupported", "this host cannot run this kind of check";
+        Internal = 141, "internal", "an unexpected error on our side";
+        Blind = 142, "blind", "this agent's own path to the origins is in doubt";
+        Nobody = 143, "nobody", "no agent of the POP could measure it";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_round_trip_and_the_two_ranges_stay_apart() {
+        for &reason in Reason::ALL {
+            assert_eq!(Reason::from_code(reason.code()), Some(reason));
+            assert!(reason.code() < 128);
+            assert_eq!(Unmeasured::from_code(reason.code()), None);
+        }
+        for &unmeasured in Unmeasured::ALL {
+            assert_eq!(Unmeasured::from_code(unmeasured.code()), Some(unmeasured));
+            assert!(unmeasured.code() >= 128);
+            assert_eq!(Reason::from_code(unmeasured.code()), None);
+        }
+    }
+}
