@@ -178,6 +178,7 @@ reasons! {
         Internal = 141, "internal", "an unexpected error on our side";
         Blind = 142, "blind", "this agent's own path to the origins is in doubt";
         Nobody = 143, "nobody", "no agent of the POP could measure it";
+        NotYet = 144, "not_yet", "no agent of the POP has measured it yet";
     }
 }
 
