@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod addr;
 pub mod ids;
 pub mod limits;
 pub mod message;

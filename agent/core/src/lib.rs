@@ -6,3 +6,5 @@
 #![forbid(unsafe_code)]
 
 pub mod io;
+pub mod rng;
+pub mod swim;

@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::addr::AsAddr;
 use crate::ids::{Actor, NodeId};
 
 /// A membership body.
@@ -17,6 +18,8 @@ pub enum Swim {
         to: NodeId,
         /// Digest of the sender's replicated state.
         digest: u64,
+        /// Digest of the sender's view of who lives.
+        view: u64,
     },
     /// "I am."
     Ack {
@@ -24,6 +27,8 @@ pub enum Swim {
         seq: u32,
         /// Digest of the sender's replicated state.
         digest: u64,
+        /// Digest of the sender's view of who lives.
+        view: u64,
     },
     /// "Ask that one for me."
     PingReq {
@@ -32,10 +37,19 @@ pub enum Swim {
         /// Whom to ask.
         target: NodeId,
         /// Where it was last seen.
+        #[rkyv(with = AsAddr)]
         target_addr: SocketAddr,
         /// How long the asker still waits, microseconds: the nack goes at 0.8
         /// of it.
         window_us: u32,
+    },
+    /// "I asked for you, and it is there": a relay's answer to a
+    /// [`Swim::PingReq`].
+    Relayed {
+        /// The ping-req's.
+        seq: u32,
+        /// Who answered.
+        target: NodeId,
     },
     /// "I asked, and heard nothing."
     Nack {
@@ -58,18 +72,35 @@ pub enum Swim {
     /// The stranger proves its address and introduces itself (as the rumor
     /// that rides along).
     Join {
+        /// The one of the [`Swim::JoinAsk`].
+        nonce: u64,
         /// The token that it was given.
         token: u64,
+        /// Another holder of the joiner's name was asked and did not answer.
+        asked: bool,
     },
     /// Members that the joiner should know, as rumors; several datagrams if
     /// one does not hold them.
     Welcome {
-        /// The greatest epoch remembered of the joiner's name; it must take a
-        /// greater one.
+        /// The one of the [`Swim::Join`].
+        nonce: u64,
+        /// The greatest epoch remembered of the joiner's name, its own
+        /// excepted; it must take a greater one.
         epoch_floor: u64,
     },
     /// Only the rumors matter: a push of urgent news.
     News,
+    /// "Our views of who lives differ: this is mine, in parts." Answered by
+    /// [`Swim::Roster`]s of the parts that differ.
+    View {
+        /// One digest for each part of the members, by node id.
+        parts: Vec<u32>,
+        /// This is itself an answer: it is not answered by another view.
+        answer: bool,
+    },
+    /// Members as the sender knows them, as rumors. Records, not fresh news:
+    /// a death among them is a doubt and not a verdict.
+    Roster,
 }
 
 /// One piece of news about one member.
@@ -109,6 +140,7 @@ pub struct Profile {
     /// Its configured name.
     pub name: String,
     /// Where it listens, UDP and TCP.
+    #[rkyv(with = AsAddr)]
     pub addr: SocketAddr,
     /// Its weight in rendezvous hashing; 0 owns nothing.
     pub capacity: u16,
