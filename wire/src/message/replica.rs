@@ -1,5 +1,10 @@
 //! What members say about checks: claims, slots, pulls and their parts.
 
+#![allow(
+    missing_docs,
+    reason = "rkyv's derive leaves the fields of an enum's resolver without docs; all that is written here has some"
+)]
+
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::ids::{Actor, CheckId, NodeId};
@@ -13,11 +18,14 @@ pub enum Replica {
     Pull {
         /// Names the answer.
         pull: u64,
-        /// Of any subset of actors.
+        /// Of any subset of actors, in order.
         claims: Vec<Claim>,
-        /// The claims are all that the requester holds: actors not named are
-        /// unknown to it.
-        complete: bool,
+        /// Within this range the claims are all that the requester holds: an
+        /// actor there that is not named is unknown to it. Without a range,
+        /// only the named actors are asked about.
+        cover: Option<Cover>,
+        /// Floors of the nodes within the range.
+        floors: Vec<Floor>,
     },
     /// One numbered part of the answer to a pull. Parts are staged and applied
     /// all or none.
@@ -28,8 +36,11 @@ pub enum Replica {
         index: u16,
         /// Of how many.
         count: u16,
-        /// What changed, by actor.
+        /// What changed, by actor. A delta whose slots fill several parts is
+        /// repeated in each with its share of the slots.
         deltas: Vec<Delta>,
+        /// Asked-for actors that are gone for good.
+        floors: Vec<Floor>,
     },
     /// The answer is too large for datagrams: come and get it over TCP.
     BulkOffer {
@@ -52,24 +63,38 @@ pub enum Replica {
         /// How many rounds this news has travelled.
         hops: u8,
     },
-    /// Second opinion: "probe this check once and tell me".
+    /// Second opinions: "probe these checks once and tell me".
     Ask {
-        /// Names the question.
-        ask: u64,
-        /// What to probe.
-        check: CheckId,
-        /// How long the asker waits, milliseconds.
-        wait_ms: u32,
+        /// The questions.
+        questions: Vec<Question>,
     },
-    /// The answer to [`Replica::Ask`].
+    /// Answers to [`Replica::Ask`].
     Opinion {
-        /// The question's.
-        ask: u64,
-        /// What was asked about.
-        check: CheckId,
-        /// What the probe found.
-        answer: Answer,
+        /// The answers.
+        opinions: Vec<Opinion>,
     },
+}
+
+/// One question of [`Replica::Ask`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Question {
+    /// Names the question.
+    pub ask: u64,
+    /// What to probe.
+    pub check: CheckId,
+    /// How long the asker still waits, milliseconds.
+    pub wait_ms: u32,
+}
+
+/// One answer of [`Replica::Opinion`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Opinion {
+    /// The question's.
+    pub ask: u64,
+    /// What was asked about.
+    pub check: CheckId,
+    /// What the probe found.
+    pub answer: Answer,
 }
 
 /// What a second opinion says.
@@ -89,11 +114,30 @@ pub enum Answer {
 pub struct Claim {
     /// The writer.
     pub actor: Actor,
-    /// Its last sequence number that the claimant holds.
+    /// Its last sequence number that the claimant holds; 0 is nothing.
     pub seq: u64,
-    /// Ask for a replacing snapshot whatever the sequence number: the repair
-    /// after unequal digests.
-    pub repair: bool,
+    /// Digest of what the claimant holds of this actor: equal claims with
+    /// unequal digests are repaired by a replacing snapshot.
+    pub digest: u64,
+}
+
+/// A range of actors, both ends within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Cover {
+    /// The first.
+    pub first: Actor,
+    /// The last.
+    pub last: Actor,
+}
+
+/// "What this node wrote below this epoch is gone for good; do not bring it
+/// back."
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Floor {
+    /// The node.
+    pub node: NodeId,
+    /// Least epoch whose log is taken.
+    pub epoch: u64,
 }
 
 /// The head of one actor's log.
@@ -133,10 +177,35 @@ pub struct Slot {
     pub term: u64,
     /// The writer's rendezvous score for the check when it wrote.
     pub priority: u64,
-    /// The writer has stopped probing the check; no evidence, but it competes.
-    pub released: bool,
+    /// Whether the writer is still at it.
+    pub hold: Hold,
     /// What it says.
     pub value: Value,
+}
+
+/// What a slot says of its writer's probing.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize,
+)]
+#[rkyv(derive(Clone, Copy, Debug, PartialEq, Eq))]
+#[repr(u8)]
+pub enum Hold {
+    /// The writer probes the check: evidence, if the slot wins.
+    Live = 0,
+    /// A release: the writer has stopped, for somebody else is at it or shall
+    /// be. The slot still competes; it is no evidence.
+    Released = 1,
+    /// A release by a writer that does not know the check any more or cannot
+    /// measure it: until it writes a live slot it does not rank.
+    Declined = 2,
+}
+
+impl Hold {
+    /// The writer has stopped probing, for whatever reason.
+    #[must_use]
+    pub const fn is_released(self) -> bool {
+        !matches!(self, Self::Live)
+    }
 }
 
 /// What a slot says of its check.
@@ -152,10 +221,10 @@ pub struct Value {
     pub agreed: u8,
     /// Answers that dissented.
     pub dissented: u8,
-    /// Since when, on the first writer's wall clock, milliseconds since 1970.
-    pub since_ms: u64,
     /// Latency of the probe that led to this word, microseconds.
     pub latency_us: u32,
+    /// Since when, on the first writer's wall clock, milliseconds since 1970.
+    pub since_ms: u64,
     /// Who confirmed it first, or the writer itself.
     pub confirmed_by: NodeId,
 }
