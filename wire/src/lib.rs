@@ -8,7 +8,9 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod frame;
 pub mod ids;
+pub mod keys;
 pub mod limits;
 pub mod message;
 pub mod time;

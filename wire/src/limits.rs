@@ -18,4 +18,18 @@ pub const MEMBERS: usize = 1_024;
 /// Longest node name, bytes. A longer one is refused by the configuration.
 pub const NODE_NAME_BYTES: usize = 64;
 
+/// Keys of one ring. A key file with more is refused, as is adding one more.
+pub const KEYS: usize = 8;
+
+/// Largest key file, bytes. A larger one is refused unread.
+pub const KEY_FILE_BYTES: usize = 4_096;
+
+/// Levels of pointers in one message. A deeper one is refused; the messages
+/// need three (a packet's deltas, their slots, and the packet itself).
+pub const MESSAGE_DEPTH: usize = 8;
+
+/// Rumors that are read from one packet. The rest is left unread; it comes
+/// again.
+pub const RUMORS_PER_PACKET: usize = 128;
+
 const _: () = assert!(DATAGRAM_BYTES <= DATAGRAM_READ_BYTES);

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod gate;
 pub mod io;
 pub mod rng;
 pub mod swim;

@@ -1,5 +1,10 @@
 //! What members say about members (SWIM, Lifeguard, and the joins).
 
+#![allow(
+    missing_docs,
+    reason = "rkyv's derive leaves the fields of an enum's resolver without docs; all that is written here has some"
+)]
+
 use core::net::SocketAddr;
 
 use rkyv::{Archive, Deserialize, Serialize};
