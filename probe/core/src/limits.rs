@@ -1,0 +1,103 @@
+//! Every limit of probing, with what happens at it.
+
+use core::time::Duration;
+
+/// Shortest interval of any kind, fast and down intervals too. A shorter one
+/// is refused by [`CheckSpec::validate`](crate::check::CheckSpec::validate).
+pub const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// Longest interval. A longer one is refused.
+pub const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
+
+/// Shortest timeout. A shorter one is refused: it would measure the kernel.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
+/// Longest path of an HTTP check, bytes. A longer one is refused.
+pub const PATH_BYTES: usize = 2_048;
+
+/// Longest Host of an HTTP check and longest TLS server name, bytes. A longer
+/// one is refused.
+pub const HOST_BYTES: usize = 255;
+
+/// Longest User-Agent, bytes. A longer one is cut.
+pub const USER_AGENT_BYTES: usize = 256;
+
+/// Ranges in one status set after merging. More are refused.
+pub const STATUS_RANGES: usize = 32;
+
+/// Largest rise and largest fall. A larger one is refused.
+pub const RISE_FALL_MAX: u8 = 100;
+
+/// Widest window of the window/threshold rule: its outcomes are the bits of
+/// one word. A wider one is refused.
+pub const WINDOW_MAX: u8 = 64;
+
+/// Largest head of a response, bytes. A larger one fails the probe with
+/// [`HeadersTooLarge`](watchfire_wire::Reason::HeadersTooLarge).
+pub const HEAD_BYTES: usize = 16 * 1_024;
+
+/// Headers in one head. More fail the probe with
+/// [`HeadersTooLarge`](watchfire_wire::Reason::HeadersTooLarge).
+pub const HEADERS: usize = 100;
+
+/// Interim (1xx) heads before the final one. More fail the probe with
+/// [`NotHttp`](watchfire_wire::Reason::NotHttp).
+pub const INTERIM_HEADS: u8 = 8;
+
+/// Largest body that a probe drains, bytes, framing included. A larger one
+/// fails the probe with [`BodyTooLarge`](watchfire_wire::Reason::BodyTooLarge):
+/// a health check must not become a download.
+pub const BODY_BYTES: u64 = 1_024 * 1_024;
+
+/// Largest line of a chunk's size with its extensions, and of a trailer,
+/// bytes. A larger one fails the probe with
+/// [`BadBody`](watchfire_wire::Reason::BadBody).
+pub const CHUNK_LINE_BYTES: u32 = 1_024;
+
+/// Trailer bytes after the last chunk. More fail the probe with
+/// [`BadBody`](watchfire_wire::Reason::BadBody).
+pub const TRAILER_BYTES: u32 = 8 * 1_024;
+
+/// TLS bytes that wait to be sent for one probe. More end it as an internal
+/// error on our side.
+pub const TLS_OUT_BYTES: usize = 64 * 1_024;
+
+/// Slots of one engine: probes in flight, and connections kept open. A driver
+/// may allow fewer. At the limit due checks wait in order of their due time.
+pub const SLOTS: u32 = 20_000;
+
+/// Checks of one engine. A start beyond it is refused, and the check is
+/// reported as not measured.
+pub const CHECKS: u32 = 1 << 22;
+
+/// Share of the slots that connections kept open between probes may hold, in
+/// percent. Beyond it a connection is closed after its probe.
+pub const PARKED_PERCENT: u32 = 50;
+
+/// Questions for a second opinion that one engine holds at once. One more is
+/// answered with silence at once.
+pub const ASKS: usize = 10_000;
+
+/// Events processed for one turn's batch before the clock is read again.
+pub const EVENTS_PER_CLOCK: usize = 32;
+
+/// Oversleep and busy time of one turn that is taken for punctual,
+/// microseconds: below it a late look explains nothing.
+pub const PUNCTUAL_US: u64 = 2_000;
+
+/// A probe that ran out of time while we ourselves were late is given that
+/// time again, until it has been in flight for this many times its timeout;
+/// then it measured nothing.
+pub const GRACE_FACTOR: u32 = 2;
+
+/// Ticks of the timer wheel, a power of two. Timers further ahead stay in
+/// their place for another round.
+pub const WHEEL_TICKS: usize = 1 << 14;
+
+/// One tick of the timer wheel, microseconds.
+pub const TICK_US: u64 = 1_000;
+
+const _: () = assert!(WHEEL_TICKS.is_power_of_two());
+const _: () = assert!(PARKED_PERCENT < 100);
+const _: () = assert!(INTERVAL_MIN.as_micros() >= 2 * TICK_US as u128);
+const _: () = assert!(WINDOW_MAX as u32 <= u64::BITS);
