@@ -1,0 +1,376 @@
+//! One exchange: from a connection to an outcome.
+//!
+//! Here is decided whose fault an ending is. Every path leads to
+//! [`Engine::conclude`] exactly once, and every slot that was opened to a
+//! close.
+
+use watchfire_wire::{Reason, Time, Unmeasured};
+
+use super::entry::Flags;
+use super::flight::Stage;
+use super::report::Report;
+use super::{Action, During, Engine, Event, NONE, Slot, step_of};
+use crate::check::HttpSpec;
+use crate::errno::{Fault, Step, classify};
+use crate::http1::Progress;
+use crate::limits::GRACE_FACTOR;
+use crate::outcome::Outcome;
+
+impl Engine {
+    /// Tells what happened to a slot.
+    pub fn on_event(&mut self, now: Time, slot: Slot, event: Event<'_>) {
+        let flight = &mut self.flights[slot as usize];
+        flight.late_us = flight.late_us.saturating_add(self.turn_late_us);
+        match (flight.stage, event) {
+            (Stage::Closing, Event::Closed) => self.vacate(slot),
+            (Stage::Opening, Event::Connected) => {
+                flight.connect_us = flight.elapsed_us(now);
+                if flight.half_open {
+                    // The driver resets it by itself.
+                    flight.stage = Stage::Closing;
+                    self.conclude(slot, Outcome::Pass, now);
+                } else {
+                    self.connected(slot, now);
+                }
+            }
+            (Stage::Opening, Event::Failed { during, errno }) => {
+                let outcome = outcome_of(classify(step_of(during, false, false), errno));
+                if flight.half_open {
+                    flight.stage = Stage::Closing;
+                    self.conclude(slot, outcome, now);
+                } else {
+                    self.finish(slot, outcome, false, now);
+                }
+            }
+            (Stage::Exchanging, Event::Received(bytes)) => self.received(slot, bytes, now),
+            (Stage::Exchanging, Event::Eof) => self.ended(slot, now),
+            (Stage::Exchanging, Event::Failed { during, errno }) => {
+                self.broke(slot, during, errno, now);
+            }
+            (Stage::Ending, Event::Closed) => self.vacate(slot),
+            (Stage::Ending, _) => {
+                if flight.half_open {
+                    flight.stage = Stage::Closing;
+                } else {
+                    self.close(slot, true);
+                }
+            }
+            // A driver that keeps its word never comes here.
+            (Stage::Free | Stage::Parked | Stage::Closing, _)
+            | (Stage::Opening | Stage::Exchanging, _) => {}
+        }
+    }
+
+    /// A slot's time is up. What we spent looking elsewhere is given back to
+    /// the origin first, within bounds; a probe that has still not ended when
+    /// they are used up measured nothing.
+    pub(super) fn deadline_passed(&mut self, slot: Slot, now: Time) {
+        let flight = &mut self.flights[slot as usize];
+        if !flight.in_progress() {
+            return;
+        }
+        flight.late_us = flight.late_us.saturating_add(self.turn_late_us);
+        let timeout = self.entries[flight.check as usize].spec.timeout;
+        let timeout_us = u32::try_from(timeout.as_micros()).unwrap_or(u32::MAX);
+        let elapsed_us = flight.elapsed_us(now);
+        let attentive_us = elapsed_us.saturating_sub(flight.late_us);
+        let outcome = if attentive_us >= timeout_us {
+            Outcome::Fail(self.step(slot).timeout())
+        } else if elapsed_us < timeout_us.saturating_mul(GRACE_FACTOR) {
+            let again = flight.started
+                + timeout
+                + core::time::Duration::from_micros(u64::from(flight.late_us));
+            let last = flight.started + timeout * GRACE_FACTOR;
+            self.deadlines.arm(slot, again.min(last));
+            return;
+        } else {
+            Outcome::NotMeasured(Unmeasured::Late)
+        };
+        self.flights[slot as usize].stage = Stage::Ending;
+        self.actions.push(Action::Cancel(slot));
+        self.conclude(slot, outcome, now);
+    }
+
+    /// Goes on with a new probe on a connection that stands.
+    pub(super) fn resume(&mut self, slot: Slot, now: Time) {
+        let flight = &mut self.flights[slot as usize];
+        flight.stage = Stage::Exchanging;
+        if let Some(session) = &mut flight.tls {
+            let request = &self.entries[flight.check as usize].request;
+            if let Err(outcome) = session.request(request) {
+                self.finish(slot, outcome, true, now);
+                return;
+            }
+        }
+        self.actions.push(Action::Exchange(slot));
+    }
+
+    /// Closes a connection.
+    pub(super) fn close(&mut self, slot: Slot, reset: bool) {
+        self.flights[slot as usize].stage = Stage::Closing;
+        self.actions.push(Action::Close { slot, reset });
+    }
+
+    /// Accounts for a due probe that was not started.
+    pub(super) fn conclude_unstarted(&mut self, index: u32, unmeasured: Unmeasured) {
+        self.judge(index, Outcome::NotMeasured(unmeasured), Default::default());
+    }
+
+    /// A connection for an exchange stands.
+    fn connected(&mut self, slot: Slot, now: Time) {
+        let flight = &mut self.flights[slot as usize];
+        flight.stage = Stage::Exchanging;
+        let entry = &self.entries[flight.check as usize];
+        if let Some(HttpSpec { tls: Some(tls), .. }) = entry.http() {
+            let session = match &self.config.tls {
+                Some(context) => context.connect(tls),
+                None => Err(Outcome::NotMeasured(Unmeasured::Unsupported)),
+            };
+            match session {
+                Ok(session) => flight.tls = Some(session),
+                Err(outcome) => {
+                    self.finish(slot, outcome, true, now);
+                    return;
+                }
+            }
+        }
+        self.actions.push(Action::Exchange(slot));
+    }
+
+    /// Bytes came.
+    fn received(&mut self, slot: Slot, bytes: &[u8], now: Time) {
+        let flight = &mut self.flights[slot as usize];
+        let entry = &self.entries[flight.check as usize];
+        let Some(http) = entry.http() else { return };
+        let wanted = |status| http.expect.contains(status);
+        let elapsed_us = flight.elapsed_us(now);
+        let progress = if let Some(session) = &mut flight.tls {
+            session.sent();
+            let was_handshaking = session.handshaking();
+            let mut progress = Progress::More;
+            let (response, first_byte_us) = (&mut flight.response, &mut flight.first_byte_us);
+            let fed = session.receive(bytes, &entry.request, |plain| {
+                if *first_byte_us == NONE {
+                    *first_byte_us = elapsed_us;
+                }
+                progress = response.feed(plain, wanted);
+                progress == Progress::More
+            });
+            if was_handshaking && !session.handshaking() {
+                flight.tls_us = elapsed_us;
+            }
+            if let Err(outcome) = fed {
+                self.finish(slot, outcome, true, now);
+                return;
+            }
+            progress
+        } else {
+            if flight.first_byte_us == NONE {
+                flight.first_byte_us = elapsed_us;
+            }
+            flight.response.feed(bytes, wanted)
+        };
+        match progress {
+            Progress::More => {
+                let more = match &flight.tls {
+                    Some(session) => !session.outgoing().is_empty(),
+                    None => false,
+                };
+                self.actions.push(if more {
+                    Action::Exchange(slot)
+                } else {
+                    Action::Receive(slot)
+                });
+            }
+            Progress::Done { keep_alive, .. } => {
+                let park = keep_alive && http.reuse && self.parked < self.parked_max;
+                if park {
+                    self.park(slot, now);
+                } else {
+                    self.finish(slot, Outcome::Pass, false, now);
+                }
+            }
+            Progress::Failed(reason) => self.finish(slot, Outcome::Fail(reason), true, now),
+        }
+    }
+
+    /// The origin closed its side.
+    fn ended(&mut self, slot: Slot, now: Time) {
+        let flight = &mut self.flights[slot as usize];
+        if flight.reused && !flight.response.begun() {
+            self.reopen(slot, now);
+            return;
+        }
+        let outcome = if self.step(slot) == Step::Tls {
+            Outcome::Fail(Reason::TlsHandshake)
+        } else {
+            match self.flights[slot as usize].response.eof() {
+                Progress::Failed(reason) => Outcome::Fail(reason),
+                _ => Outcome::Pass,
+            }
+        };
+        self.finish(slot, outcome, false, now);
+    }
+
+    /// Sending or receiving failed.
+    fn broke(&mut self, slot: Slot, during: During, errno: i32, now: Time) {
+        let flight = &self.flights[slot as usize];
+        let tls = self.step(slot) == Step::Tls;
+        let begun = flight.response.begun();
+        let fault = classify(step_of(during, tls, begun), errno);
+        let reset = matches!(
+            fault,
+            Fault::Origin(Reason::SendReset | Reason::ReceiveReset)
+        );
+        if flight.reused && !begun && reset {
+            self.reopen(slot, now);
+        } else {
+            self.finish(slot, outcome_of(fault), true, now);
+        }
+    }
+
+    /// The origin had closed a kept connection between two probes: that is its
+    /// right. The same probe begins again on a new one.
+    fn reopen(&mut self, slot: Slot, now: Time) {
+        let flight = &self.flights[slot as usize];
+        let (index, started, late_us) = (flight.check, flight.started, flight.late_us);
+        if self.in_use >= self.config.slots {
+            let full = Outcome::NotMeasured(Unmeasured::InFlightFull);
+            self.finish(slot, full, true, now);
+            return;
+        }
+        self.deadlines.disarm(slot);
+        self.close(slot, true);
+        self.stats.reopened += 1;
+        let fresh = self.occupy(index, started);
+        let entry = &mut self.entries[index as usize];
+        entry.flight = fresh;
+        let flight = &mut self.flights[fresh as usize];
+        flight.begin(started, entry.head_only);
+        flight.late_us = late_us;
+        self.deadlines.arm(fresh, started + entry.spec.timeout);
+        self.actions.push(Action::Open(fresh));
+    }
+
+    /// The outcome is known and the connection goes.
+    fn finish(&mut self, slot: Slot, outcome: Outcome, reset: bool, now: Time) {
+        self.close(slot, reset);
+        self.conclude(slot, outcome, now);
+    }
+
+    /// The probe passed and the connection stays for the next one, unless the
+    /// check was stopped meanwhile.
+    fn park(&mut self, slot: Slot, now: Time) {
+        let flight = &mut self.flights[slot as usize];
+        let index = flight.check;
+        let entry = &mut self.entries[index as usize];
+        if entry.flags.any(Flags::STOPPED | Flags::ONCE) {
+            self.finish(slot, Outcome::Pass, false, now);
+            return;
+        }
+        flight.stage = Stage::Parked;
+        entry.parked = slot;
+        self.parked += 1;
+        self.conclude(slot, Outcome::Pass, now);
+    }
+
+    /// Takes a probe's outcome to its check, and sets the next one's time.
+    fn conclude(&mut self, slot: Slot, outcome: Outcome, now: Time) {
+        self.deadlines.disarm(slot);
+        let flight = &mut self.flights[slot as usize];
+        let index = flight.check;
+        let entry = &mut self.entries[index as usize];
+        if entry.flight != slot {
+            // Stopped while it was in flight.
+            return;
+        }
+        entry.flight = NONE;
+        let outcome = excuse(outcome, flight.late_us, entry.spec.timeout);
+        let phases = flight.phases(now);
+        if !matches!(outcome, Outcome::NotMeasured(_)) {
+            self.stats.time(usize::from(entry.kind), &phases);
+        }
+        self.judge(index, outcome, phases);
+        self.reschedule(index, now);
+    }
+
+    /// What an outcome does to its check, and what of it is to be reported.
+    fn judge(&mut self, index: u32, outcome: Outcome, phases: crate::outcome::Phases) {
+        self.stats.count(outcome);
+        let entry = &mut self.entries[index as usize];
+        if entry.flags.has(Flags::ONCE) {
+            let report = Report::opinion(entry.id, entry.ask, outcome, phases);
+            self.opinions.push_back(report);
+            self.retire(index);
+            return;
+        }
+        let news = match outcome {
+            Outcome::NotMeasured(unmeasured) => {
+                entry.unmeasured = unmeasured.code();
+                entry.unmeasured_in_a_row = entry.unmeasured_in_a_row.saturating_add(1);
+                let count = entry.unmeasured_in_a_row;
+                if count <= REPORTED_IN_A_ROW || count.is_power_of_two() {
+                    // Whoever heard of the trouble hears of its end.
+                    entry.flags.set(Flags::ATTEND | Flags::UNMEASURED);
+                    true
+                } else {
+                    false
+                }
+            }
+            Outcome::Pass | Outcome::Fail(_) => {
+                entry.unmeasured_in_a_row = 0;
+                entry.flags.clear(Flags::UNMEASURED);
+                entry.reason = outcome.code();
+                entry.latency_us = phases.total_us;
+                let changed = entry.health.record(outcome == Outcome::Pass).is_some();
+                self.stats.transitions += u64::from(changed);
+                let news = changed || entry.flags.has(Flags::ATTEND);
+                if news {
+                    entry.flags.clear(Flags::ATTEND);
+                    entry.flags.set(Flags::MEASURED);
+                }
+                news
+            }
+        };
+        if news && !entry.flags.has(Flags::LISTED) {
+            entry.flags.set(Flags::LISTED);
+            self.dirty.push_back(index);
+        }
+    }
+
+    /// What a probe is doing now.
+    fn step(&self, slot: Slot) -> Step {
+        let flight = &self.flights[slot as usize];
+        if flight.stage == Stage::Opening {
+            Step::Connect
+        } else if flight.tls.as_ref().is_some_and(|tls| tls.handshaking()) {
+            Step::Tls
+        } else if flight.response.begun() || flight.first_byte_us != NONE {
+            Step::Rest
+        } else {
+            Step::FirstByte
+        }
+    }
+}
+
+/// Unmeasured probes in a row that are each reported; later ones only when
+/// their number has doubled.
+const REPORTED_IN_A_ROW: u32 = 8;
+
+/// A fail while we were not looking for half of the timeout may be the origin
+/// losing patience with us. A refusal is its own word whenever we read it.
+fn excuse(outcome: Outcome, late_us: u32, timeout: core::time::Duration) -> Outcome {
+    let spoiled = u128::from(late_us) > timeout.as_micros() / 2;
+    match outcome {
+        Outcome::Fail(Reason::ConnectRefused | Reason::HostUnreachable) => outcome,
+        Outcome::Fail(_) if spoiled => Outcome::NotMeasured(Unmeasured::Late),
+        other => other,
+    }
+}
+
+const fn outcome_of(fault: Fault) -> Outcome {
+    match fault {
+        Fault::Origin(reason) => Outcome::Fail(reason),
+        Fault::Ours(unmeasured) => Outcome::NotMeasured(unmeasured),
+    }
+}

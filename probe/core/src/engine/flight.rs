@@ -1,0 +1,97 @@
+//! One slot: a connection and the probe on it.
+
+use watchfire_wire::Time;
+
+use super::NONE;
+use crate::http1::Response;
+use crate::outcome::Phases;
+use crate::tls::Session;
+
+/// Where a slot is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It holds nothing.
+    Free,
+    /// It is being connected.
+    Opening,
+    /// It sends and receives.
+    Exchanging,
+    /// Its outcome is known; the operation in progress was cancelled.
+    Ending,
+    /// It is being closed.
+    Closing,
+    /// It is connected and waits for the next probe.
+    Parked,
+}
+
+/// A slot.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// Whose probe it is.
+    pub(super) check: u32,
+    pub(super) stage: Stage,
+    /// Connect and reset, no exchange.
+    pub(super) half_open: bool,
+    /// The connection served a probe before this one.
+    pub(super) reused: bool,
+    pub(super) started: Time,
+    /// From the start on, microseconds; `NONE` if it did not happen.
+    pub(super) connect_us: u32,
+    pub(super) tls_us: u32,
+    pub(super) first_byte_us: u32,
+    /// For how long we were not looking while something may have been ready.
+    pub(super) late_us: u32,
+    pub(super) response: Response,
+    pub(super) tls: Option<Box<Session>>,
+}
+
+impl Flight {
+    pub(super) const fn free() -> Self {
+        Self {
+            check: NONE,
+            stage: Stage::Free,
+            half_open: false,
+            reused: false,
+            started: Time::ZERO,
+            connect_us: NONE,
+            tls_us: NONE,
+            first_byte_us: NONE,
+            late_us: 0,
+            response: Response::new(false),
+            tls: None,
+        }
+    }
+
+    /// A new probe begins on this slot.
+    pub(super) fn begin(&mut self, now: Time, head_only: bool) {
+        self.started = now;
+        self.connect_us = NONE;
+        self.tls_us = NONE;
+        self.first_byte_us = NONE;
+        self.late_us = 0;
+        self.response = Response::new(head_only);
+    }
+
+    /// Whether the probe's outcome is still to come.
+    pub(super) const fn in_progress(&self) -> bool {
+        matches!(self.stage, Stage::Opening | Stage::Exchanging)
+    }
+
+    /// Microseconds since the probe's start.
+    pub(super) fn elapsed_us(&self, now: Time) -> u32 {
+        u32::try_from(now.0.saturating_sub(self.started.0)).unwrap_or(NONE - 1)
+    }
+
+    /// What is known of the phases when the outcome is known.
+    pub(super) fn phases(&self, now: Time) -> Phases {
+        let known = |us: u32| (us != NONE).then_some(us);
+        let status = self.response.status();
+        Phases {
+            connect_us: known(self.connect_us),
+            tls_us: known(self.tls_us),
+            first_byte_us: known(self.first_byte_us),
+            total_us: self.elapsed_us(now),
+            status: (status != 0).then_some(status),
+        }
+    }
+}

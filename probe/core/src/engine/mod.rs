@@ -1,0 +1,620 @@
+//! All checks of one probe thread: what is due, what is in flight, what was
+//! found.
+//!
+//! The engine owns no socket and reads no clock. A driver tells it the time
+//! and what happened to each slot, and carries out the [`Action`]s that it
+//! asks for; io_uring, epoll and virtual time drive the same engine.
+//!
+//! A turn of a driver is: [`begin_turn`](Engine::begin_turn) with the clock,
+//! [`on_event`](Engine::on_event) for **everything** that had happened by then,
+//! [`advance`](Engine::advance), and the actions. That order is what keeps an
+//! answer that came in time, and that we were late to read, from being taken
+//! for a timeout.
+
+mod entry;
+mod exchange;
+mod flight;
+mod report;
+
+use core::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use watchfire_wire::{CheckId, Time, Unmeasured, Verdict};
+
+use crate::check::{CheckSpec, Kind};
+use crate::errno::Step;
+use crate::health::Health;
+use crate::limits::{ASKS, CHECKS, EVENTS_PER_CLOCK, PARKED_PERCENT, PUNCTUAL_US, SLOTS};
+use crate::outcome::Outcome;
+use crate::rate::Caps;
+use crate::schedule::{Schedule, step};
+use crate::stats::Stats;
+use crate::tls::TlsContext;
+use crate::wheel::Wheel;
+
+use entry::{Entry, Flags};
+use flight::{Flight, Stage};
+pub use report::{Report, ReportKind};
+
+/// Names a slot: a place for one connection.
+pub type Slot = u32;
+
+/// What a driver is to do. One operation is in progress per slot at most, and
+/// each ends in exactly one [`Event`], but for the close that a half-open
+/// probe implies (see [`Target::half_open`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make a socket and connect it to [`Engine::target`]. Ends in
+    /// [`Event::Connected`] or [`Event::Failed`]; then, half-open, by itself
+    /// in [`Event::Closed`].
+    Open(Slot),
+    /// Send all of [`Engine::outgoing`], then receive once. Ends in
+    /// [`Event::Received`], [`Event::Eof`] or [`Event::Failed`].
+    Exchange(Slot),
+    /// Receive once more. Ends as an exchange does.
+    Receive(Slot),
+    /// Make the operation in progress end now. It still ends in its event,
+    /// whatever that is.
+    Cancel(Slot),
+    /// Close the connection, if there is one. Ends in [`Event::Closed`].
+    Close {
+        /// Which.
+        slot: Slot,
+        /// With a reset, so that nothing lingers.
+        reset: bool,
+    },
+}
+
+/// What happened to a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The connection stands.
+    Connected,
+    /// Bytes came; never none.
+    Received(&'a [u8]),
+    /// The origin closed its side.
+    Eof,
+    /// The operation failed with a positive error number.
+    Failed {
+        /// What was being done.
+        during: During,
+        /// The error number.
+        errno: i32,
+    },
+    /// The slot holds no connection any more.
+    Closed,
+}
+
+/// Which part of an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum During {
+    /// Making or configuring the socket.
+    Open,
+    /// Connecting.
+    Connect,
+    /// Sending.
+    Send,
+    /// Receiving.
+    Receive,
+}
+
+/// Where and how to open a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Where to.
+    pub addr: SocketAddr,
+    /// Reset the connection as soon as it stands, or as soon as it failed.
+    pub half_open: bool,
+}
+
+/// What a taker knows before its first probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inherited {
+    /// The POP's verdict.
+    pub verdict: Verdict,
+    /// Outcomes in a row that contradict it, by a graceful handover only.
+    pub contrary: u8,
+}
+
+/// When probes start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pacing {
+    /// At each check's due times: production, and benchmarks at a rate.
+    Scheduled,
+    /// Whenever a slot is free, all checks in turn: benchmarks at the maximum.
+    Closed,
+}
+
+/// What an engine is built from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Connections at once; at most [`SLOTS`].
+    pub slots: u32,
+    /// When probes start.
+    pub pacing: Pacing,
+    /// The User-Agent of HTTP checks.
+    pub user_agent: String,
+    /// Maps time to phases.
+    pub schedule: Schedule,
+    /// For HTTPS checks; without it they measure nothing.
+    pub tls: Option<Arc<TlsContext>>,
+}
+
+/// Why a check was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this probe thread holds {CHECKS} checks already; use more probe threads")]
+pub struct TooManyChecks;
+
+/// The probe engine of one thread.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    entries: Vec<Entry>,
+    free_entries: Vec<u32>,
+    index: HashMap<CheckId, u32>,
+    flights: Vec<Flight>,
+    free_slots: Vec<Slot>,
+    in_use: u32,
+    parked: u32,
+    parked_max: u32,
+    starts: Wheel,
+    deadlines: Wheel,
+    /// Checks that are due, in the order in which they fell due.
+    waiting: VecDeque<u32>,
+    /// Scratch for timers that fired.
+    fired: Vec<u32>,
+    actions: Vec<Action>,
+    /// Checks with something to report.
+    dirty: VecDeque<u32>,
+    opinions: VecDeque<Report>,
+    asking: usize,
+    /// How late this turn's look at the events was.
+    turn_late_us: u32,
+    stats: Stats,
+}
+
+/// No check, no slot.
+const NONE: u32 = u32::MAX;
+
+impl Engine {
+    /// An engine without checks.
+    #[must_use]
+    pub fn new(config: Config, now: Time) -> Self {
+        let slots = config.slots.clamp(1, SLOTS);
+        Self {
+            config: Config { slots, ..config },
+            entries: Vec::new(),
+            free_entries: Vec::new(),
+            index: HashMap::new(),
+            flights: Vec::new(),
+            free_slots: Vec::new(),
+            in_use: 0,
+            parked: 0,
+            parked_max: slots * PARKED_PERCENT / 100,
+            starts: Wheel::new(now),
+            deadlines: Wheel::new(now),
+            waiting: VecDeque::new(),
+            fired: Vec::new(),
+            actions: Vec::new(),
+            dirty: VecDeque::new(),
+            opinions: VecDeque::new(),
+            asking: 0,
+            turn_late_us: 0,
+            stats: Stats::new(),
+        }
+    }
+
+    /// Probes a check from now on: at its phase, or first at `first`. A check
+    /// that is probed already goes on as it is, under the new generation, and
+    /// inherits nothing; its next outcome is reported.
+    ///
+    /// # Errors
+    ///
+    /// The thread is full; nothing changed.
+    #[expect(clippy::too_many_arguments, reason = "one call per start of a check")]
+    pub fn start(
+        &mut self,
+        id: CheckId,
+        spec: &Arc<CheckSpec>,
+        generation: u32,
+        inherited: Option<Inherited>,
+        first: Option<Time>,
+        caps: Caps,
+        now: Time,
+    ) -> Result<(), TooManyChecks> {
+        if let Some(&index) = self.index.get(&id) {
+            let entry = &mut self.entries[index as usize];
+            entry.generation = generation;
+            entry.caps = caps;
+            entry.flags.set(Flags::ATTEND);
+            return Ok(());
+        }
+        let health = match inherited {
+            Some(Inherited { verdict, contrary }) => {
+                Health::inherited(spec.rule, verdict, contrary)
+            }
+            None => Health::new(spec.rule),
+        };
+        let mut entry = Entry::new(id, spec, generation, health, caps, &self.config.user_agent);
+        entry.due = match first {
+            Some(first) => first.max(now),
+            None => self.config.schedule.first(id, spec.interval, now),
+        };
+        let due = entry.due;
+        let index = self.insert(entry)?;
+        self.index.insert(id, index);
+        match self.config.pacing {
+            Pacing::Scheduled => self.starts.arm(index, due),
+            Pacing::Closed => self.wait(index, now),
+        }
+        Ok(())
+    }
+
+    /// Probes a check no more. An outcome that is still to come is dropped.
+    pub fn stop(&mut self, id: CheckId) {
+        if let Some(index) = self.index.remove(&id) {
+            self.retire(index);
+        }
+    }
+
+    /// Reports the next measured outcome of a check even if nothing changes.
+    pub fn attend(&mut self, id: CheckId) {
+        if let Some(&index) = self.index.get(&id) {
+            self.entries[index as usize].flags.set(Flags::ATTEND);
+        }
+    }
+
+    /// Probes `spec` once, now, beside any schedule, and answers with
+    /// [`ReportKind::Opinion`]. Beyond [`ASKS`] the answer is silence at once.
+    pub fn ask(&mut self, id: CheckId, spec: &Arc<CheckSpec>, ask: u64, caps: Caps, now: Time) {
+        let health = Health::new(spec.rule);
+        let mut entry = Entry::new(id, spec, 0, health, caps, &self.config.user_agent);
+        entry.due = now;
+        entry.ask = ask;
+        entry.flags.set(Flags::ONCE);
+        let full = Outcome::NotMeasured(Unmeasured::InFlightFull);
+        if self.asking >= ASKS {
+            self.stats.count(full);
+            self.opinions
+                .push_back(Report::opinion(id, ask, full, Default::default()));
+            return;
+        }
+        match self.insert(entry) {
+            Ok(index) => {
+                self.asking += 1;
+                self.wait(index, now);
+            }
+            Err(TooManyChecks) => {
+                self.stats.count(full);
+                self.opinions
+                    .push_back(Report::opinion(id, ask, full, Default::default()));
+            }
+        }
+    }
+
+    /// Stops every check and resets every connection: the first step of an
+    /// orderly end. It is over when [`slots_in_use`](Self::slots_in_use) is 0.
+    pub fn stop_all(&mut self) {
+        let ids: Vec<CheckId> = self.index.keys().copied().collect();
+        for id in ids {
+            self.stop(id);
+        }
+        for index in 0..self.entries.len() as u32 {
+            if self.entries[index as usize].flags.has(Flags::ONCE) {
+                self.retire(index);
+            }
+        }
+        for slot in 0..self.flights.len() as Slot {
+            let flight = &mut self.flights[slot as usize];
+            if matches!(flight.stage, Stage::Opening | Stage::Exchanging) {
+                flight.stage = Stage::Ending;
+                self.deadlines.disarm(slot);
+                self.actions.push(Action::Cancel(slot));
+            }
+        }
+    }
+
+    /// Begins a turn: the driver looked at the clock and then takes stock.
+    /// `late_us` is for how long it was not looking, beyond what it had
+    /// planned: busy with the last turn, or not woken in time.
+    pub fn begin_turn(&mut self, late_us: u64) {
+        self.turn_late_us = if late_us > PUNCTUAL_US {
+            u32::try_from(late_us).unwrap_or(u32::MAX)
+        } else {
+            0
+        };
+    }
+
+    /// Lets deadlines pass and starts what is due. Everything that had
+    /// happened by `now` must have been told before.
+    pub fn advance(&mut self, now: Time) {
+        let mut fired = core::mem::take(&mut self.fired);
+        self.deadlines.expire(now, |slot| fired.push(slot));
+        for slot in fired.drain(..) {
+            self.deadline_passed(slot, now);
+        }
+        self.starts.expire(now, |index| fired.push(index));
+        for index in fired.drain(..) {
+            self.fall_due(index, now);
+        }
+        self.fired = fired;
+        // What starts waiting meanwhile waits for the next turn.
+        for _ in 0..self.waiting.len() {
+            let Some(&index) = self.waiting.front() else {
+                break;
+            };
+            let entry = &self.entries[index as usize];
+            let stopped = entry.flags.has(Flags::STOPPED);
+            if !stopped && entry.parked == NONE && self.in_use >= self.config.slots {
+                break;
+            }
+            self.waiting.pop_front();
+            self.entries[index as usize].flags.clear(Flags::WAITING);
+            if stopped {
+                self.release_if_idle(index);
+            } else {
+                self.launch(index, now);
+            }
+        }
+    }
+
+    /// What the driver is to do, in order; `into` takes the place of the
+    /// engine's own list, so that both keep their room.
+    pub fn take_actions(&mut self, into: &mut Vec<Action>) {
+        into.clear();
+        core::mem::swap(&mut self.actions, into);
+    }
+
+    /// When something may fall due next, if nothing happens before.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Time> {
+        match (self.starts.next(), self.deadlines.next()) {
+            (Some(start), Some(deadline)) => Some(start.min(deadline)),
+            (start, deadline) => start.or(deadline),
+        }
+    }
+
+    /// The next thing to report. What is not taken waits, and only its latest
+    /// state is kept.
+    pub fn poll_report(&mut self) -> Option<Report> {
+        if let Some(opinion) = self.opinions.pop_front() {
+            return Some(opinion);
+        }
+        while let Some(&index) = self.dirty.front() {
+            let entry = &mut self.entries[index as usize];
+            if let Some(report) = entry.take_report() {
+                return Some(report);
+            }
+            entry.flags.clear(Flags::LISTED);
+            self.dirty.pop_front();
+            self.release_if_idle(index);
+        }
+        None
+    }
+
+    /// Where and how to open slot `slot`.
+    #[must_use]
+    pub fn target(&self, slot: Slot) -> Target {
+        let flight = &self.flights[slot as usize];
+        Target {
+            addr: self.entries[flight.check as usize].spec.target,
+            half_open: flight.half_open,
+        }
+    }
+
+    /// What slot `slot` is to send. The bytes stay where they are until the
+    /// exchange has ended.
+    #[must_use]
+    pub fn outgoing(&self, slot: Slot) -> &[u8] {
+        let flight = &self.flights[slot as usize];
+        match &flight.tls {
+            Some(session) => session.outgoing(),
+            None => &self.entries[flight.check as usize].request,
+        }
+    }
+
+    /// Slots that hold a connection or are about to close one.
+    #[must_use]
+    pub const fn slots_in_use(&self) -> u32 {
+        self.in_use
+    }
+
+    /// Checks that are probed.
+    #[must_use]
+    pub fn checks(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Counters and histograms since the last [`Stats::new`], with the gauges
+    /// as of now.
+    pub fn stats(&mut self) -> &mut Stats {
+        self.stats.checks = self.index.len() as u64;
+        self.stats.slots = u64::from(self.in_use);
+        self.stats.parked = u64::from(self.parked);
+        self.stats.waiting = self.waiting.len() as u64;
+        &mut self.stats
+    }
+
+    fn insert(&mut self, entry: Entry) -> Result<u32, TooManyChecks> {
+        if let Some(index) = self.free_entries.pop() {
+            self.entries[index as usize] = entry;
+            return Ok(index);
+        }
+        let index = u32::try_from(self.entries.len()).map_err(|_| TooManyChecks)?;
+        if index >= CHECKS {
+            return Err(TooManyChecks);
+        }
+        self.entries.push(entry);
+        Ok(index)
+    }
+
+    /// Queues a due check for a slot.
+    fn wait(&mut self, index: u32, due: Time) {
+        let entry = &mut self.entries[index as usize];
+        entry.due = due;
+        entry.flags.set(Flags::WAITING);
+        self.waiting.push_back(index);
+    }
+
+    /// A check's time has come: it waits for a slot, unless we were so late
+    /// that starting it now would only pile it onto what is due next.
+    fn fall_due(&mut self, index: u32, now: Time) {
+        let entry = &mut self.entries[index as usize];
+        let (step, align) = step(&entry.spec, &entry.health);
+        let late = now.since(entry.due);
+        if late > step / 2 {
+            let next = self
+                .config
+                .schedule
+                .next(entry.id, entry.due, step, align, now);
+            // The one that fell due was not started either.
+            self.stats.skipped += next.skipped + 1;
+            entry.due = next.due;
+            self.starts.arm(index, next.due);
+            self.conclude_unstarted(index, Unmeasured::Late);
+        } else {
+            let due = entry.due;
+            self.wait(index, due);
+        }
+    }
+
+    /// Starts a probe: on the parked connection, or on a new one.
+    fn launch(&mut self, index: u32, now: Time) {
+        let entry = &mut self.entries[index as usize];
+        let late_us = now.0.saturating_sub(entry.due.0);
+        let once = entry.flags.has(Flags::ONCE);
+        if !once && self.config.pacing == Pacing::Scheduled {
+            self.stats.lateness_us.saturating_record(late_us.max(1));
+        }
+        if entry.caps_apply && !entry.caps.take(now) {
+            self.reschedule(index, now);
+            self.conclude_unstarted(index, Unmeasured::RateCapped);
+            return;
+        }
+        self.stats.started += 1;
+        let timeout = entry.spec.timeout;
+        let parked = core::mem::replace(&mut entry.parked, NONE);
+        let slot = if parked == NONE {
+            self.occupy(index, now)
+        } else {
+            self.parked -= 1;
+            parked
+        };
+        let entry = &mut self.entries[index as usize];
+        entry.flight = slot;
+        let flight = &mut self.flights[slot as usize];
+        flight.begin(now, entry.head_only);
+        if parked == NONE {
+            self.actions.push(Action::Open(slot));
+        } else {
+            flight.reused = true;
+            self.resume(slot, now);
+        }
+        if self.flights[slot as usize].in_progress() {
+            self.deadlines.arm(slot, now + timeout);
+        }
+    }
+
+    /// Takes a free slot for a check. The caller saw that there is one.
+    fn occupy(&mut self, index: u32, now: Time) -> Slot {
+        let slot = self.free_slots.pop().unwrap_or_else(|| {
+            self.flights.push(Flight::free());
+            (self.flights.len() - 1) as Slot
+        });
+        let entry = &mut self.entries[index as usize];
+        entry.slots += 1;
+        self.in_use += 1;
+        let flight = &mut self.flights[slot as usize];
+        flight.check = index;
+        flight.stage = Stage::Opening;
+        flight.half_open = matches!(entry.spec.kind, Kind::Tcp);
+        flight.reused = false;
+        flight.started = now;
+        slot
+    }
+
+    /// A slot's connection is gone.
+    fn vacate(&mut self, slot: Slot) {
+        let flight = &mut self.flights[slot as usize];
+        let index = flight.check;
+        flight.stage = Stage::Free;
+        flight.tls = None;
+        self.in_use -= 1;
+        self.free_slots.push(slot);
+        self.entries[index as usize].slots -= 1;
+        self.release_if_idle(index);
+    }
+
+    /// Sets the time of a check's next probe.
+    fn reschedule(&mut self, index: u32, now: Time) {
+        let entry = &mut self.entries[index as usize];
+        if entry.flags.any(Flags::STOPPED | Flags::ONCE) {
+            return;
+        }
+        if self.config.pacing == Pacing::Closed {
+            self.wait(index, now);
+            return;
+        }
+        let (step, align) = step(&entry.spec, &entry.health);
+        let next = self
+            .config
+            .schedule
+            .next(entry.id, entry.due, step, align, now);
+        self.stats.skipped += next.skipped;
+        entry.due = next.due;
+        self.starts.arm(index, next.due);
+        if next.skipped > 0 {
+            self.stats
+                .count(Outcome::NotMeasured(Unmeasured::InFlightFull));
+        }
+    }
+
+    /// Takes a check out: at once if nothing refers to it, otherwise when its
+    /// last slot is closed.
+    fn retire(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        if entry.flags.has(Flags::STOPPED) {
+            return;
+        }
+        entry.flags.set(Flags::STOPPED);
+        entry.flight = NONE;
+        if entry.flags.has(Flags::ONCE) {
+            self.asking -= 1;
+        }
+        self.starts.disarm(index);
+        let parked = core::mem::replace(&mut entry.parked, NONE);
+        if parked != NONE {
+            self.parked -= 1;
+            self.close(parked, false);
+        }
+        self.release_if_idle(index);
+    }
+
+    fn release_if_idle(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        let held = Flags::WAITING | Flags::LISTED | Flags::FREE;
+        if entry.flags.has(Flags::STOPPED) && !entry.flags.any(held) && entry.slots == 0 {
+            *entry = Entry::vacant();
+            self.free_entries.push(index);
+        }
+    }
+}
+
+/// The step of a probe that failed during `during`.
+const fn step_of(during: During, tls: bool, begun: bool) -> Step {
+    match (during, tls, begun) {
+        (During::Open, ..) => Step::Open,
+        (During::Connect, ..) => Step::Connect,
+        (_, true, _) => Step::Tls,
+        (During::Send, ..) => Step::Send,
+        (During::Receive, _, false) => Step::FirstByte,
+        (During::Receive, _, true) => Step::Rest,
+    }
+}
+
+/// How many events a driver may tell with one reading of the clock.
+#[must_use]
+pub const fn events_per_clock() -> usize {
+    EVENTS_PER_CLOCK
+}
