@@ -1,1 +1,92 @@
-//! The shared-memory table: layout, writer, reader and C ABI.
+//! The shared-memory table: what the proxy reads.
+//!
+//! One agent writes it, any process on the server reads it: origin name →
+//! verdict. A lookup takes no lock, makes no system call, reads no clock and
+//! is never torn; the writer may die at any instruction. The layout is
+//! documented byte by byte in LAYOUT.md; `include/watchfire.h` is the same
+//! table for C.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use watchfire_table::{Lookup, Reader, TableVerdict};
+//!
+//! let table = Reader::open("/run/watchfire/table".as_ref())?;
+//! let now_ns = watchfire_table::monotonic_ns();
+//! match table.get(b"origin-7", now_ns) {
+//!     Lookup::Found { entry, .. } if entry.verdict == TableVerdict::Down => {
+//!         // Send the request elsewhere.
+//!     }
+//!     _ => {}
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! | module | idea |
+//! | --- | --- |
+//! | [`layout`] | where everything lies |
+//! | [`twin`] | two copies and a counter: the entry protocol |
+//! | [`entry`] | what is said of one origin |
+//! | [`view`], [`verify`] | reading words as a table |
+//! | `content`, [`writer`] | writing one file; growing and moving |
+//! | [`home`], [`file`], `mapping` | where tables live |
+//! | [`reader`], [`capi`] | the proxy's handle, in Rust and in C |
+//! | [`agentcheck`] | HAProxy's agent-check |
+
+// This crate shares memory between processes, which cannot be said in safe
+// Rust. Each block names the invariant that makes it sound.
+#![allow(unsafe_code)]
+
+pub mod layout;
+pub mod limits;
+pub mod sync;
+pub mod twin;
+
+// The model checker runs the entry protocol alone: its atomics live nowhere
+// but on its own heap.
+#[cfg(not(loom))]
+pub mod agentcheck;
+#[cfg(not(loom))]
+pub mod capi;
+#[cfg(not(loom))]
+mod content;
+#[cfg(not(loom))]
+pub mod entry;
+#[cfg(not(loom))]
+pub mod error;
+#[cfg(not(loom))]
+pub mod file;
+#[cfg(not(loom))]
+pub mod home;
+#[cfg(not(loom))]
+mod mapping;
+#[cfg(not(loom))]
+pub mod reader;
+#[cfg(not(loom))]
+pub mod verify;
+#[cfg(not(loom))]
+pub mod view;
+#[cfg(not(loom))]
+pub mod writer;
+
+#[cfg(not(loom))]
+pub use self::{
+    entry::{Entry, Flags, TableVerdict},
+    error::TableError,
+    file::FileHome,
+    home::{HeapHome, HeapReader, Home},
+    reader::{Cursor, Moved, Reader},
+    verify::{Stat, Verification},
+    view::{Freshness, Lookup, View},
+    writer::{Writer, WriterOptions},
+};
+
+/// Now, nanoseconds on `CLOCK_MONOTONIC`: what callers pass to the functions
+/// that want the time. Nothing in this crate calls it.
+#[cfg(not(loom))]
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
+        let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
+        seconds * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap_or(0)
+    })
+}

@@ -1,0 +1,317 @@
+//! The reader for C: `include/watchfire.h` says what each function does.
+//!
+//! The header is the contract; a test compiles it and compares. Nothing here
+//! unwinds into C: lookups have no panicking path, and a panic in `extern "C"`
+//! aborts.
+
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::slice;
+
+use nix::errno::Errno;
+use watchfire_wire::NodeId;
+use watchfire_wire::limits::NODE_NAME_BYTES;
+
+use crate::entry::Entry;
+use crate::layout;
+use crate::limits::NAME_BYTES;
+use crate::reader::{Cursor, Reader};
+use crate::view::{Freshness, Lookup};
+
+/// Verdict code of a name that is not in the table.
+pub const NOT_IN_TABLE: u8 = 4;
+/// Verdict code of a lookup that the writer overtook.
+pub const BUSY: u8 = 5;
+
+/// What the table says of one origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Answer {
+    /// Of the verdict, milliseconds since 1970 on the owner's clock.
+    pub since_ms: u64,
+    /// The node that said so; zero if unknown.
+    pub owner: u64,
+    /// Since the writer's last heartbeat, nanoseconds.
+    pub age_ns: u64,
+    /// Of the probe at the last write, microseconds.
+    pub latency_us: u32,
+    /// A [`TableVerdict`](crate::TableVerdict), [`NOT_IN_TABLE`] or [`BUSY`].
+    pub verdict: u8,
+    /// [`Flags`](crate::Flags).
+    pub flags: u8,
+    /// Code of the reason.
+    pub reason: u8,
+    /// Whether the table is fresh, one or zero.
+    pub fresh: u8,
+}
+
+impl Answer {
+    #[inline]
+    fn of_entry(entry: &Entry, freshness: Freshness) -> Self {
+        Self {
+            since_ms: entry.since_ms,
+            owner: entry.owner.map_or(0, |owner| owner.0),
+            age_ns: freshness.age_ns,
+            latency_us: entry.latency_us,
+            verdict: entry.verdict as u8,
+            flags: entry.flags.0,
+            reason: entry.reason,
+            fresh: u8::from(freshness.fresh),
+        }
+    }
+
+    #[inline]
+    fn without_entry(verdict: u8, freshness: Freshness) -> Self {
+        Self {
+            age_ns: freshness.age_ns,
+            verdict,
+            fresh: u8::from(freshness.fresh),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Lookup> for Answer {
+    #[inline]
+    fn from(lookup: Lookup) -> Self {
+        match lookup {
+            Lookup::Found { entry, freshness } => Self::of_entry(&entry, freshness),
+            Lookup::NotInTable { freshness } => Self::without_entry(NOT_IN_TABLE, freshness),
+            Lookup::Busy { freshness } => Self::without_entry(BUSY, freshness),
+        }
+    }
+}
+
+/// Opens a table.
+///
+/// # Safety
+/// `path` is a string, `table` may be written, and `error` has `error_bytes`
+/// writable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn watchfire_open(
+    path: *const c_char,
+    table: *mut *mut Reader,
+    error: *mut c_char,
+    error_bytes: usize,
+) -> c_int {
+    // SAFETY: `path` is a string by the caller's word.
+    let path = unsafe { CStr::from_ptr(path) };
+    let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+    let (reader, code) = match Reader::open(path) {
+        Ok(reader) => (Box::into_raw(Box::new(reader)), 0),
+        Err(refusal) => {
+            if error_bytes > 0 {
+                let words = refusal.to_string();
+                let kept = words.len().min(error_bytes - 1);
+                // SAFETY: `error` has `error_bytes` writable bytes by the
+                // caller's word, and `kept` is less.
+                unsafe {
+                    error.copy_from_nonoverlapping(words.as_ptr().cast(), kept);
+                    error.add(kept).write(0);
+                }
+            }
+            (std::ptr::null_mut(), -refusal.errno())
+        }
+    };
+    // SAFETY: `table` may be written by the caller's word.
+    unsafe { table.write(reader) };
+    code
+}
+
+/// Closes a handle.
+///
+/// # Safety
+/// `table` came from [`watchfire_open`] or is null, and is used no more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn watchfire_close(table: *mut Reader) {
+    if !table.is_null() {
+        // SAFETY: it came from `Box::into_raw` in `watchfire_open`, and the
+        // caller gives it up.
+        drop(unsafe { Box::from_raw(table) });
+    }
+}
+
+/// Looks a name up.
+///
+/// # Safety
+/// `table` is open, `name` has `name_bytes` readable bytes, `answer` may be
+/// written or is null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn watchfire_lookup(
+    table: *const Reader,
+    name: *const c_void,
+    name_bytes: usize,
+    now_ns: u64,
+    answer: *mut Answer,
+) -> c_int {
+    // SAFETY: by the caller's word.
+    let name = unsafe { bytes(name, name_bytes) };
+    // SAFETY: `table` is open by the caller's word.
+    let found = unsafe { &*table }.get(name, now_ns);
+    // SAFETY: by the caller's word.
+    unsafe { give(found.into(), answer) }
+}
+
+/// Looks a name up by its hash and itself.
+///
+/// # Safety
+/// As for [`watchfire_lookup`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn watchfire_lookup_hashed(
+    table: *const Reader,
+    hash: u64,
+    name: *const c_void,
+    name_bytes: usize,
+    now_ns: u64,
+    answer: *mut Answer,
+) -> c_int {
+    // SAFETY: by the caller's word.
+    let name = unsafe { bytes(name, name_bytes) };
+    // SAFETY: `table` is open by the caller's word.
+    let found = unsafe { &*table }.get_hashed(hash, name, now_ns);
+    // SAFETY: by the caller's word.
+    unsafe { give(found.into(), answer) }
+}
+
+/// The hash of a name.
+///
+/// # Safety
+/// `name` has `name_bytes` readable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn watchfire_hash(name: *const c_void, name_bytes: usize) -> u64 {
+    // SAFETY: by the caller's word.
+    layout::hash_name(unsafe { bytes(name, name_bytes) })
+}
+
+/// Whether the agent lives.
+///
+/// # Safety
+/// `table` is open, `age_ns` may be written or is null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn watchfire_fresh(
+    table: *const Reader,
+    now_ns: u64,
+    age_ns: *mut u64,
+) -> c_int {
+    // SAFETY: `table` is open by the caller's word.
+    let freshness = unsafe { &*table }.freshness(now_ns);
+    if !age_ns.is_null() {
+        // SAFETY: it may be written by the caller's word.
+        unsafe { age_ns.write(freshness.age_ns) };
+    }
+    c_int::from(freshness.fresh)
+}
+
+/// The next origin after the cursor.
+///
+/// # Safety
+/// `table` is open; `name` has room for the longest name; the other pointers
+/// may be written, and the cursor read.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn watchfire_next(
+    table: *const Reader,
+    cursor: *mut Cursor,
+    now_ns: u64,
+    name: *mut c_char,
+    name_bytes: *mut usize,
+    answer: *mut Answer,
+) -> c_int {
+    // SAFETY: both by the caller's word.
+    let (reader, cursor) = unsafe { (&*table, &mut *cursor) };
+    let freshness = reader.freshness(now_ns);
+    let mut found = [0; NAME_BYTES];
+    match reader.next(cursor, &mut found) {
+        Err(crate::reader::Moved) => -(Errno::EAGAIN as c_int),
+        Ok(None) => 0,
+        Ok(Some((length, entry))) => {
+            // SAFETY: `name` has room for the longest name and the others may
+            // be written, by the caller's word.
+            unsafe {
+                name.copy_from_nonoverlapping(found.as_ptr().cast(), length);
+                name_bytes.write(length);
+                answer.write(Answer::of_entry(&entry, freshness));
+            }
+            1
+        }
+    }
+}
+
+/// The configured name of a node.
+///
+/// # Safety
+/// `table` is open and `name` has room for the longest node name.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn watchfire_node_name(
+    table: *const Reader,
+    node: u64,
+    name: *mut c_char,
+) -> c_int {
+    let mut found = [0; NODE_NAME_BYTES];
+    // SAFETY: `table` is open by the caller's word.
+    let length = unsafe { &*table }.owner_name_into(NodeId(node), &mut found);
+    let length = length.unwrap_or(0);
+    // SAFETY: `name` has room for the longest node name.
+    unsafe { name.copy_from_nonoverlapping(found.as_ptr().cast(), length) };
+    length as c_int
+}
+
+/// A reason in words.
+#[unsafe(no_mangle)]
+pub extern "C" fn watchfire_reason(reason: u8) -> *const c_char {
+    reasons::WORDS[usize::from(reason)].as_ptr()
+}
+
+/// Follows the agent to its present file.
+///
+/// # Safety
+/// `table` is open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn watchfire_refresh(table: *const Reader) -> c_int {
+    // SAFETY: `table` is open by the caller's word.
+    match unsafe { &*table }.refresh() {
+        Ok(moved) => c_int::from(moved),
+        Err(error) => -error.errno(),
+    }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds.
+#[unsafe(no_mangle)]
+pub extern "C" fn watchfire_now_ns() -> u64 {
+    crate::monotonic_ns()
+}
+
+/// The caller's bytes; none for a length of zero, whatever the pointer.
+#[inline]
+unsafe fn bytes<'a>(start: *const c_void, length: usize) -> &'a [u8] {
+    if length == 0 {
+        return &[];
+    }
+    // SAFETY: by the caller's word.
+    unsafe { slice::from_raw_parts(start.cast(), length) }
+}
+
+/// Hands an answer out and says its verdict.
+#[inline]
+unsafe fn give(found: Answer, answer: *mut Answer) -> c_int {
+    if !answer.is_null() {
+        // SAFETY: it may be written by the caller's word.
+        unsafe { answer.write(found) };
+    }
+    c_int::from(found.verdict)
+}
+
+mod reasons {
+    //! Every reason's words as a C string, made once.
+
+    use std::ffi::CString;
+    use std::sync::LazyLock;
+
+    use crate::entry::reason_words;
+
+    pub(super) static WORDS: LazyLock<Vec<CString>> = LazyLock::new(|| {
+        (0..=u8::MAX)
+            .map(|code| CString::new(reason_words(code)).unwrap_or_default())
+            .collect()
+    });
+}

@@ -1,0 +1,249 @@
+//! The table's file: made whole or not at all, opened with suspicion.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, OFlag, fallocate};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+
+use crate::error::TableError;
+use crate::home::Home;
+use crate::layout::{self, LayoutError, WORD};
+use crate::mapping::Mapping;
+
+/// A path with a lock beside it (`PATH.lock`), held for the writer's life. The
+/// lock is the kernel's and falls when the process dies, however it dies.
+#[derive(Debug)]
+pub struct FileHome {
+    path: PathBuf,
+    mode: u32,
+    group: Option<u32>,
+    any_filesystem: bool,
+    /// Falls with the writer; the lock's file stays, since removing it would
+    /// let two writers lock two files of one name.
+    _lock: Flock<File>,
+}
+
+impl FileHome {
+    /// Locks this path for one writer. Files get this mode and this group.
+    ///
+    /// # Errors
+    /// Another writer lives, or the folder cannot be written.
+    pub fn lock(
+        path: &Path,
+        mode: u32,
+        group: Option<u32>,
+        any_filesystem: bool,
+    ) -> Result<Self, TableError> {
+        let lock_path = beside(path, ".lock");
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits())
+            .open(&lock_path)
+            .map_err(|e| match errno_of(&e) {
+                Errno::ENOENT | Errno::ENOTDIR => TableError::NoFolder {
+                    path: path.to_owned(),
+                },
+                errno => TableError::of_errno(&lock_path, "make or open", errno),
+            })?;
+        let lock =
+            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(
+                |(_, errno)| match errno {
+                    Errno::EWOULDBLOCK => TableError::SecondWriter {
+                        path: path.to_owned(),
+                        pid: None,
+                    },
+                    errno => TableError::of_errno(&lock_path, "lock", errno),
+                },
+            )?;
+        Ok(Self {
+            path: path.to_owned(),
+            mode,
+            group,
+            any_filesystem,
+            _lock: lock,
+        })
+    }
+
+    /// Gives a file the configured mode and group.
+    fn dress(&self, file: &File, path: &Path) -> Result<(), TableError> {
+        let found = file
+            .metadata()
+            .map_err(|e| TableError::of_errno(path, "examine", errno_of(&e)))?;
+        if let Some(group) = self.group.filter(|&group| group != found.gid()) {
+            fchown(file, None, Some(group))
+                .map_err(|e| TableError::of_errno(path, "give its group to", errno_of(&e)))?;
+        }
+        if found.mode() & 0o7777 != self.mode {
+            file.set_permissions(fs::Permissions::from_mode(self.mode))
+                .map_err(|e| TableError::of_errno(path, "set the permissions of", errno_of(&e)))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the successor's file, all of it backed by memory.
+    fn make(&self, path: &Path, words: usize) -> Result<Mapping, TableError> {
+        let bytes = (words * WORD) as u64;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits())
+            .open(path)
+            .map_err(|e| TableError::of_errno(path, "make", errno_of(&e)))?;
+        let free_bytes = self.examine_filesystem(&file)?;
+        let length = i64::try_from(bytes).expect("the capacity limit keeps files small");
+        fallocate(&file, FallocateFlags::empty(), 0, length).map_err(|errno| match errno {
+            Errno::ENOSPC | Errno::EDQUOT => TableError::FilesystemFull {
+                path: self.path.clone(),
+                needed_bytes: bytes,
+                free_bytes,
+            },
+            errno => TableError::of_errno(path, "reserve memory for", errno),
+        })?;
+        self.dress(&file, path)?;
+        Mapping::writable(&file, words).map_err(|e| TableError::of_errno(path, "map", e))
+    }
+
+    /// Free bytes of the filesystem, which must be one in memory.
+    fn examine_filesystem(&self, file: &File) -> Result<u64, TableError> {
+        let stat = fstatfs(file.as_fd())
+            .map_err(|errno| TableError::of_errno(&self.path, "examine", errno))?;
+        if !self.any_filesystem && stat.filesystem_type() != TMPFS_MAGIC {
+            return Err(TableError::NotInMemory {
+                path: self.path.clone(),
+            });
+        }
+        let block = u64::try_from(stat.block_size()).unwrap_or(0);
+        Ok(stat.blocks_available().saturating_mul(block))
+    }
+}
+
+impl Home for FileHome {
+    type Region = Mapping;
+
+    fn current(&mut self) -> Result<Option<Mapping>, TableError> {
+        let file = match open(&self.path, true) {
+            Ok(file) => file,
+            Err(TableError::Missing { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        self.examine_filesystem(&file)?;
+        let words = whole_words(&file, &self.path)?;
+        self.dress(&file, &self.path)?;
+        Mapping::writable(&file, words)
+            .map(Some)
+            .map_err(|e| TableError::of_errno(&self.path, "map", e))
+    }
+
+    fn allocate(&mut self, words: usize) -> Result<Mapping, TableError> {
+        let path = beside(&self.path, ".new");
+        // A writer that died while moving left one behind.
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(TableError::of_errno(&path, "remove", errno_of(&e)));
+            }
+            _ => {}
+        }
+        self.make(&path, words).inspect_err(|_| {
+            // The error that is being reported matters more than this one.
+            let _ = fs::remove_file(&path);
+        })
+    }
+
+    fn install(&mut self, _region: &Mapping) -> Result<(), TableError> {
+        let new = beside(&self.path, ".new");
+        fs::rename(&new, &self.path)
+            .map_err(|e| TableError::of_errno(&self.path, "replace", errno_of(&e)))
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Opens a table's file.
+pub(crate) fn open(path: &Path, writable: bool) -> Result<File, TableError> {
+    let doing = if writable { "write" } else { "read" };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(writable)
+        // Not to be held up by a FIFO of that name.
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).bits())
+        .open(path)
+        .map_err(|e| match errno_of(&e) {
+            Errno::ENOENT | Errno::ENOTDIR => TableError::Missing {
+                path: path.to_owned(),
+            },
+            errno => TableError::of_errno(path, doing, errno),
+        })?;
+    let is_file = file
+        .metadata()
+        .map_err(|e| TableError::of_errno(path, "examine", errno_of(&e)))?
+        .is_file();
+    if !is_file {
+        return Err(TableError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    Ok(file)
+}
+
+/// The words of an opened file, which must be long enough for a header and
+/// wholly backed by memory.
+pub(crate) fn whole_words(file: &File, path: &Path) -> Result<usize, TableError> {
+    let corrupt = |what: &str| TableError::Corrupt {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    };
+    let found = file
+        .metadata()
+        .map_err(|e| TableError::of_errno(path, "examine", errno_of(&e)))?;
+    let bytes = usize::try_from(found.len()).unwrap_or(usize::MAX);
+    if bytes < layout::SLOTS * WORD || !bytes.is_multiple_of(WORD) {
+        // Too short to map as a table; its first words may still say whether
+        // it was one.
+        let mut head = [0; 2 * WORD];
+        let mut from = file;
+        let is_head = from.read_exact(&mut head).is_ok();
+        if !is_head || head[..WORD] != layout::MAGIC {
+            return Err(TableError::of_layout(path, LayoutError::Foreign));
+        }
+        let version = u64::from_le_bytes(*head.last_chunk().expect("two words"));
+        if version != layout::VERSION {
+            return Err(TableError::of_layout(
+                path,
+                LayoutError::OtherVersion(version),
+            ));
+        }
+        return Err(corrupt("the file is shorter than its header says"));
+    }
+    let in_memory = fstatfs(file.as_fd()).is_ok_and(|s| s.filesystem_type() == TMPFS_MAGIC);
+    if in_memory && found.blocks() * 512 < found.len() {
+        return Err(corrupt(
+            "the file has holes, as if copied, and a full tmpfs could kill its readers",
+        ));
+    }
+    Ok(bytes / WORD)
+}
+
+/// A path in the same folder: the name with this at its end.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
+
+/// The error number of an I/O error.
+fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}

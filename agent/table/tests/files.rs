@@ -1,0 +1,355 @@
+//! Files: who may, who may not, and what is refused with which words.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use common::{entry, folder, options};
+use watchfire_table::{Reader, TableError, Writer, WriterOptions};
+
+fn write_table(path: &Path) {
+    let mut writer = Writer::open(path, &options(64), 1).expect("the folder is writable");
+    writer.set(b"a", &entry(1)).expect("it fits");
+    writer.set(&[b'l'; 200], &entry(2)).expect("it fits");
+}
+
+/// Both sides' refusals of one file.
+fn refusals(path: &Path) -> [TableError; 2] {
+    let before = fs::read(path).ok();
+    let found = [
+        Writer::open(path, &options(64), 1).expect_err("the writer refuses"),
+        Reader::open(path).expect_err("the reader refuses"),
+    ];
+    assert_eq!(fs::read(path).ok(), before, "a refused file is left alone");
+    found
+}
+
+#[test]
+fn the_file_has_its_mode_and_is_backed_by_memory_throughout() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    write_table(&path);
+    let found = fs::metadata(&path).expect("it was made");
+    assert_eq!(found.mode() & 0o7777, 0o640);
+    assert!(found.blocks() * 512 >= found.len());
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2);
+
+    let public = WriterOptions {
+        mode: 0o644,
+        group: Some(found.gid()),
+        ..options(64)
+    };
+    drop(Writer::open(&path, &public, 1).expect("it adopts"));
+    let found = fs::metadata(&path).expect("it is there");
+    assert_eq!(found.mode() & 0o7777, 0o644);
+}
+
+#[test]
+fn a_second_live_writer_is_refused_and_told_who_the_first_is() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    let first = Writer::open(&path, &options(64), 1).expect("the folder is writable");
+    let refused = Writer::open(&path, &options(64), 1).expect_err("one writer at a time");
+    let expected = TableError::SecondWriter {
+        path: path.clone(),
+        pid: Some(u64::from(std::process::id())),
+    };
+    assert_eq!(refused, expected);
+    drop(first);
+    drop(Writer::open(&path, &options(64), 1).expect("the first has gone"));
+}
+
+#[test]
+fn a_left_over_of_a_dead_writers_move_is_no_hindrance() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    write_table(&path);
+    fs::write(folder.path().join("table.new"), b"half").expect("writable");
+    let mut writer = Writer::open(&path, &options(1_000), 1).expect("it adopts and grows");
+    assert_eq!(writer.get(b"a"), Some(entry(1)));
+    writer.set(b"b", &entry(2)).expect("it fits");
+}
+
+#[test]
+fn a_reader_follows_a_file_that_was_replaced_behind_its_back() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    write_table(&path);
+    let reader = Reader::open(&path).expect("a table");
+    // The folder was emptied and the agent started anew: the old file will
+    // never say that it has moved, but it goes stale.
+    fs::remove_file(&path).expect("writable");
+    assert_eq!(reader.get(b"a", 1).entry(), Some(entry(1)));
+    let late_ns = 100_000_000_000;
+    let mut writer = Writer::open(&path, &options(64), late_ns).expect("writable");
+    writer.set(b"a", &entry(7)).expect("it fits");
+    assert_eq!(reader.get(b"a", late_ns).entry(), Some(entry(7)));
+    assert!(reader.freshness(late_ns).fresh);
+}
+
+#[test]
+fn many_threads_follow_many_moves_through_one_handle() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    let mut writer = Writer::open(&path, &options(64), 1).expect("writable");
+    let name = |n: u64| format!("{n}-{}", "z".repeat((n % 90) as usize));
+    for n in 0..40 {
+        writer.set(name(n).as_bytes(), &entry(n)).expect("it fits");
+    }
+    let reader = Reader::open(&path).expect("a table");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let generations = std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut n = 0;
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    n = (n + 1) % 40;
+                    let found = reader.get(name(n).as_bytes(), 1).entry();
+                    let found = found.expect("these names are always in the table");
+                    assert!(common::is_whole(&found) && found.since_ms % 1_000 == n);
+                }
+            });
+        }
+        for round in 0..8_000_u64 {
+            writer
+                .set(
+                    name(round % 40).as_bytes(),
+                    &entry(round * 1_000 + round % 40),
+                )
+                .expect("it fits");
+            let passing = format!("passing-{round}");
+            writer
+                .set(passing.as_bytes(), &entry(round))
+                .expect("it fits");
+            assert!(writer.remove(passing.as_bytes()));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.view().generation()
+    });
+    assert!(generations > 50, "{generations} moves");
+    assert_eq!(reader.stat(1).map(|s| s.generation), Some(generations));
+}
+
+#[test]
+fn missing_places_are_named() {
+    let folder = folder();
+    let path = folder.path().join("no").join("table");
+    let missing = Reader::open(&path).expect_err("there is none");
+    assert_eq!(missing, TableError::Missing { path: path.clone() });
+    let nowhere = Writer::open(&path, &options(64), 1).expect_err("there is no folder");
+    assert_eq!(nowhere, TableError::NoFolder { path });
+}
+
+#[test]
+fn other_files_are_refused_and_left_alone() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    for foreign in [&b""[..], b"short", &[b'x'; 200_000]] {
+        fs::write(&path, foreign).expect("writable");
+        for refusal in refusals(&path) {
+            assert_eq!(refusal, TableError::Foreign { path: path.clone() });
+        }
+    }
+    fs::remove_file(&path).expect("writable");
+    fs::create_dir(&path).expect("writable");
+    for refusal in refusals(&path) {
+        assert_eq!(refusal, TableError::NotAFile { path: path.clone() });
+    }
+    fs::remove_dir(&path).expect("writable");
+    let target = folder.path().join("target");
+    write_table(&target);
+    symlink(&target, &path).expect("writable");
+    for refusal in refusals(&path) {
+        assert_eq!(refusal, TableError::NotAFile { path: path.clone() });
+    }
+}
+
+#[test]
+fn damaged_tables_are_refused_and_left_alone() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    write_table(&path);
+    let good = fs::read(&path).expect("readable");
+    let is_corrupt = |refusals: &[TableError; 2]| {
+        let corrupt = |r: &TableError| matches!(r, TableError::Corrupt { .. });
+        refusals.iter().all(corrupt)
+    };
+
+    let mut version = good.clone();
+    version[8] = 2;
+    fs::write(&path, &version).expect("writable");
+    for refusal in refusals(&path) {
+        let found = TableError::OtherVersion {
+            path: path.clone(),
+            found: 2,
+        };
+        assert_eq!(refusal, found);
+    }
+    // Cut short, at a page and in the header; grown; sizes that contradict.
+    for cut in [100, 4_096, good.len() - 4_096] {
+        fs::write(&path, &good[..cut]).expect("writable");
+        assert!(is_corrupt(&refusals(&path)), "cut at {cut}");
+    }
+    fs::write(&path, [&good[..], &[0; 4_096]].concat()).expect("writable");
+    assert!(is_corrupt(&refusals(&path)));
+    let mut slots = good.clone();
+    slots[24] ^= 1;
+    fs::write(&path, &slots).expect("writable");
+    assert!(is_corrupt(&refusals(&path)));
+    // A sparse copy, which a full tmpfs could turn into a deadly one.
+    let file = fs::File::create(&path).expect("writable");
+    file.set_len(good.len() as u64).expect("writable");
+    std::os::unix::fs::FileExt::write_all_at(&file, &good[..4_096], 0).expect("writable");
+    assert!(is_corrupt(&refusals(&path)));
+    // Damage inside: the writer looks at every slot, and `verify` does too.
+    let at = good
+        .windows(3)
+        .rposition(|w| w == b"lll")
+        .expect("the long name");
+    let mut name = good;
+    name[at] = b'm';
+    fs::write(&path, &name).expect("writable");
+    let refusal = Writer::open(&path, &options(64), 1).expect_err("the writer refuses");
+    assert!(
+        refusal.to_string().contains("hash is not its name's"),
+        "{refusal}"
+    );
+    let reader = Reader::open(&path).expect("the header is sound");
+    assert_eq!(reader.verify().map(|v| v.problems.len()), Some(1));
+}
+
+#[test]
+fn a_disk_is_refused_unless_allowed() {
+    // The build folder is on a disk wherever the sources are; elsewhere there
+    // is nothing to refuse.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("writable");
+    let path = folder.path().join("table");
+    let kind = nix::sys::statfs::statfs(folder.path()).map(|s| s.filesystem_type());
+    if kind == Ok(nix::sys::statfs::TMPFS_MAGIC) {
+        eprintln!("skipped: the build folder is in memory");
+        return;
+    }
+    let refusal = Writer::open(&path, &options(64), 1).expect_err("a disk");
+    assert_eq!(refusal, TableError::NotInMemory { path: path.clone() });
+    let anywhere = WriterOptions {
+        any_filesystem: true,
+        ..options(64)
+    };
+    drop(Writer::open(&path, &anywhere, 1).expect("a wish"));
+    assert!(Reader::open(&path).is_ok());
+}
+
+/// Runs this test again in a mount namespace of its own, where it mounts what
+/// it likes; `script` gets the folder as `$1`. Says whether it could.
+fn again_in_a_namespace(test: &str, folder: &Path, script: &str) -> bool {
+    let me = std::env::current_exe().expect("this program");
+    let status = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c"])
+        .arg(format!(
+            "{script} || exit 77; exec \"$2\" --exact {test} --nocapture"
+        ))
+        .arg("sh")
+        .arg(folder)
+        .arg(me)
+        .env("WATCHFIRE_TABLE_FOLDER", folder)
+        .status();
+    match status {
+        Ok(status) if status.code() != Some(77) && status.code() != Some(1) => {
+            assert!(status.success(), "{test} failed in its namespace: {status}");
+            true
+        }
+        other => {
+            eprintln!("skipped: this machine gives no mount namespace ({other:?})");
+            false
+        }
+    }
+}
+
+#[test]
+fn a_full_filesystem_is_refused_and_nothing_is_lost() {
+    let test = "a_full_filesystem_is_refused_and_nothing_is_lost";
+    let Some(place) = std::env::var_os("WATCHFIRE_TABLE_FOLDER") else {
+        let folder = folder();
+        again_in_a_namespace(
+            test,
+            folder.path(),
+            "mount -t tmpfs -o size=256k none \"$1\"",
+        );
+        return;
+    };
+    let path = Path::new(&place).join("table");
+    let refusal = Writer::open(&path, &options(10_000), 1).expect_err("it takes megabytes");
+    assert!(
+        matches!(
+            refusal,
+            TableError::FilesystemFull {
+                needed_bytes: 2_000_000..,
+                free_bytes: ..=262_144,
+                ..
+            }
+        ),
+        "{refusal}"
+    );
+    let left: Vec<_> = fs::read_dir(&place).expect("a folder").flatten().collect();
+    assert_eq!(left.len(), 1, "nothing but the lock is left: {left:?}");
+
+    let mut writer = Writer::open(&path, &options(300), 1).expect("a small one fits");
+    let reader = Reader::open(&path).expect("a table");
+    let mut names = 0_u64;
+    let refusal = loop {
+        match writer.set(&names.to_le_bytes(), &entry(names)) {
+            Ok(()) => names += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert!(
+        matches!(refusal, TableError::FilesystemFull { .. }),
+        "{refusal}"
+    );
+    assert!(names >= 300);
+    for n in 0..names {
+        assert_eq!(reader.get(&n.to_le_bytes(), 1).entry(), Some(entry(n)));
+    }
+    writer
+        .set(&0_u64.to_le_bytes(), &entry(9))
+        .expect("known names are still written");
+    assert_eq!(reader.get(&0_u64.to_le_bytes(), 1).entry(), Some(entry(9)));
+}
+
+#[test]
+fn a_read_only_filesystem_and_a_forbidden_folder_are_named() {
+    let test = "a_read_only_filesystem_and_a_forbidden_folder_are_named";
+    let Some(place) = std::env::var_os("WATCHFIRE_TABLE_FOLDER") else {
+        let folder = folder();
+        again_in_a_namespace(test, folder.path(), "mount -t tmpfs -o ro none \"$1\"");
+        return;
+    };
+    let path = Path::new(&place).join("table");
+    let refusal = Writer::open(&path, &options(64), 1).expect_err("read-only");
+    assert!(
+        matches!(refusal, TableError::ReadOnlyFilesystem { .. }),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn a_reader_without_permission_is_told_so() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    write_table(&path);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("own");
+    match Reader::open(&path) {
+        Err(refusal) => {
+            let expected = TableError::NotPermitted {
+                path,
+                doing: "read",
+            };
+            assert_eq!(refusal, expected);
+        }
+        // The superuser may read anything.
+        Ok(_) => assert!(nix::unistd::geteuid().is_root()),
+    }
+}
