@@ -7,5 +7,9 @@
 
 pub mod gate;
 pub mod io;
+pub mod limits;
+pub mod mutations;
+pub mod ownership;
+pub mod replica;
 pub mod rng;
 pub mod swim;

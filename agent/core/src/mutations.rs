@@ -1,0 +1,119 @@
+//! Seeded bugs: rules taken out one at a time, so that the simulator can prove
+//! that it would notice.
+//!
+//! Without the feature `mutations` nothing can switch one on and every hook
+//! compiles to nothing.
+
+/// One seeded bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Mutation {
+    /// One record per check, overwritten by whoever saw it, concurrent ones by
+    /// priority: not associative.
+    TalkMerge,
+    /// The parts of a reply are applied as they come.
+    MergePerChunk,
+    /// The claim is raised by the first part of a reply.
+    ClaimPerChunk,
+    /// Concurrent slots are judged by the reader's view of priorities, not by
+    /// the stored ones.
+    ViewPriority,
+    /// A release is written one term higher and so beats what came after.
+    ReleaseWinsTerm,
+    /// A slot of an earlier life or of a dead member counts as evidence.
+    StaleSlotIsEvidence,
+    /// Released slots are collected without telling anybody.
+    CollectWithoutTrim,
+    /// A node that meets a floor or epoch above its own goes on as it was.
+    EpochBelowFloorIgnored,
+    /// A suspect never refutes.
+    NoRefutation,
+    /// The nack goes out after the asker's window has closed.
+    LateNack,
+    /// Suspicions that ran out while this node itself was stalled fire.
+    SuspicionAfterStall,
+    /// A prober goes on although evidence ranks above it.
+    TakeoverNeverStops,
+    /// A pull that meets a winner of another writes over it.
+    WriteOnPull,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::TalkMerge,
+        Self::MergePerChunk,
+        Self::ClaimPerChunk,
+        Self::ViewPriority,
+        Self::ReleaseWinsTerm,
+        Self::StaleSlotIsEvidence,
+        Self::CollectWithoutTrim,
+        Self::EpochBelowFloorIgnored,
+        Self::NoRefutation,
+        Self::LateNack,
+        Self::SuspicionAfterStall,
+        Self::TakeoverNeverStops,
+        Self::WriteOnPull,
+    ];
+
+    /// The name for reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TalkMerge => "talk-merge",
+            Self::MergePerChunk => "merge-per-chunk",
+            Self::ClaimPerChunk => "claim-per-chunk",
+            Self::ViewPriority => "view-priority",
+            Self::ReleaseWinsTerm => "release-wins-term",
+            Self::StaleSlotIsEvidence => "stale-slot-is-evidence",
+            Self::CollectWithoutTrim => "collect-without-trim",
+            Self::EpochBelowFloorIgnored => "epoch-below-floor-ignored",
+            Self::NoRefutation => "no-refutation",
+            Self::LateNack => "late-nack",
+            Self::SuspicionAfterStall => "suspicion-after-stall",
+            Self::TakeoverNeverStops => "takeover-never-stops",
+            Self::WriteOnPull => "write-on-pull",
+        }
+    }
+}
+
+/// The seeded bugs of one node: none, unless the feature is compiled in and
+/// somebody asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mutations {
+    #[cfg(feature = "mutations")]
+    bits: u32,
+}
+
+impl Mutations {
+    /// No bug.
+    pub const NONE: Self = Self {
+        #[cfg(feature = "mutations")]
+        bits: 0,
+    };
+
+    /// Exactly this bug.
+    #[cfg(feature = "mutations")]
+    #[must_use]
+    pub const fn only(mutation: Mutation) -> Self {
+        Self {
+            bits: 1 << mutation as u8,
+        }
+    }
+
+    /// Is this bug switched on?
+    #[cfg(feature = "mutations")]
+    #[must_use]
+    pub const fn on(self, mutation: Mutation) -> bool {
+        self.bits & (1 << mutation as u8) != 0
+    }
+
+    /// Is this bug switched on? Never, in a build without the feature.
+    #[cfg(not(feature = "mutations"))]
+    #[inline(always)]
+    #[must_use]
+    pub const fn on(self, mutation: Mutation) -> bool {
+        let _ = mutation;
+        false
+    }
+}

@@ -1,0 +1,19 @@
+//! Replication: single-writer slots, pulled.
+//!
+//! The map is a product of max-registers, one per actor and check, each written
+//! by its actor alone; a node asks for what lies above its claims and applies
+//! the answer whole. See `ALGORITHM.md` beside the sources for the invariants
+//! and why the simpler rules do not hold.
+
+mod delta;
+mod join;
+mod news;
+mod pulls;
+mod replicator;
+mod serve;
+mod store;
+
+pub use self::delta::{Answer, FIRST, LAST, after};
+pub use self::join::Applied;
+pub use self::replicator::{Out, Peer, ReplicaConfig, ReplicaCounters, Replicator};
+pub use self::store::{CheckHasher, Collect, Store, Word};

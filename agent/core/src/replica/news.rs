@@ -1,0 +1,222 @@
+//! Telling others that a log has grown: a few short rounds, then silence.
+//!
+//! The first round runs along a tree that is rooted at the author and laid over
+//! the members in order of their ids, so that without loss every member is told
+//! once; a few random peers beside it, and two echoes later on, cover for lost
+//! datagrams and for views that differ. When many logs grow at once the tree
+//! gives way to rounds among random peers at a slower pace, and each datagram
+//! carries many heads. What all that misses, the digests on pings find.
+
+use std::collections::BTreeMap;
+
+use watchfire_wire::message::replica::{Head, Replica};
+use watchfire_wire::{Actor, NodeId, Time};
+
+use super::replicator::{Out, Peer, ReplicaConfig};
+use super::store::Store;
+use crate::limits;
+use crate::rng::Rng;
+
+/// Heads that are still being told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct News {
+    told: BTreeMap<Actor, Telling>,
+    last_flush: Time,
+    flushed_many: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Telling {
+    round: u8,
+    hops: u8,
+    due: Time,
+}
+
+/// Rounds in which a head is told.
+const ROUNDS: u8 = 3;
+
+impl News {
+    /// This log grew, by news that has travelled `hops` rounds so far.
+    pub(super) fn learn(&mut self, now: Time, config: &ReplicaConfig, actor: Actor, hops: u8) {
+        if hops >= limits::HOPS || self.told.len() >= limits::LOGS {
+            return;
+        }
+        let spacing = if self.flushed_many || self.told.len() >= limits::TREE_HEADS {
+            config.mass_spacing
+        } else {
+            config.notify_spacing
+        };
+        let due = now.max(self.last_flush + spacing);
+        let telling = Telling {
+            round: 0,
+            hops,
+            due,
+        };
+        match self.told.get_mut(&actor) {
+            Some(known) if known.round == 0 => known.hops = known.hops.min(hops),
+            Some(known) => *known = telling,
+            None => {
+                self.told.insert(actor, telling);
+            }
+        }
+    }
+
+    /// When there is something to tell.
+    pub(super) fn next_timeout(&self) -> Time {
+        self.told
+            .values()
+            .map(|telling| telling.due)
+            .min()
+            .unwrap_or(Time::NEVER)
+    }
+
+    /// Tells what is due.
+    pub(super) fn flush(
+        &mut self,
+        now: Time,
+        config: &ReplicaConfig,
+        store: &Store,
+        peers: &[Peer],
+        rng: &mut Rng,
+        out: &mut Vec<Out>,
+    ) {
+        let due: Vec<(Actor, Telling)> = self
+            .told
+            .iter()
+            .filter(|(_, telling)| telling.due <= now)
+            .map(|(&actor, &telling)| (actor, telling))
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        for &(actor, telling) in &due {
+            if telling.round + 1 < ROUNDS {
+                let wait = config.echo_spacing * (1 << telling.round);
+                self.told.insert(
+                    actor,
+                    Telling {
+                        round: telling.round + 1,
+                        due: now + wait,
+                        ..telling
+                    },
+                );
+            } else {
+                self.told.remove(&actor);
+            }
+        }
+        self.last_flush = now;
+        if peers.is_empty() {
+            return;
+        }
+        let fresh = due.iter().filter(|(_, telling)| telling.round == 0).count();
+        self.flushed_many = fresh > limits::TREE_HEADS;
+        let heads = due.iter().filter_map(|&(actor, telling)| {
+            let (seq, _) = store.claim(actor)?;
+            Some((Head { actor, seq }, telling))
+        });
+        let mut by_peer: BTreeMap<usize, (u8, Vec<Head>)> = BTreeMap::new();
+        if self.flushed_many {
+            let (heads, hops) = heads.fold((Vec::new(), 0), |(mut heads, hops), (head, t)| {
+                heads.push(head);
+                (heads, t.hops.max(hops))
+            });
+            for _ in 0..limits::MASS_PEERS {
+                let peer = rng.below(peers.len());
+                by_peer.insert(peer, (hops, heads.clone()));
+            }
+        } else {
+            for (head, telling) in heads {
+                let mut tell = |peer: usize| {
+                    let (hops, heads) = by_peer.entry(peer).or_default();
+                    *hops = telling.hops.max(*hops);
+                    if heads.last() != Some(&head) {
+                        heads.push(head);
+                    }
+                };
+                let randoms = if telling.round == 0 {
+                    children(store.me().node, head.actor.node, peers).for_each(&mut tell);
+                    limits::RANDOM_PEERS
+                } else {
+                    1
+                };
+                if peers.len() > limits::TREE_WIDTH {
+                    for _ in 0..randoms {
+                        tell(rng.below(peers.len()));
+                    }
+                } else if telling.round > 0 {
+                    tell(rng.below(peers.len()));
+                }
+            }
+        }
+        for (peer, (hops, heads)) in by_peer {
+            for heads in heads.chunks(limits::HEADS_PER_NOTIFY) {
+                out.push(Out::Send {
+                    to: peers[peer].addr,
+                    body: Replica::Notify {
+                        heads: heads.to_vec(),
+                        hops: hops + 1,
+                    },
+                });
+            }
+        }
+    }
+}
+
+/// This node's children in the tree rooted at the author. The ring is the peers
+/// and this node, in order of their ids; places count from the author's.
+fn children(me: NodeId, author: NodeId, peers: &[Peer]) -> impl Iterator<Item = usize> + '_ {
+    let ring = peers.len() + 1;
+    // Peers are sorted and this node is not among them: a place on the ring is
+    // the number of peers below, plus one beyond this node.
+    let my_place = peers.partition_point(|peer| peer.actor.node < me);
+    let below = peers.partition_point(|peer| peer.actor.node < author);
+    let root = if author > me { below + 1 } else { below };
+    let at = (my_place + ring - root % ring) % ring;
+    (1..=limits::TREE_WIDTH)
+        .map(move |child| at * limits::TREE_WIDTH + child)
+        .take_while(move |&child| child < ring)
+        .filter_map(move |child| {
+            let place = (root + child) % ring;
+            match place.cmp(&my_place) {
+                core::cmp::Ordering::Less => Some(place),
+                core::cmp::Ordering::Equal => None,
+                core::cmp::Ordering::Greater => Some(place - 1),
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_reaches_every_member_once_and_ends() {
+        for n in [2_u64, 3, 5, 24, 168] {
+            for author in [1, n / 2 + 1, n] {
+                let mut seen = vec![0; n as usize + 1];
+                let mut queue = vec![author];
+                seen[author as usize] = 1;
+                while let Some(me) = queue.pop() {
+                    let peers: Vec<Peer> = (1..=n).filter(|&node| node != me).map(peer).collect();
+                    for child in children(NodeId(me), NodeId(author), &peers) {
+                        let child = peers[child].actor.node.0;
+                        seen[child as usize] += 1;
+                        queue.push(child);
+                    }
+                }
+                assert!(seen[1..].iter().all(|&times| times == 1), "{n} {author}");
+            }
+        }
+    }
+
+    fn peer(node: u64) -> Peer {
+        Peer {
+            actor: Actor {
+                node: NodeId(node),
+                epoch: 1,
+                boot: 1,
+            },
+            addr: ([127, 0, 0, 1], 1).into(),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The requester's side: what is wanted, what was asked, what has come so far.
+
+use std::collections::BTreeMap;
+
+use smallvec::SmallVec;
+use watchfire_wire::message::replica::{Claim, Cover, Delta, Floor};
+use watchfire_wire::{Actor, NodeId, Time};
+
+use super::replicator::Peer;
+use crate::io::ConnId;
+use crate::limits;
+
+/// A head that somebody spoke of and that is not held yet.
+#[derive(Clone, Debug)]
+pub(super) struct Want {
+    pub(super) seq: u64,
+    /// Rounds that its news has travelled.
+    pub(super) hops: u8,
+    /// The state differs although the claims are equal: ask whatever is held.
+    pub(super) repair: bool,
+    /// Who has it; the last one spoke last.
+    pub(super) sources: SmallVec<[NodeId; limits::SOURCES]>,
+    pub(super) failures: u8,
+    /// The pull that asks for it now.
+    pub(super) asked: Option<u64>,
+}
+
+impl Want {
+    pub(super) fn add_source(&mut self, source: NodeId) {
+        if self.sources.contains(&source) {
+            return;
+        }
+        if self.sources.len() == limits::SOURCES {
+            self.sources.remove(0);
+        }
+        self.sources.push(source);
+    }
+}
+
+/// A pull that waits for its answer.
+#[derive(Clone, Debug)]
+pub(super) struct Pull {
+    pub(super) peer: Peer,
+    pub(super) claims: Vec<Claim>,
+    pub(super) cover: Option<Cover>,
+    pub(super) deadline: Time,
+    pub(super) tries: u8,
+    pub(super) conn: Option<ConnId>,
+    stage: Stage,
+}
+
+/// The parts of an answer that have come.
+#[derive(Clone, Debug, Default)]
+struct Stage {
+    answer: u64,
+    parts: Vec<Option<Vec<Delta>>>,
+    missing: usize,
+    slots: usize,
+    floors: Vec<Floor>,
+}
+
+/// What a part did to its pull.
+#[derive(Debug, PartialEq)]
+pub(super) enum Staged {
+    /// Others are missing.
+    Waiting,
+    /// All are here: the whole deltas, and floors.
+    Complete(Vec<Delta>, Vec<Floor>),
+    /// It contradicts the pull or earlier parts.
+    Malformed,
+}
+
+impl Pull {
+    pub(super) fn new(
+        peer: Peer,
+        claims: Vec<Claim>,
+        cover: Option<Cover>,
+        deadline: Time,
+    ) -> Self {
+        Self {
+            peer,
+            claims,
+            cover,
+            deadline,
+            tries: 1,
+            conn: None,
+            stage: Stage::default(),
+        }
+    }
+
+    /// Was this actor asked about?
+    pub(super) fn concerns(&self, actor: Actor) -> bool {
+        self.claims
+            .binary_search_by_key(&actor, |claim| claim.actor)
+            .is_ok()
+            || self
+                .cover
+                .is_some_and(|cover| (cover.first..=cover.last).contains(&actor))
+    }
+
+    /// Takes one part. A repeated one changes nothing.
+    pub(super) fn stage(
+        &mut self,
+        answer: u64,
+        index: u16,
+        count: u16,
+        deltas: Vec<Delta>,
+        floors: Vec<Floor>,
+    ) -> Staged {
+        let max = if self.conn.is_some() {
+            limits::BULK_FRAMES
+        } else {
+            limits::PARTS
+        };
+        let (index, count) = (usize::from(index), usize::from(count));
+        if count == 0 || count > max || index >= count {
+            return Staged::Malformed;
+        }
+        let stage = &mut self.stage;
+        if stage.parts.is_empty() || stage.answer != answer {
+            // The pull was duplicated on its way and answered from two
+            // snapshots: only one of them can become whole.
+            *stage = Stage {
+                answer,
+                parts: vec![None; count],
+                missing: count,
+                ..Stage::default()
+            };
+        }
+        if stage.parts.len() != count {
+            return Staged::Malformed;
+        }
+        if stage.parts[index].is_some() {
+            return Staged::Waiting;
+        }
+        stage.slots += deltas.iter().map(|delta| delta.slots.len()).sum::<usize>();
+        if stage.slots > limits::SLOTS {
+            return Staged::Malformed;
+        }
+        stage.floors.extend(floors);
+        stage.floors.truncate(limits::FLOORS_PER_PULL);
+        stage.parts[index] = Some(deltas);
+        stage.missing -= 1;
+        if stage.missing > 0 {
+            return Staged::Waiting;
+        }
+        let stage = core::mem::take(&mut self.stage);
+        let mut whole: Vec<Delta> = Vec::new();
+        for mut delta in stage.parts.into_iter().flatten().flatten() {
+            match whole.last_mut() {
+                Some(last) if last.actor == delta.actor => {
+                    let same = (last.lo, last.hi, last.trim, last.snapshot)
+                        == (delta.lo, delta.hi, delta.trim, delta.snapshot);
+                    if !same {
+                        return Staged::Malformed;
+                    }
+                    last.slots.append(&mut delta.slots);
+                }
+                _ => whole.push(delta),
+            }
+        }
+        Staged::Complete(whole, stage.floors)
+    }
+}
+
+/// All open pulls and wants.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pulls {
+    pub(super) open: BTreeMap<u64, Pull>,
+    pub(super) wanted: BTreeMap<Actor, Want>,
+}
+
+impl Pulls {
+    pub(super) fn with_peer(&self, node: NodeId) -> usize {
+        self.open
+            .values()
+            .filter(|pull| pull.peer.actor.node == node)
+            .count()
+    }
+
+    pub(super) fn next_timeout(&self) -> Time {
+        self.open
+            .values()
+            .map(|pull| pull.deadline)
+            .min()
+            .unwrap_or(Time::NEVER)
+    }
+
+    pub(super) fn by_conn(&self, conn: ConnId) -> Option<u64> {
+        self.open
+            .iter()
+            .find(|(_, pull)| pull.conn == Some(conn))
+            .map(|(&id, _)| id)
+    }
+
+    /// The pull is over: its wants may be asked for again, from others first.
+    pub(super) fn give_back(&mut self, id: u64, peer: NodeId) {
+        self.wanted.retain(|_, want| {
+            if want.asked == Some(id) {
+                want.asked = None;
+                want.failures += 1;
+                if want.sources.len() > 1 {
+                    want.sources.retain(|source| *source != peer);
+                }
+            }
+            want.failures < MAX_FAILURES
+        });
+    }
+}
+
+/// Failed pulls after which a head is no longer wanted; digests bring it back.
+const MAX_FAILURES: u8 = 5;
