@@ -32,6 +32,9 @@ pub enum Replica {
     Part {
         /// The pull's.
         pull: u64,
+        /// Names the snapshot that the parts were cut from: a duplicated pull
+        /// is answered twice, and parts of two answers never mix.
+        answer: u64,
         /// Which part, from 0.
         index: u16,
         /// Of how many.
