@@ -307,7 +307,7 @@ impl<R: Deref<Target = [AtomicU64]>> Content<R> {
 
 /// Whether a value is one of a name that was not removed.
 fn is_live(packed: Option<Packed>) -> bool {
-    packed.is_some_and(|packed| packed.entry().is_some())
+    packed.is_some_and(Packed::is_live)
 }
 
 /// Stores bytes in words, zero after their end.

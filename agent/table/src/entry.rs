@@ -158,10 +158,10 @@ impl Packed {
         ])
     }
 
-    /// The entry, but for its owner; nothing for a removed name or a verdict
-    /// that no writer of this layout wrote.
+    /// The entry with this owner's id, zero for unknown; nothing for a removed
+    /// name or a verdict that no writer of this layout wrote.
     #[inline]
-    pub(crate) fn entry(self) -> Option<Entry> {
+    pub(crate) fn entry(self, owner: u64) -> Option<Entry> {
         let verdict = TableVerdict::from_code((self.0[0] >> 48) as u8)?;
         Some(Entry {
             verdict,
@@ -169,8 +169,14 @@ impl Packed {
             reason: (self.0[1] >> 48) as u8,
             since_ms: self.0[0] & SINCE_MASK,
             latency_us: self.0[1] as u32,
-            owner: None,
+            owner: (owner != 0).then_some(NodeId(owner)),
         })
+    }
+
+    /// Whether it is of a name that is in the table.
+    #[inline]
+    pub(crate) fn is_live(self) -> bool {
+        TableVerdict::from_code((self.0[0] >> 48) as u8).is_some()
     }
 
     /// The owner's index, one based; zero for unknown.
@@ -221,12 +227,12 @@ mod tests {
             owner: None,
         };
         let packed = Packed::new(&entry, 1_024);
-        assert_eq!(packed.entry(), Some(entry));
+        assert_eq!(packed.entry(0), Some(entry));
         assert_eq!(packed.owner(), 1_024);
         assert!(packed.is_valid());
         assert_eq!(packed.with_owner(3).owner(), 3);
-        assert_eq!(packed.with_owner(3).entry(), Some(entry));
-        assert_eq!(Packed::REMOVED.entry(), None);
+        assert_eq!(packed.with_owner(3).entry(0), Some(entry));
+        assert_eq!(Packed::REMOVED.entry(0), None);
         assert!(Packed::REMOVED.is_valid());
     }
 

@@ -28,7 +28,7 @@ use crate::mapping::{self, Range};
 use crate::sync::{AtomicU64, Ordering};
 use crate::twin;
 use crate::verify::{Stat, Verification};
-use crate::view::{Freshness, Lookup, View};
+use crate::view::{Freshness, Lookup, Raw, View};
 
 /// Reads a table's file. Share it between threads by reference.
 #[derive(Debug)]
@@ -65,6 +65,12 @@ pub struct Cursor {
     /// The next slot to look at.
     pub slot: u64,
 }
+
+/// Nothing is known of the writer.
+const NEVER: Freshness = Freshness {
+    age_ns: u64::MAX,
+    fresh: false,
+};
 
 /// The writer moved to another file during an iteration: start over with a new
 /// cursor.
@@ -110,23 +116,20 @@ impl Reader {
     #[inline]
     #[must_use]
     pub fn get_hashed(&self, hash: u64, name: &[u8], now_ns: u64) -> Lookup {
-        self.with_view(now_ns, |view| view.get_hashed(hash, name, now_ns))
-            .unwrap_or(Lookup::Busy {
-                freshness: Freshness {
-                    age_ns: u64::MAX,
-                    fresh: false,
-                },
-            })
+        let found = self.stable(|view| {
+            let freshness = self.look(view, now_ns);
+            (view.raw(hash, name), freshness)
+        });
+        match found {
+            Some((raw, freshness)) => raw.with(freshness),
+            None => Raw::Busy.with(NEVER),
+        }
     }
 
     /// Whether somebody still writes the table.
     #[must_use]
     pub fn freshness(&self, now_ns: u64) -> Freshness {
-        self.with_view(now_ns, |view| view.freshness(now_ns))
-            .unwrap_or(Freshness {
-                age_ns: u64::MAX,
-                fresh: false,
-            })
+        self.stable(|view| self.look(view, now_ns)).unwrap_or(NEVER)
     }
 
     /// Follows the writer to its present file, if it has moved, without
@@ -208,18 +211,6 @@ impl Reader {
         self.stable(|view| view.verify())
     }
 
-    /// Runs a read on the present file, following the writer first if need be.
-    #[inline]
-    fn with_view<T>(&self, now_ns: u64, read: impl Fn(&View<'_>) -> T) -> Option<T> {
-        self.stable(|view| {
-            let moved = view.moved();
-            if moved || !view.freshness(now_ns).fresh {
-                self.look(moved, now_ns);
-            }
-            read(view)
-        })
-    }
-
     /// Runs a read on one file from beginning to end; nothing if the handle
     /// moves again and again.
     #[inline]
@@ -240,9 +231,23 @@ impl Reader {
         None
     }
 
+    /// The file's freshness; looks for a new file if this one has moved or is
+    /// stale. If there is one, the handle moves, and the read that asked starts
+    /// over.
+    #[inline]
+    fn look(&self, view: &View<'_>, now_ns: u64) -> Freshness {
+        let freshness = view.freshness(now_ns);
+        let moved = view.moved();
+        if moved || !freshness.fresh {
+            self.look_for_another(moved, now_ns);
+        }
+        freshness
+    }
+
     /// Follows the writer, if it is time to look and nobody else is at it.
     #[cold]
-    fn look(&self, moved: bool, now_ns: u64) {
+    #[inline(never)]
+    fn look_for_another(&self, moved: bool, now_ns: u64) {
         let (next_look_ns, pause_ns) = if moved {
             (&self.next_look_ns[0], FOLLOW_MOVED_NS)
         } else {

@@ -132,7 +132,7 @@ impl View<'_> {
             owner if owner <= OWNERS && self.word(OWNER_IDS + owner - 1) != 0 => {}
             _ => found.problem(|| format!("slot {at}'s owner is not in the directory")),
         }
-        if packed.entry().is_some() {
+        if packed.is_live() {
             found.live += 1;
         } else {
             found.removed += 1;

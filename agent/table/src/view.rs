@@ -59,6 +59,30 @@ impl Lookup {
     }
 }
 
+/// A lookup's answer as it lies in the table: few enough words for registers.
+#[derive(Clone, Copy)]
+pub(crate) enum Raw {
+    /// A value, and its owner's id.
+    Found(Packed, u64),
+    NotInTable,
+    Busy,
+}
+
+impl Raw {
+    /// The answer in full.
+    #[inline]
+    pub(crate) fn with(self, freshness: Freshness) -> Lookup {
+        match self {
+            Self::Found(packed, owner) => match packed.entry(owner) {
+                Some(entry) => Lookup::Found { entry, freshness },
+                None => Lookup::NotInTable { freshness },
+            },
+            Self::NotInTable => Lookup::NotInTable { freshness },
+            Self::Busy => Lookup::Busy { freshness },
+        }
+    }
+}
+
 /// Whether somebody still writes the table. A stale one keeps its verdicts;
 /// the proxy decides whether to believe them (fail static) or to send to every
 /// origin (fail open).
@@ -116,17 +140,7 @@ impl<'a> View<'a> {
     #[inline]
     #[must_use]
     pub fn get_hashed(&self, hash: u64, name: &[u8], now_ns: u64) -> Lookup {
-        let freshness = self.freshness(now_ns);
-        let Some(slot) = self.find(hash, name) else {
-            return Lookup::NotInTable { freshness };
-        };
-        let Some(packed) = self.read(slot) else {
-            return Lookup::Busy { freshness };
-        };
-        match self.unpack(packed) {
-            Some(entry) => Lookup::Found { entry, freshness },
-            None => Lookup::NotInTable { freshness },
-        }
+        self.raw(hash, name).with(self.freshness(now_ns))
     }
 
     /// Whether somebody still writes the table, by the caller's
@@ -174,7 +188,8 @@ impl<'a> View<'a> {
         if slot[S_HASH].load(Ordering::Acquire) == 0 {
             return None;
         }
-        let entry = self.unpack(self.read(slot)?)?;
+        let packed = self.read(slot)?;
+        let entry = packed.entry(self.owner(packed))?;
         let length = self.copy_name(slot, name)?;
         Some((length, entry))
     }
@@ -222,6 +237,18 @@ impl<'a> View<'a> {
     /// All slots.
     pub(crate) const fn slots(&self) -> &'a [[AtomicU64; SLOT]] {
         self.slots
+    }
+
+    /// Looks a name up and leaves the answer packed.
+    #[inline]
+    pub(crate) fn raw(&self, hash: u64, name: &[u8]) -> Raw {
+        let Some(slot) = self.find(hash, name) else {
+            return Raw::NotInTable;
+        };
+        match self.read(slot) {
+            Some(packed) => Raw::Found(packed, self.owner(packed)),
+            None => Raw::Busy,
+        }
     }
 
     /// Finds a name's slot; a removed name still has one.
@@ -312,16 +339,13 @@ impl<'a> View<'a> {
         differs == 0
     }
 
-    /// The entry of a packed value, with its owner's id; nothing for a removed
-    /// name.
+    /// The id of a packed value's owner; zero if it is unknown.
     #[inline]
-    fn unpack(&self, packed: Packed) -> Option<Entry> {
-        let mut entry = packed.entry()?;
-        let owner = usize::from(packed.owner());
-        if (1..=OWNERS).contains(&owner) {
-            entry.owner = Some(NodeId(self.word(OWNER_IDS + owner - 1)));
+    fn owner(&self, packed: Packed) -> u64 {
+        match usize::from(packed.owner()) {
+            owner @ 1..=OWNERS => self.word(OWNER_IDS + owner - 1),
+            _ => 0,
         }
-        Some(entry)
     }
 }
 

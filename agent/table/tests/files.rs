@@ -340,7 +340,7 @@ fn a_reader_without_permission_is_told_so() {
     let folder = folder();
     let path = folder.path().join("table");
     write_table(&path);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("own");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("own");
     match Reader::open(&path) {
         Err(refusal) => {
             let expected = TableError::NotPermitted {

@@ -10,12 +10,15 @@ use watchfire_table::limits::{NAME_BYTES, OWNERS};
 use watchfire_table::{Entry, HeapHome, HeapReader, Home, Lookup, Reader, Writer};
 use watchfire_wire::NodeId;
 
+/// Looks a name up at a time.
+type Read = Box<dyn FnMut(&[u8], u64) -> Lookup>;
+
 /// A place for a table and a reader of it.
 trait Place {
     type Home: Home;
     fn writer(&self, capacity: usize, now_ns: u64) -> Writer<Self::Home>;
     /// Opens a reader on the table as it is now.
-    fn reader(&self) -> Box<dyn FnMut(&[u8], u64) -> Lookup>;
+    fn reader(&self) -> Read;
 }
 
 struct Heap(HeapHome);
@@ -25,7 +28,7 @@ impl Place for Heap {
     fn writer(&self, capacity: usize, now_ns: u64) -> Writer<HeapHome> {
         Writer::open_in(self.0.clone(), &options(capacity), now_ns).expect("the heap has room")
     }
-    fn reader(&self) -> Box<dyn FnMut(&[u8], u64) -> Lookup> {
+    fn reader(&self) -> Read {
         let mut reader = HeapReader::open(&self.0).expect("a table is there");
         Box::new(move |name, now_ns| reader.get(name, now_ns))
     }
@@ -39,7 +42,7 @@ impl Place for Files {
         Writer::open(&self.0.path().join("table"), &options(capacity), now_ns)
             .expect("the folder is writable")
     }
-    fn reader(&self) -> Box<dyn FnMut(&[u8], u64) -> Lookup> {
+    fn reader(&self) -> Read {
         let reader = Reader::open(&self.0.path().join("table")).expect("a table is there");
         Box::new(move |name, now_ns| reader.get(name, now_ns))
     }
