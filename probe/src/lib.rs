@@ -1,8 +1,35 @@
-//! Probe threads: the io_uring and epoll drivers of watchfire-probe-core.
+//! Probe threads: they run the engine of `watchfire-probe-core` on io_uring or
+//! epoll.
+//!
+//! A [`Prober`] owns the threads; checks go in, reports come out, and nothing
+//! in between waits for anybody. [`once`] probes a single time, [`bench`]
+//! measures.
 
-// The kernel takes addresses of buffers through io_uring entries; each block
-// names what keeps them valid.
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "io_uring and socket options take pointers; every block names its invariant"
+)]
 
+mod clock;
+mod driver;
+mod error;
 #[doc(hidden)]
 pub mod floor;
+mod limits;
+mod mailbox;
+mod once;
+mod options;
+mod paces;
+mod prober;
+mod start;
+mod tls_roots;
+mod wake;
+mod worker;
+
+pub use clock::now;
+pub use error::{StartError, UringError};
+pub use once::{OnceReport, once};
+pub use options::{Backend, Options, OptionsError, THREADS_MAX, UnknownBackend};
+pub use prober::Prober;
+pub use watchfire_probe_core::engine::{Inherited, Report, ReportKind};
+pub use watchfire_probe_core::{CheckSpec, Outcome, Phases, Stats};

@@ -76,6 +76,8 @@ pub const fn classify(step: Step, errno: i32) -> Fault {
         libc::EADDRNOTAVAIL | libc::EADDRINUSE => Fault::Ours(Unmeasured::OutOfPorts),
         // EAGAIN from a connect: no room in the routing tables.
         libc::ENOBUFS | libc::EAGAIN => Fault::Ours(Unmeasured::OutOfBuffers),
+        // A ring without room for one more operation says so.
+        libc::EBUSY => Fault::Ours(Unmeasured::RingFull),
         libc::ENOMEM => Fault::Ours(Unmeasured::OutOfMemory),
         // EPERM: a filter on this host's own way out.
         libc::EACCES | libc::EPERM => Fault::Ours(Unmeasured::NotPermitted),
@@ -134,6 +136,7 @@ mod tests {
                 (libc::EADDRNOTAVAIL, Unmeasured::OutOfPorts),
                 (libc::ENOBUFS, Unmeasured::OutOfBuffers),
                 (libc::ENOMEM, Unmeasured::OutOfMemory),
+                (libc::EBUSY, Unmeasured::RingFull),
                 (libc::EACCES, Unmeasured::NotPermitted),
                 (libc::EPERM, Unmeasured::NotPermitted),
                 (libc::ENETUNREACH, Unmeasured::NetUnreachable),

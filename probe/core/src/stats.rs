@@ -142,6 +142,25 @@ impl Stats {
         self.waiting += other.waiting;
     }
 
+    /// Adds what happened here to `total`, whose gauges become these, and
+    /// starts again from nothing.
+    pub fn move_into(&mut self, total: &mut Self) {
+        (total.checks, total.slots, total.parked, total.waiting) = (0, 0, 0, 0);
+        total.add(self);
+        self.started = 0;
+        self.by_reason = [0; Reason::ALL.len()];
+        self.by_unmeasured = [0; Unmeasured::ALL.len()];
+        self.skipped = 0;
+        self.transitions = 0;
+        self.reopened = 0;
+        self.lateness_us.reset();
+        for kind in &mut self.kinds {
+            kind.connect_us.reset();
+            kind.first_byte_us.reset();
+            kind.total_us.reset();
+        }
+    }
+
     /// Counts a probe's outcome without its times.
     pub(crate) fn count(&mut self, outcome: Outcome) {
         match outcome {

@@ -1,0 +1,355 @@
+//! The epoll driver, on mio: for hosts where io_uring does not work.
+//!
+//! The same engine, the same actions, one system call each. Readiness is edge
+//! triggered and remembered per slot, so that nothing is tried that cannot
+//! succeed.
+
+use core::time::Duration;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, RawFd};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+use watchfire_probe_core::engine::{Action, During, Engine, Event, Slot};
+use watchfire_wire::Time;
+
+use super::socket::{Sockaddr, SocketOption, SocketPlans, is_v6};
+use super::{Driver, RECEIVE_BYTES};
+use crate::wake::Wake;
+
+/// Readiness taken from the kernel at once. More is taken until none is left.
+const EVENTS: usize = 1_024;
+
+/// The doorbell's token; slots are their own.
+const WAKE: Token = Token(usize::MAX);
+
+/// The driver.
+pub(crate) struct EpollDriver<'a> {
+    poll: Poll,
+    events: Events,
+    slots: Vec<SlotState>,
+    buffer: Box<[u8]>,
+    plans: &'a SocketPlans,
+    wake: &'a Wake,
+    /// What is known already: told with the next harvest.
+    pending: Vec<(Slot, Known)>,
+    /// Slots to be tried in the next harvest.
+    ready: Vec<Slot>,
+    /// Turns through the source addresses.
+    turn: usize,
+}
+
+/// A slot's socket and what is being done with it.
+#[derive(Default)]
+struct SlotState {
+    socket: Option<Socket>,
+    doing: Doing,
+    half_open: bool,
+    /// There may be something to read.
+    readable: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Doing {
+    #[default]
+    Nothing,
+    Connecting,
+    /// Sending, with so many bytes sent.
+    Sending(usize),
+    Receiving,
+}
+
+/// An event that is known before the harvest.
+#[derive(Clone, Copy)]
+enum Known {
+    Failed(During, i32),
+    Closed,
+}
+
+impl<'a> EpollDriver<'a> {
+    /// A driver for `slots` connections.
+    pub(crate) fn new(slots: u32, plans: &'a SocketPlans, wake: &'a Wake) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let fd: RawFd = wake.as_fd().as_raw_fd();
+        poll.registry()
+            .register(&mut SourceFd(&fd), WAKE, Interest::READABLE)?;
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            slots: (0..slots).map(|_| SlotState::default()).collect(),
+            buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
+            plans,
+            wake,
+            pending: Vec::new(),
+            ready: Vec::new(),
+            turn: 0,
+        })
+    }
+
+    fn open(&mut self, engine: &Engine, slot: Slot) {
+        let target = engine.target(slot);
+        let v6 = is_v6(&target.addr);
+        let plan = self.plans.of(target.half_open, v6);
+        self.turn = self.turn.wrapping_add(1);
+        let source = match plan.sources.len() {
+            0 => None,
+            sources => Some(&plan.sources[self.turn % sources]),
+        };
+        let state = &mut self.slots[slot as usize];
+        state.half_open = target.half_open;
+        state.readable = false;
+        let family = if v6 { Domain::IPV6 } else { Domain::IPV4 };
+        let opened = socket(family, &plan.options, source, v6).and_then(|socket| {
+            let fd = socket.as_raw_fd();
+            let both = Interest::READABLE | Interest::WRITABLE;
+            self.poll
+                .registry()
+                .register(&mut SourceFd(&fd), Token(slot as usize), both)?;
+            Ok(socket)
+        });
+        let failed = match opened {
+            Err(error) => Some((During::Open, error)),
+            Ok(socket) => {
+                let connected = socket.connect(&target.addr.into());
+                state.socket = Some(socket);
+                match connected {
+                    Ok(()) => {
+                        state.doing = Doing::Connecting;
+                        self.ready.push(slot);
+                        None
+                    }
+                    Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+                        state.doing = Doing::Connecting;
+                        None
+                    }
+                    Err(error) => Some((During::Connect, error)),
+                }
+            }
+        };
+        if let Some((during, error)) = failed {
+            self.pending
+                .push((slot, Known::Failed(during, errno(&error))));
+            if target.half_open {
+                self.pending.push((slot, Known::Closed));
+            }
+        }
+    }
+
+    fn act(&mut self, engine: &Engine, action: Action) {
+        match action {
+            Action::Open(slot) => self.open(engine, slot),
+            Action::Exchange(slot) => {
+                self.slots[slot as usize].doing = Doing::Sending(0);
+                self.ready.push(slot);
+            }
+            Action::Receive(slot) => {
+                let state = &mut self.slots[slot as usize];
+                state.doing = Doing::Receiving;
+                if state.readable {
+                    self.ready.push(slot);
+                }
+            }
+            Action::Cancel(slot) => {
+                let state = &mut self.slots[slot as usize];
+                let during = match core::mem::take(&mut state.doing) {
+                    Doing::Nothing => return,
+                    Doing::Connecting => During::Connect,
+                    Doing::Sending(_) => During::Send,
+                    Doing::Receiving => During::Receive,
+                };
+                let half_open = state.half_open;
+                self.pending
+                    .push((slot, Known::Failed(during, libc::ECANCELED)));
+                if half_open {
+                    self.pending.push((slot, Known::Closed));
+                }
+            }
+            Action::Close { slot, reset } => {
+                if let Some(socket) = &self.slots[slot as usize].socket
+                    && reset
+                {
+                    // A socket that takes no option is closed all the same.
+                    let _ = set(socket, &SocketOption::reset_on_close());
+                }
+                self.pending.push((slot, Known::Closed));
+            }
+        }
+    }
+
+    /// Goes on with a slot as far as it goes without waiting.
+    fn go_on(&mut self, engine: &mut Engine, slot: Slot, now: Time) {
+        let state = &mut self.slots[slot as usize];
+        let Some(socket) = &state.socket else { return };
+        if state.doing == Doing::Connecting {
+            let failed = match socket.take_error() {
+                Ok(None) if socket.peer_addr().is_err() => return,
+                Ok(None) => None,
+                Ok(Some(error)) | Err(error) => Some(errno(&error)),
+            };
+            state.doing = Doing::Nothing;
+            let half_open = state.half_open;
+            let event = match failed {
+                None => Event::Connected,
+                Some(errno) => Event::Failed {
+                    during: During::Connect,
+                    errno,
+                },
+            };
+            engine.on_event(now, slot, event);
+            if half_open {
+                self.tell_closed(engine, slot, now);
+            }
+            return;
+        }
+        if let Doing::Sending(sent) = state.doing {
+            let bytes = engine.outgoing(slot);
+            match send(socket, &bytes[sent.min(bytes.len())..]) {
+                Ok(more) if sent + more >= bytes.len() => state.doing = Doing::Receiving,
+                Ok(more) => {
+                    state.doing = Doing::Sending(sent + more);
+                    return;
+                }
+                Err(errno) => {
+                    state.doing = Doing::Nothing;
+                    let during = During::Send;
+                    engine.on_event(now, slot, Event::Failed { during, errno });
+                    return;
+                }
+            }
+        }
+        if state.doing == Doing::Receiving && state.readable {
+            let mut reader = socket;
+            let event = match reader.read(&mut self.buffer) {
+                Ok(0) => Event::Eof,
+                Ok(count) => Event::Received(&self.buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    state.readable = false;
+                    return;
+                }
+                Err(error) => Event::Failed {
+                    during: During::Receive,
+                    errno: errno(&error),
+                },
+            };
+            state.doing = Doing::Nothing;
+            engine.on_event(now, slot, event);
+        }
+    }
+
+    fn tell_closed(&mut self, engine: &mut Engine, slot: Slot, now: Time) {
+        // Dropping the socket closes it and ends its readiness.
+        self.slots[slot as usize] = SlotState::default();
+        engine.on_event(now, slot, Event::Closed);
+    }
+}
+
+impl Driver for EpollDriver<'_> {
+    fn carry_out(&mut self, engine: &Engine, actions: &[Action]) {
+        for &action in actions {
+            self.act(engine, action);
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout = if self.pending.is_empty() && self.ready.is_empty() {
+            timeout
+        } else {
+            Duration::ZERO
+        };
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn harvest(&mut self, engine: &mut Engine, now: Time) -> io::Result<bool> {
+        let mut woken = false;
+        for (slot, known) in core::mem::take(&mut self.pending) {
+            match known {
+                Known::Failed(during, errno) => {
+                    engine.on_event(now, slot, Event::Failed { during, errno });
+                }
+                Known::Closed => self.tell_closed(engine, slot, now),
+            }
+        }
+        loop {
+            let mut ready = core::mem::take(&mut self.ready);
+            let mut count = 0;
+            for event in &self.events {
+                count += 1;
+                if event.token() == WAKE {
+                    woken = true;
+                    continue;
+                }
+                let slot = event.token().0 as Slot;
+                let Some(state) = self.slots.get_mut(slot as usize) else {
+                    continue;
+                };
+                state.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                ready.push(slot);
+            }
+            for &slot in &ready {
+                self.go_on(engine, slot, now);
+            }
+            ready.clear();
+            self.ready = ready;
+            if count < EVENTS {
+                break;
+            }
+            self.wait(Duration::ZERO)?;
+        }
+        self.events.clear();
+        if woken {
+            self.wake.hear();
+        }
+        Ok(woken)
+    }
+}
+
+/// A socket that is ready to connect.
+fn socket(
+    family: Domain,
+    options: &[SocketOption],
+    source: Option<&Sockaddr>,
+    v6: bool,
+) -> io::Result<Socket> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(family, kind, Some(Protocol::TCP))?;
+    for option in options {
+        set(&socket, option)?;
+    }
+    if let Some(source) = source {
+        let (addr, length) = source.raw(v6);
+        // SAFETY: the address is whole and lives through the call.
+        if unsafe { libc::bind(socket.as_raw_fd(), addr, length) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(socket)
+}
+
+fn set(socket: &Socket, option: &SocketOption) -> io::Result<()> {
+    let (value, length) = option.value();
+    // SAFETY: the value holds `length` bytes and lives through the call.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), option.level, option.name, value, length) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Sends what fits; nothing if there is no room now.
+fn send(socket: &Socket, bytes: &[u8]) -> Result<usize, i32> {
+    match socket.send_with_flags(bytes, libc::MSG_NOSIGNAL) {
+        Ok(count) => Ok(count),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        Err(error) => Err(errno(&error)),
+    }
+}
+
+/// The error's number; one that has none is our own.
+fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EINVAL)
+}

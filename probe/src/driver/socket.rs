@@ -1,0 +1,199 @@
+//! What every probe's socket is given before it connects, worked out once.
+
+use core::ffi::c_int;
+use core::net::{IpAddr, SocketAddr};
+
+use crate::options::Options;
+
+/// One socket option with its value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketOption {
+    pub(crate) level: c_int,
+    pub(crate) name: c_int,
+    value: [u32; 2],
+    length: u32,
+}
+
+impl SocketOption {
+    const fn word(level: c_int, name: c_int, value: u32) -> Self {
+        Self {
+            level,
+            name,
+            value: [value, 0],
+            length: 4,
+        }
+    }
+
+    /// Close with a reset.
+    pub(crate) const fn reset_on_close() -> Self {
+        // A `struct linger`: on, for no time.
+        Self {
+            level: libc::SOL_SOCKET,
+            name: libc::SO_LINGER,
+            value: [1, 0],
+            length: 8,
+        }
+    }
+
+    /// The value's bytes.
+    pub(crate) fn value(&self) -> (*const libc::c_void, u32) {
+        (self.value.as_ptr().cast(), self.length)
+    }
+}
+
+/// The options of sockets of one family and kind, in order, and the addresses
+/// that they are bound to by turns.
+#[derive(Debug, Default)]
+pub(crate) struct SocketPlan {
+    pub(crate) options: Vec<SocketOption>,
+    pub(crate) sources: Vec<Sockaddr>,
+}
+
+/// The plans of a prober: for half-open and full connections, by family.
+#[derive(Debug)]
+pub(crate) struct SocketPlans {
+    half_open: [SocketPlan; 2],
+    full: [SocketPlan; 2],
+}
+
+impl SocketPlans {
+    pub(crate) fn new(options: &Options) -> Self {
+        let plan = |half_open: bool, v6: bool| SocketPlan {
+            options: options_of(options, half_open, v6),
+            sources: options
+                .source_addrs
+                .iter()
+                .filter(|addr| addr.is_ipv6() == v6)
+                .map(|&addr| Sockaddr::new(SocketAddr::new(addr, 0)))
+                .collect(),
+        };
+        Self {
+            half_open: [plan(true, false), plan(true, true)],
+            full: [plan(false, false), plan(false, true)],
+        }
+    }
+
+    pub(crate) fn of(&self, half_open: bool, v6: bool) -> &SocketPlan {
+        let plans = if half_open {
+            &self.half_open
+        } else {
+            &self.full
+        };
+        &plans[usize::from(v6)]
+    }
+}
+
+/// `IP_LOCAL_PORT_RANGE`, which the C library's headers do not name yet.
+const IP_LOCAL_PORT_RANGE: c_int = 51;
+
+/// SYNs that the kernel sends at most, where backstops are wanted.
+const BACKSTOP_SYNS: u32 = 3;
+
+/// For how long the kernel keeps trying, where backstops are wanted.
+const BACKSTOP_MS: u32 = 30_000;
+
+fn options_of(options: &Options, half_open: bool, v6: bool) -> Vec<SocketOption> {
+    let mut list = Vec::new();
+    if half_open {
+        // Without quick acknowledgement the handshake's last segment waits,
+        // and the reset comes before it.
+        list.push(SocketOption::word(libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0));
+        list.push(SocketOption::reset_on_close());
+    }
+    if let Some(mark) = options.mark {
+        list.push(SocketOption::word(libc::SOL_SOCKET, libc::SO_MARK, mark));
+    }
+    if let Some(dscp) = options.dscp {
+        let tos = u32::from(dscp) << 2;
+        list.push(if v6 {
+            SocketOption::word(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, tos)
+        } else {
+            SocketOption::word(libc::IPPROTO_IP, libc::IP_TOS, tos)
+        });
+    }
+    if let Some((low, high)) = options.port_range {
+        let range = u32::from(low) | u32::from(high) << 16;
+        list.push(SocketOption::word(
+            libc::IPPROTO_IP,
+            IP_LOCAL_PORT_RANGE,
+            range,
+        ));
+    }
+    if options.source_addrs.iter().any(|addr| addr.is_ipv6() == v6) {
+        // The port is chosen at the connect, when the whole pair is known.
+        list.push(SocketOption::word(
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            1,
+        ));
+    }
+    if options.backstops {
+        list.push(SocketOption::word(
+            libc::IPPROTO_TCP,
+            libc::TCP_SYNCNT,
+            BACKSTOP_SYNS,
+        ));
+        list.push(SocketOption::word(
+            libc::IPPROTO_TCP,
+            libc::TCP_USER_TIMEOUT,
+            BACKSTOP_MS,
+        ));
+    }
+    list
+}
+
+/// A socket address as the kernel reads it.
+#[derive(Clone, Copy)]
+pub(crate) union Sockaddr {
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+impl Sockaddr {
+    pub(crate) fn new(addr: SocketAddr) -> Self {
+        match addr {
+            SocketAddr::V4(v4) => Self {
+                v4: libc::sockaddr_in {
+                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_port: v4.port().to_be(),
+                    sin_addr: libc::in_addr {
+                        s_addr: u32::from_ne_bytes(v4.ip().octets()),
+                    },
+                    sin_zero: [0; 8],
+                },
+            },
+            SocketAddr::V6(v6) => Self {
+                v6: libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_port: v6.port().to_be(),
+                    sin6_flowinfo: v6.flowinfo(),
+                    sin6_addr: libc::in6_addr {
+                        s6_addr: v6.ip().octets(),
+                    },
+                    sin6_scope_id: v6.scope_id(),
+                },
+            },
+        }
+    }
+
+    /// The address and its length, for a family that the caller knows.
+    pub(crate) fn raw(&self, v6: bool) -> (*const libc::sockaddr, libc::socklen_t) {
+        let length = if v6 {
+            size_of::<libc::sockaddr_in6>()
+        } else {
+            size_of::<libc::sockaddr_in>()
+        };
+        (std::ptr::from_ref(self).cast(), length as libc::socklen_t)
+    }
+}
+
+impl core::fmt::Debug for Sockaddr {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Sockaddr")
+    }
+}
+
+/// Whether a target is of IPv6.
+pub(crate) const fn is_v6(addr: &SocketAddr) -> bool {
+    matches!(addr.ip(), IpAddr::V6(_))
+}

@@ -1,0 +1,560 @@
+//! The io_uring driver: one ring per thread, direct descriptors, short links.
+//!
+//! A connection is opened by one link (socket, options, connect; half-open
+//! also the close), used by another (send, receive), and closed by a third.
+//! What succeeds within a link says nothing, so each link ends in one
+//! completion; a slot is free only after the completion of its close. The
+//! wheel above owns all deadlines: the ring waits, at most, for the next one.
+
+use core::time::Duration;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use io_uring::squeue::Flags;
+use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode, squeue, types};
+use watchfire_probe_core::engine::{Action, During, Engine, Event, Slot};
+use watchfire_wire::Time;
+
+use super::socket::{Sockaddr, SocketOption, SocketPlans, is_v6};
+use super::{Driver, RECEIVE_BYTES};
+use crate::clock;
+use crate::wake::Wake;
+
+/// Submission entries that only cancels and closes may take: what is open can
+/// always be ended.
+const ROOM_TO_END: usize = 64;
+
+/// Entries of the longest way to end a slot: an option and a close.
+const END_ENTRIES: usize = 2;
+
+/// Events told to the engine with one reading of the clock.
+const EVENTS_PER_CLOCK: usize = watchfire_probe_core::limits::EVENTS_PER_CLOCK;
+
+/// `IORING_RECVSEND_POLL_FIRST`: nothing can have come before it was asked
+/// for, so do not look before it has.
+const POLL_FIRST: u16 = 1;
+
+/// The driver, on a ring that its thread made.
+pub(crate) struct UringDriver<'a> {
+    submitter: Submitter<'a>,
+    queue: SubmissionQueue<'a>,
+    completions: CompletionQueue<'a>,
+    memory: Memory,
+    plans: &'a SocketPlans,
+    wake: &'a Wake,
+    can_bind: bool,
+    /// What is known without asking the kernel: told with the next harvest.
+    pending: Vec<(Slot, Known)>,
+    /// Ends that found no room in the queue.
+    backlog: Vec<Action>,
+    /// Turns through the source addresses.
+    turn: usize,
+    in_flight: u32,
+}
+
+/// What the kernel reads and writes while operations are in progress. It
+/// outlives them: see the driver's `drop`.
+struct Memory {
+    slots: Vec<SlotState>,
+    buffers: Vec<u8>,
+    reset: Box<SocketOption>,
+    wake: Box<u64>,
+}
+
+/// What the driver knows of a slot.
+struct SlotState {
+    addr: Sockaddr,
+    generation: u32,
+    half_open: bool,
+    /// There is a descriptor to close.
+    open: bool,
+    /// The open link has failed; its close, if any, still comes.
+    failed: bool,
+    v6: bool,
+}
+
+/// An event that needed no completion.
+#[derive(Clone, Copy)]
+enum Known {
+    Failed(During, i32),
+    Closed,
+}
+
+/// The operation that a completion speaks of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Op {
+    Socket,
+    Option,
+    Connect,
+    Send,
+    Receive,
+    Close,
+    Cancel,
+    Wake,
+}
+
+impl<'a> UringDriver<'a> {
+    /// A driver for `slots` connections on `ring`.
+    pub(crate) fn new(
+        ring: &'a mut IoUring,
+        slots: u32,
+        plans: &'a SocketPlans,
+        wake: &'a Wake,
+    ) -> Self {
+        let can_bind = super::uring_setup::can_bind(ring);
+        let (mut submitter, queue, completions) = ring.split();
+        // Only a saving: without it each entry looks the ring up.
+        let _ = submitter.register_ring_fd();
+        let blank = Sockaddr::new(([0, 0, 0, 0], 0).into());
+        let slot = || SlotState {
+            addr: blank,
+            generation: 0,
+            half_open: false,
+            open: false,
+            failed: false,
+            v6: false,
+        };
+        let mut driver = Self {
+            submitter,
+            queue,
+            completions,
+            memory: Memory {
+                slots: (0..slots).map(|_| slot()).collect(),
+                buffers: vec![0; slots as usize * RECEIVE_BYTES],
+                reset: Box::new(SocketOption::reset_on_close()),
+                wake: Box::new(0),
+            },
+            plans,
+            wake,
+            can_bind,
+            pending: Vec::new(),
+            backlog: Vec::new(),
+            turn: 0,
+            in_flight: 0,
+        };
+        driver.listen_for_wake();
+        driver
+    }
+
+    /// Asks to be told when another thread wants attention.
+    fn listen_for_wake(&mut self) {
+        let fd: RawFd = self.wake.as_fd().as_raw_fd();
+        let buffer: *mut u64 = &mut *self.memory.wake;
+        let entry = opcode::Read::new(types::Fd(fd), buffer.cast(), 8)
+            .build()
+            .user_data(tag(Op::Wake, 0, 0));
+        self.reserve(1, 0);
+        self.push(entry);
+    }
+
+    /// Whether the queue has, or can be made to have, room for `entries` more
+    /// and `spare` others. A link must not be torn by a submission.
+    fn reserve(&mut self, entries: usize, spare: usize) -> bool {
+        let room = |queue: &SubmissionQueue<'_>| queue.capacity() - queue.len() >= entries + spare;
+        if room(&self.queue) {
+            return true;
+        }
+        self.queue.sync();
+        // A failure leaves the entries where they are, and no room.
+        let _ = self.submitter.submit();
+        self.queue.sync();
+        room(&self.queue)
+    }
+
+    fn push(&mut self, entry: squeue::Entry) {
+        // SAFETY: every pointer in an entry leads into `self.memory`, into the
+        // plans, or to a request that the engine keeps until the exchange's
+        // event; all of them outlive the operation (see `drop`).
+        let pushed = unsafe { self.queue.push(&entry) };
+        debug_assert!(pushed.is_ok(), "room was reserved");
+    }
+
+    fn open(&mut self, engine: &Engine, slot: Slot) {
+        let target = engine.target(slot);
+        let v6 = is_v6(&target.addr);
+        let plan = self.plans.of(target.half_open, v6);
+        let entries = plan.options.len() + 4;
+        if !self.reserve(entries, ROOM_TO_END) {
+            self.refuse(slot, During::Open, libc::EBUSY, target.half_open);
+            return;
+        }
+        let source = if plan.sources.is_empty() {
+            None
+        } else if self.can_bind {
+            self.turn = self.turn.wrapping_add(1);
+            Some(&plan.sources[self.turn % plan.sources.len()])
+        } else {
+            self.refuse(slot, During::Open, libc::EOPNOTSUPP, target.half_open);
+            return;
+        };
+        let state = &mut self.memory.slots[slot as usize];
+        state.addr = Sockaddr::new(target.addr);
+        state.half_open = target.half_open;
+        state.open = true;
+        state.failed = false;
+        state.v6 = v6;
+        let generation = state.generation;
+        let (addr, addr_length) = state.addr.raw(v6);
+        let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+        let quiet_link = Flags::IO_LINK | Flags::SKIP_SUCCESS;
+        let place = types::DestinationSlot::try_from_slot_target(slot).ok();
+        self.push(
+            opcode::Socket::new(family, libc::SOCK_STREAM, 0)
+                .file_index(place)
+                .build()
+                .flags(quiet_link)
+                .user_data(tag(Op::Socket, generation, slot)),
+        );
+        let fd = types::Fixed(slot);
+        for option in &plan.options {
+            let (value, length) = option.value();
+            self.push(
+                opcode::SetSockOpt::new(fd, option.level as u32, option.name as u32, value, length)
+                    .build()
+                    .flags(quiet_link)
+                    .user_data(tag(Op::Option, generation, slot)),
+            );
+        }
+        if let Some(source) = source {
+            let (addr, length) = source.raw(v6);
+            self.push(
+                opcode::Bind::new(fd, addr, length)
+                    .build()
+                    .flags(quiet_link)
+                    .user_data(tag(Op::Option, generation, slot)),
+            );
+        }
+        let connect = opcode::Connect::new(fd, addr, addr_length)
+            .build()
+            .user_data(tag(Op::Connect, generation, slot));
+        if target.half_open {
+            // The close comes whether the connect succeeds or not, and its
+            // completion alone tells of success.
+            self.push(connect.flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS));
+            self.push_close(slot, generation);
+        } else {
+            self.push(connect);
+        }
+        self.in_flight += 1;
+    }
+
+    fn push_close(&mut self, slot: Slot, generation: u32) {
+        self.push(
+            opcode::Close::new(types::Fixed(slot))
+                .build()
+                .user_data(tag(Op::Close, generation, slot)),
+        );
+    }
+
+    fn exchange(&mut self, engine: &Engine, slot: Slot) {
+        if !self.reserve(2, ROOM_TO_END) {
+            self.refuse(slot, During::Send, libc::EBUSY, false);
+            return;
+        }
+        let bytes = engine.outgoing(slot);
+        let generation = self.memory.slots[slot as usize].generation;
+        self.push(
+            opcode::Send::new(types::Fixed(slot), bytes.as_ptr(), bytes.len() as u32)
+                .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+                .build()
+                .flags(Flags::IO_LINK | Flags::SKIP_SUCCESS)
+                .user_data(tag(Op::Send, generation, slot)),
+        );
+        self.push_receive(slot, generation);
+    }
+
+    fn receive(&mut self, slot: Slot) {
+        if !self.reserve(1, ROOM_TO_END) {
+            self.refuse(slot, During::Receive, libc::EBUSY, false);
+            return;
+        }
+        let generation = self.memory.slots[slot as usize].generation;
+        self.push_receive(slot, generation);
+    }
+
+    fn push_receive(&mut self, slot: Slot, generation: u32) {
+        let from = slot as usize * RECEIVE_BYTES;
+        let buffer = &mut self.memory.buffers[from..from + RECEIVE_BYTES];
+        let (start, length) = (buffer.as_mut_ptr(), buffer.len() as u32);
+        self.push(
+            opcode::Recv::new(types::Fixed(slot), start, length)
+                .ioprio(POLL_FIRST)
+                .build()
+                .user_data(tag(Op::Receive, generation, slot)),
+        );
+    }
+
+    fn cancel(&mut self, slot: Slot) {
+        if !self.reserve(1, 0) {
+            self.backlog.push(Action::Cancel(slot));
+            return;
+        }
+        let generation = self.memory.slots[slot as usize].generation;
+        let what = types::CancelBuilder::fd(types::Fixed(slot)).all();
+        self.push(
+            opcode::AsyncCancel2::new(what)
+                .build()
+                .flags(Flags::SKIP_SUCCESS)
+                .user_data(tag(Op::Cancel, generation, slot)),
+        );
+    }
+
+    fn close(&mut self, slot: Slot, reset: bool) {
+        let state = &self.memory.slots[slot as usize];
+        if !state.open {
+            self.pending.push((slot, Known::Closed));
+            return;
+        }
+        let generation = state.generation;
+        if !self.reserve(END_ENTRIES, 0) {
+            self.backlog.push(Action::Close { slot, reset });
+            return;
+        }
+        if reset {
+            let (value, length) = self.memory.reset.value();
+            let (level, name) = (
+                self.memory.reset.level as u32,
+                self.memory.reset.name as u32,
+            );
+            self.push(
+                opcode::SetSockOpt::new(types::Fixed(slot), level, name, value, length)
+                    .build()
+                    .flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS)
+                    // A socket that takes no option is closed all the same.
+                    .user_data(tag(Op::Cancel, generation, slot)),
+            );
+        }
+        self.push_close(slot, generation);
+    }
+
+    /// An operation found no room, or cannot be done at all.
+    fn refuse(&mut self, slot: Slot, during: During, errno: i32, half_open: bool) {
+        self.pending.push((slot, Known::Failed(during, errno)));
+        if during == During::Open {
+            self.memory.slots[slot as usize].open = false;
+            self.in_flight += 1;
+            if half_open {
+                self.pending.push((slot, Known::Closed));
+            }
+        }
+    }
+
+    /// Tells what was known without the kernel.
+    fn tell_pending(&mut self, engine: &mut Engine, now: Time) {
+        for (slot, known) in core::mem::take(&mut self.pending) {
+            match known {
+                Known::Failed(during, errno) => {
+                    engine.on_event(now, slot, Event::Failed { during, errno });
+                }
+                Known::Closed => self.tell_closed(engine, slot, now),
+            }
+        }
+    }
+
+    fn tell_closed(&mut self, engine: &mut Engine, slot: Slot, now: Time) {
+        let state = &mut self.memory.slots[slot as usize];
+        state.open = false;
+        state.generation = state.generation.wrapping_add(1) & GENERATION_MASK;
+        self.in_flight -= 1;
+        engine.on_event(now, slot, Event::Closed);
+    }
+
+    /// Tells what one completion means. Returns whether it was a wake-up.
+    fn complete(&mut self, engine: &mut Engine, now: Time, user_data: u64, result: i32) -> bool {
+        let (op, generation, slot) = untag(user_data);
+        if op == Op::Wake {
+            return true;
+        }
+        let Some(state) = self.memory.slots.get_mut(slot as usize) else {
+            return false;
+        };
+        // A cancel that came too late speaks of nothing, maybe of a slot's
+        // former life.
+        if op == Op::Cancel || state.generation != generation {
+            return false;
+        }
+        let errno = -result;
+        match op {
+            Op::Socket => {
+                state.open = false;
+                let half_open = state.half_open;
+                let during = During::Open;
+                engine.on_event(now, slot, Event::Failed { during, errno });
+                if half_open {
+                    self.tell_closed(engine, slot, now);
+                }
+            }
+            Op::Option => {
+                let half_open = state.half_open;
+                state.failed = true;
+                let during = During::Open;
+                engine.on_event(now, slot, Event::Failed { during, errno });
+                if half_open {
+                    // The link is broken, its close with it.
+                    self.close(slot, false);
+                }
+            }
+            Op::Connect if result < 0 => {
+                state.failed = true;
+                let during = During::Connect;
+                engine.on_event(now, slot, Event::Failed { during, errno });
+            }
+            Op::Connect => engine.on_event(now, slot, Event::Connected),
+            Op::Send => {
+                // Short: the origin stopped reading for good.
+                let errno = if result < 0 { errno } else { libc::EPIPE };
+                let during = During::Send;
+                engine.on_event(now, slot, Event::Failed { during, errno });
+            }
+            Op::Receive if result > 0 => {
+                let from = slot as usize * RECEIVE_BYTES;
+                let until = from + (result as usize).min(RECEIVE_BYTES);
+                engine.on_event(
+                    now,
+                    slot,
+                    Event::Received(&self.memory.buffers[from..until]),
+                );
+            }
+            Op::Receive if result == 0 => engine.on_event(now, slot, Event::Eof),
+            Op::Receive => {
+                let during = During::Receive;
+                engine.on_event(now, slot, Event::Failed { during, errno });
+            }
+            Op::Close => {
+                if state.half_open && !state.failed {
+                    engine.on_event(now, slot, Event::Connected);
+                }
+                self.tell_closed(engine, slot, now);
+            }
+            Op::Cancel | Op::Wake => {}
+        }
+        false
+    }
+}
+
+impl Driver for UringDriver<'_> {
+    fn carry_out(&mut self, engine: &Engine, actions: &[Action]) {
+        for action in core::mem::take(&mut self.backlog) {
+            self.act(engine, action);
+        }
+        for &action in actions {
+            self.act(engine, action);
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout = if self.pending.is_empty() && self.backlog.is_empty() {
+            timeout
+        } else {
+            Duration::ZERO
+        };
+        self.completions.sync();
+        let want = usize::from(self.completions.is_empty() && !timeout.is_zero());
+        self.queue.sync();
+        let spec = types::Timespec::from(timeout);
+        let args = types::SubmitArgs::new().timespec(&spec);
+        let entered = self.submitter.submit_with_args(want, &args);
+        self.queue.sync();
+        match entered {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // The time is up; or a signal, or a full completion queue or
+                // no memory for more: the harvest makes room.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn harvest(&mut self, engine: &mut Engine, now: Time) -> io::Result<bool> {
+        let mut now = now;
+        let mut woken = false;
+        let mut told = 0;
+        self.tell_pending(engine, now);
+        loop {
+            self.completions.sync();
+            while let Some(entry) = self.completions.next() {
+                woken |= self.complete(engine, now, entry.user_data(), entry.result());
+                told += 1;
+                if told % EVENTS_PER_CLOCK == 0 {
+                    now = clock::now();
+                }
+            }
+            self.completions.sync();
+            // The kernel hands over a few at a time; whatever had happened is
+            // to be told before any deadline passes.
+            self.queue.sync();
+            if !self.queue.taskrun() && !self.queue.cq_overflow() {
+                break;
+            }
+            self.wait(Duration::ZERO)?;
+        }
+        if woken {
+            self.listen_for_wake();
+        }
+        Ok(woken)
+    }
+}
+
+impl UringDriver<'_> {
+    fn act(&mut self, engine: &Engine, action: Action) {
+        match action {
+            Action::Open(slot) => self.open(engine, slot),
+            Action::Exchange(slot) => self.exchange(engine, slot),
+            Action::Receive(slot) => self.receive(slot),
+            Action::Cancel(slot) => self.cancel(slot),
+            Action::Close { slot, reset } => self.close(slot, reset),
+        }
+    }
+}
+
+impl Drop for UringDriver<'_> {
+    fn drop(&mut self) {
+        // The kernel may still write into the buffers of what is in flight,
+        // and into the wake-up's word. An orderly end leaves only the latter;
+        // it is cancelled here and its end waited for. After anything else
+        // the memory is left to the kernel: a leak, but no corruption.
+        let cancel = types::CancelBuilder::any();
+        let quiet = self.in_flight == 0
+            && self
+                .submitter
+                .register_sync_cancel(Some(types::Timespec::from(LAST_WAIT)), cancel)
+                .is_ok();
+        if !quiet {
+            let blank = Memory {
+                slots: Vec::new(),
+                buffers: Vec::new(),
+                reset: Box::new(SocketOption::reset_on_close()),
+                wake: Box::new(0),
+            };
+            core::mem::forget(core::mem::replace(&mut self.memory, blank));
+        }
+    }
+}
+
+/// How long the end of the last operation is waited for.
+const LAST_WAIT: Duration = Duration::from_millis(500);
+
+/// Bits of a slot's generation in a completion's name.
+const GENERATION_MASK: u32 = (1 << 24) - 1;
+
+/// Names a completion: the operation, the slot's life, the slot.
+const fn tag(op: Op, generation: u32, slot: Slot) -> u64 {
+    (op as u64) << 56 | (generation as u64) << 32 | slot as u64
+}
+
+const fn untag(user_data: u64) -> (Op, u32, Slot) {
+    let op = match user_data >> 56 {
+        0 => Op::Socket,
+        1 => Op::Option,
+        2 => Op::Connect,
+        3 => Op::Send,
+        4 => Op::Receive,
+        5 => Op::Close,
+        7 => Op::Wake,
+        _ => Op::Cancel,
+    };
+    let generation = (user_data >> 32) as u32 & GENERATION_MASK;
+    (op, generation, user_data as u32)
+}

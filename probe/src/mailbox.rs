@@ -1,0 +1,111 @@
+//! What a probe thread and its prober share: two bounded queues, a doorbell,
+//! and what the thread publishes once a second.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+use watchfire_probe_core::engine::{Inherited, Report};
+use watchfire_probe_core::rate::Caps;
+use watchfire_probe_core::{CheckSpec, Stats};
+use watchfire_wire::{CheckId, Time};
+
+use crate::limits::{COMMANDS, REPORTS};
+use crate::wake::Wake;
+
+/// What the prober wants of a thread.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Probe a check from now on.
+    Start {
+        id: CheckId,
+        spec: Arc<CheckSpec>,
+        generation: u32,
+        inherit: Option<Inherited>,
+        first: Option<Time>,
+        caps: Caps,
+    },
+    /// Probe it no more.
+    Stop(CheckId),
+    /// Report its next outcome.
+    Attend(CheckId),
+    /// Probe once and answer.
+    Ask {
+        id: CheckId,
+        spec: Arc<CheckSpec>,
+        ask: u64,
+        caps: Caps,
+    },
+}
+
+/// The shared part of one thread.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    /// To the thread. When it is full, the prober keeps the rest.
+    pub(crate) commands: ArrayQueue<Command>,
+    /// From the thread. When it is full, the thread keeps the rest, merged by
+    /// check.
+    pub(crate) reports: ArrayQueue<Report>,
+    pub(crate) wake: Wake,
+    /// The thread is to end.
+    pub(crate) quit: AtomicBool,
+    /// The thread is to publish now: a ticket that it repeats when it did.
+    pub(crate) publish: AtomicU64,
+    pub(crate) pulse: CachePadded<Pulse>,
+    published: Mutex<Published>,
+}
+
+/// Signs of life, written by the thread alone.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    /// When its last turn began, microseconds.
+    pub(crate) beat_us: AtomicU64,
+    /// Most of the last second's probes failed on our side.
+    pub(crate) sick: AtomicBool,
+    /// It ended, in order or not.
+    pub(crate) ended: AtomicBool,
+}
+
+/// What a thread did since its start, as of its last publication.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Published {
+    pub(crate) stats: Stats,
+    /// CPU time of the thread, microseconds.
+    pub(crate) cpu_us: u64,
+    /// The last ticket that was served.
+    pub(crate) ticket: u64,
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            commands: ArrayQueue::new(COMMANDS),
+            reports: ArrayQueue::new(REPORTS),
+            wake: Wake::new()?,
+            quit: AtomicBool::new(false),
+            publish: AtomicU64::new(0),
+            pulse: CachePadded::default(),
+            published: Mutex::default(),
+        })
+    }
+
+    /// Rings the thread after something was put in.
+    pub(crate) fn ring(&self) {
+        self.wake.ring();
+    }
+
+    /// Tells the thread to end.
+    pub(crate) fn dismiss(&self) {
+        self.quit.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    /// What the thread published. A thread that died while publishing left
+    /// numbers, no broken invariant.
+    pub(crate) fn published(&self) -> MutexGuard<'_, Published> {
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

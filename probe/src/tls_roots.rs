@@ -1,0 +1,53 @@
+//! The certificates that HTTPS checks trust.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use watchfire_probe_core::tls::TlsContext;
+
+use crate::error::StartError;
+use crate::options::Options;
+
+/// Where distributions keep the certificates that they trust.
+const SYSTEM: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The TLS context of a prober. Without any trusted certificate, checks that
+/// verify measure nothing; a file that was named must hold one.
+pub(crate) fn context(options: &Options, wall_s: u64) -> Result<Arc<TlsContext>, StartError> {
+    let roots = match &options.tls_roots {
+        Some(path) => read(path).map_err(|cause| StartError::TlsRoots {
+            path: path.clone(),
+            cause,
+        })?,
+        None => SYSTEM
+            .iter()
+            .map(PathBuf::from)
+            .find_map(|path| read(&path).ok())
+            .unwrap_or_else(RootCertStore::empty),
+    };
+    TlsContext::new(roots, wall_s)
+        .map(Arc::new)
+        .map_err(|error| StartError::Tls(error.to_string()))
+}
+
+fn read(path: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let found = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
+    for certificate in found {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        // System stores hold a few old certificates that nobody should trust.
+        let _ = roots.add(certificate);
+    }
+    if roots.is_empty() {
+        return Err("it holds no usable certificate".to_owned());
+    }
+    Ok(roots)
+}

@@ -1,0 +1,217 @@
+//! A probe thread: turns of a driver and an engine, until it is dismissed.
+
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use watchfire_probe_core::Stats;
+use watchfire_probe_core::engine::{Action, Config, Engine, Report, ReportKind};
+use watchfire_wire::{Reason, Time, Unmeasured};
+
+use crate::clock;
+use crate::driver::Driver;
+use crate::limits::{
+    COMMANDS_PER_TURN, END_WITHIN, PUBLISH_EVERY, REPORT_RETRY, SICK_OUTCOMES, WAIT_MAX,
+};
+use crate::mailbox::{Command, Mailbox};
+
+/// Called after reports were put into a mailbox.
+pub(crate) type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// One thread's state.
+pub(crate) struct Worker<'a, D> {
+    driver: D,
+    engine: Engine,
+    mailbox: &'a Mailbox,
+    waker: Waker,
+    actions: Vec<Action>,
+    /// A report that found no room.
+    held: Option<Report>,
+    /// When the statistics are published next.
+    publish_at: Time,
+    config_tls: Option<Arc<watchfire_probe_core::tls::TlsContext>>,
+}
+
+impl<'a, D: Driver> Worker<'a, D> {
+    pub(crate) fn new(driver: D, config: Config, mailbox: &'a Mailbox, waker: Waker) -> Self {
+        let now = clock::now();
+        let config_tls = config.tls.clone();
+        Self {
+            driver,
+            engine: Engine::new(config, now),
+            mailbox,
+            waker,
+            actions: Vec::new(),
+            held: None,
+            publish_at: now + PUBLISH_EVERY,
+            config_tls,
+        }
+    }
+
+    /// Turns until dismissed.
+    ///
+    /// # Errors
+    ///
+    /// The driver broke.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut looked = clock::now();
+        while !self.mailbox.quit.load(Ordering::Acquire) {
+            self.take_commands(looked);
+            looked = self.turn(looked)?;
+        }
+        self.end(looked)
+    }
+
+    /// One turn; returns the clock at its look.
+    fn turn(&mut self, looked: Time) -> io::Result<Time> {
+        self.engine.advance(looked);
+        self.engine.take_actions(&mut self.actions);
+        self.driver.carry_out(&self.engine, &self.actions);
+        let all_reported = self.hand_over_reports();
+        self.publish_if_due(looked);
+        let ready = clock::now();
+        let timeout = self.timeout(ready, all_reported);
+        self.driver.wait(timeout)?;
+        let now = clock::now();
+        // Not looking: while busy, and while oversleeping.
+        let overslept = now.since(ready).saturating_sub(timeout);
+        let late = ready.since(looked) + overslept;
+        self.engine
+            .begin_turn(u64::try_from(late.as_micros()).unwrap_or(u64::MAX));
+        self.driver.harvest(&mut self.engine, now)?;
+        self.mailbox.pulse.beat_us.store(now.0, Ordering::Relaxed);
+        Ok(now)
+    }
+
+    /// How long there is nothing to do.
+    fn timeout(&self, now: Time, all_reported: bool) -> Duration {
+        if !self.mailbox.commands.is_empty() {
+            return Duration::ZERO;
+        }
+        let wait = match self.engine.next_timeout() {
+            Some(next) => next.since(now).min(WAIT_MAX),
+            None => WAIT_MAX,
+        };
+        if all_reported {
+            wait
+        } else {
+            wait.min(REPORT_RETRY)
+        }
+    }
+
+    fn take_commands(&mut self, now: Time) {
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.mailbox.commands.pop() else {
+                return;
+            };
+            match command {
+                Command::Start {
+                    id,
+                    spec,
+                    generation,
+                    inherit,
+                    first,
+                    caps,
+                } => {
+                    let engine = &mut self.engine;
+                    let taken = engine.start(id, &spec, generation, inherit, first, caps, now);
+                    if taken.is_err() {
+                        // Its owner releases it as one that cannot be measured.
+                        self.held.get_or_insert(Report {
+                            check: id,
+                            generation,
+                            kind: ReportKind::Unmeasured {
+                                reason: Unmeasured::InFlightFull,
+                                in_a_row: u32::MAX,
+                            },
+                        });
+                    }
+                }
+                Command::Stop(id) => self.engine.stop(id),
+                Command::Attend(id) => self.engine.attend(id),
+                Command::Ask {
+                    id,
+                    spec,
+                    ask,
+                    caps,
+                } => self.engine.ask(id, &spec, ask, caps, now),
+            }
+        }
+    }
+
+    /// Puts reports into the mailbox while there is room. Returns whether all
+    /// went in.
+    fn hand_over_reports(&mut self) -> bool {
+        let mut any = false;
+        let all = loop {
+            let Some(report) = self.held.take().or_else(|| self.engine.poll_report()) else {
+                break true;
+            };
+            match self.mailbox.reports.push(report) {
+                Ok(()) => any = true,
+                Err(report) => {
+                    self.held = Some(report);
+                    break false;
+                }
+            }
+        };
+        if any || !all {
+            (self.waker)();
+        }
+        all
+    }
+
+    fn publish_if_due(&mut self, now: Time) {
+        let ticket = self.mailbox.publish.load(Ordering::Acquire);
+        if now >= self.publish_at || self.mailbox.published().ticket != ticket {
+            self.publish_at = now + PUBLISH_EVERY;
+            self.publish(ticket);
+            if let Some(tls) = &self.config_tls {
+                tls.set_wall_s(clock::wall_us() / 1_000_000);
+            }
+        }
+    }
+
+    fn publish(&mut self, ticket: u64) {
+        let stats = self.engine.stats();
+        if let Some(sick) = is_sick(stats) {
+            self.mailbox.pulse.sick.store(sick, Ordering::Relaxed);
+        }
+        let mut published = self.mailbox.published();
+        stats.move_into(&mut published.stats);
+        published.cpu_us = clock::thread_cpu_us();
+        published.ticket = ticket;
+    }
+
+    /// Resets what is in flight and waits for it to be closed, within bounds.
+    fn end(mut self, mut looked: Time) -> io::Result<()> {
+        let until = looked + END_WITHIN;
+        self.engine.stop_all();
+        while self.engine.slots_in_use() > 0 && looked < until {
+            looked = self.turn(looked)?;
+        }
+        let ticket = self.mailbox.publish.load(Ordering::Acquire);
+        self.publish(ticket);
+        Ok(())
+    }
+}
+
+/// Whether most of what was attempted failed on our side, whatever the
+/// destination; nothing if too little was attempted to tell.
+fn is_sick(stats: &Stats) -> Option<bool> {
+    const OURS: [Unmeasured; 8] = [
+        Unmeasured::OutOfFiles,
+        Unmeasured::OutOfPorts,
+        Unmeasured::OutOfBuffers,
+        Unmeasured::OutOfMemory,
+        Unmeasured::Late,
+        Unmeasured::RingFull,
+        Unmeasured::InFlightFull,
+        Unmeasured::Internal,
+    ];
+    let ours: u64 = OURS.iter().map(|&reason| stats.unmeasured(reason)).sum();
+    let outcomes = stats.measured() + ours;
+    debug_assert!(stats.reason(Reason::Passed) <= outcomes);
+    (outcomes >= SICK_OUTCOMES).then_some(ours * 2 >= outcomes)
+}

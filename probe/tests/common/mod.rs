@@ -1,0 +1,130 @@
+//! What the integration tests share: both backends, probers that are waited
+//! for, and questions to them.
+
+#![allow(dead_code, reason = "each test binary uses its part of this")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use watchfire_probe::{Backend, CheckSpec, Options, Outcome, Phases, Prober, Report, ReportKind};
+
+/// The backends that this host has. One without io_uring tests epoll alone,
+/// and says so; where continuous integration runs, both must be there.
+pub(crate) fn backends() -> Vec<Backend> {
+    let options = Options {
+        backend: Backend::IoUring,
+        ..options(Backend::IoUring)
+    };
+    match Prober::start(options, Arc::new(|| {})) {
+        Ok(prober) => {
+            prober.shutdown();
+            vec![Backend::IoUring, Backend::Epoll]
+        }
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "{error}");
+            eprintln!("only epoll is tested: {error}");
+            vec![Backend::Epoll]
+        }
+    }
+}
+
+/// Options for tests on loopback: no caps.
+pub(crate) fn options(backend: Backend) -> Options {
+    Options {
+        backend,
+        in_flight_max: 1_024,
+        rate_per_address: None,
+        rate_per_prefix: None,
+        ..Options::default()
+    }
+}
+
+/// A prober and a clock to give up by.
+pub(crate) struct Bench {
+    pub(crate) prober: Prober,
+    asked: u64,
+}
+
+impl Bench {
+    pub(crate) fn new(options: Options) -> Self {
+        let prober = Prober::start(options, Arc::new(|| {})).expect("a prober starts");
+        Self { prober, asked: 0 }
+    }
+
+    /// The next report, within `patience`.
+    pub(crate) fn report(&mut self, patience: Duration) -> Option<Report> {
+        let until = Instant::now() + patience;
+        loop {
+            self.prober.flush();
+            if let Some(report) = self.prober.poll() {
+                return Some(report);
+            }
+            if Instant::now() > until {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// All reports of the next `span`.
+    pub(crate) fn reports(&mut self, span: Duration) -> Vec<Report> {
+        let until = Instant::now() + span;
+        let mut reports = Vec::new();
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            reports.extend(self.report(left));
+        }
+        reports
+    }
+
+    /// Probes each spec once, all at the same time; the outcomes in order.
+    pub(crate) fn ask_all(&mut self, specs: &[CheckSpec]) -> Vec<(Outcome, Phases)> {
+        let base = self.asked;
+        self.asked += specs.len() as u64;
+        for (spec, ask) in specs.iter().zip(base..) {
+            self.prober.ask(Arc::new(spec.clone()), ask);
+        }
+        let mut found = vec![None; specs.len()];
+        for _ in specs {
+            let report = self
+                .report(Duration::from_secs(20))
+                .expect("every question is answered");
+            let ReportKind::Opinion {
+                ask,
+                outcome,
+                phases,
+                ..
+            } = report.kind
+            else {
+                panic!("only questions were asked: {report:?}")
+            };
+            let place = usize::try_from(ask - base).unwrap();
+            assert!(
+                found[place].replace((outcome, phases)).is_none(),
+                "answered twice"
+            );
+        }
+        found.into_iter().map(Option::unwrap).collect()
+    }
+
+    pub(crate) fn ask(&mut self, spec: &CheckSpec) -> (Outcome, Phases) {
+        self.ask_all(std::slice::from_ref(spec))[0]
+    }
+
+    /// Waits until every connection is closed.
+    pub(crate) fn settle(&self) {
+        let until = Instant::now() + Duration::from_secs(10);
+        while self.prober.stats().slots > 0 {
+            assert!(
+                Instant::now() < until,
+                "slots leak: {:?}",
+                self.prober.stats().slots
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Descriptors that this process holds.
+pub(crate) fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
