@@ -28,7 +28,7 @@
 //! | [`entry`] | what is said of one origin |
 //! | [`view`], [`verify`] | reading words as a table |
 //! | `content`, [`writer`] | writing one file; growing and moving |
-//! | [`home`], [`file`], `mapping` | where tables live |
+//! | [`home`], [`mod@file`], `mapping` | where tables live |
 //! | [`reader`], [`capi`] | the proxy's handle, in Rust and in C |
 //! | [`agentcheck`] | HAProxy's agent-check |
 
@@ -36,8 +36,6 @@
 // Rust. Each block names the invariant that makes it sound.
 #![allow(unsafe_code)]
 
-pub mod layout;
-pub mod limits;
 pub mod sync;
 pub mod twin;
 
@@ -57,6 +55,10 @@ pub mod error;
 pub mod file;
 #[cfg(not(loom))]
 pub mod home;
+#[cfg(not(loom))]
+pub mod layout;
+#[cfg(not(loom))]
+pub mod limits;
 #[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]

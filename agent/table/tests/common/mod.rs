@@ -76,3 +76,68 @@ pub(crate) fn count(variable: &str, otherwise: u64) -> u64 {
         Err(_) => otherwise,
     }
 }
+
+/// The bytes of a small table with short and long names, removed ones and
+/// owners.
+pub(crate) fn small_table(folder: &std::path::Path) -> Vec<u8> {
+    let path = folder.join("table");
+    let mut writer =
+        watchfire_table::Writer::open(&path, &options(64), 1).expect("the folder is writable");
+    for n in 0..60_u64 {
+        let name = format!("origin-{n}{}", "-long".repeat((n % 5 * 9) as usize));
+        let written = Entry {
+            owner: Some(NodeId(n % 3 + 1)),
+            ..entry(n)
+        };
+        writer.set(name.as_bytes(), &written).expect("it fits");
+        if n.is_multiple_of(7) {
+            writer.remove(name.as_bytes());
+        }
+    }
+    drop(writer);
+    std::fs::read(path).expect("it was written")
+}
+
+/// A damaged copy: some words overwritten with numbers that hurt, mostly where
+/// names and values lie; sometimes a whole region, sometimes the header with
+/// its checksum made right again, sometimes noise altogether.
+pub(crate) fn mangle(good: &[u8], random: &mut Random) -> Vec<u8> {
+    use watchfire_table::layout;
+    const SLOTS: u64 = 86_016;
+    let mut bytes = good.to_vec();
+    let words = (bytes.len() / 8) as u64;
+    let hurtful = |random: &mut Random| match random.below(6) {
+        0 => 0,
+        1 => u64::MAX,
+        2 => random.below(1 << 17),
+        3 => random.below(1 << 20) << 32 | random.below(300),
+        4 => 1 << random.below(64),
+        _ => random.next(),
+    };
+    match random.below(20) {
+        0 => bytes
+            .iter_mut()
+            .for_each(|byte| *byte = random.next() as u8),
+        1 => bytes.truncate(random.below(good.len() as u64) as usize),
+        2 => {
+            let from = random.below(words) as usize * 8;
+            let to = (from + random.below(8_192) as usize).min(bytes.len());
+            let fill = random.next() as u8;
+            bytes[from..to].fill(fill);
+        }
+        _ => {
+            for _ in 0..=random.below(40) {
+                let first = if random.below(4) == 0 { 64 } else { SLOTS / 8 };
+                let at = (first + random.below(words - first)) as usize * 8;
+                bytes[at..at + 8].copy_from_slice(&hurtful(random).to_le_bytes());
+            }
+        }
+    }
+    if random.below(8) == 0 && bytes.len() >= 64 {
+        let at = random.below(7) as usize * 8;
+        bytes[at..at + 8].copy_from_slice(&hurtful(random).to_le_bytes());
+        let checksum = layout::hash_name(&bytes[..56]);
+        bytes[56..64].copy_from_slice(&checksum.to_le_bytes());
+    }
+    bytes
+}
