@@ -9,6 +9,7 @@ pub mod gate;
 pub mod io;
 pub mod limits;
 pub mod mutations;
+pub mod node;
 pub mod ownership;
 pub mod replica;
 pub mod rng;

@@ -68,6 +68,10 @@ pub const PACKET_BYTES: usize = 176;
 /// Slots in one frame of a bulk stream.
 pub const SLOTS_PER_BULK_FRAME: usize = 2_000;
 
+/// Largest frame of a bulk stream, bytes. [`SLOTS_PER_BULK_FRAME`] keeps below
+/// it; a body that would not is not sent and counted.
+pub const BULK_FRAME_BYTES: usize = 256 * 1024;
+
 /// Frames of one bulk stream; a longer answer is refused by the requester and
 /// counted.
 pub const BULK_FRAMES: usize = 4_096;
@@ -121,6 +125,7 @@ const _: () =
     assert!(PACKET_BYTES + CLAIMS_PER_PULL * CLAIM_BYTES + FLOORS_PER_PULL * 16 <= DATAGRAM_BYTES);
 const _: () = assert!(PACKET_BYTES + SLOTS_PER_PART * SLOT_BYTES + DELTA_BYTES <= DATAGRAM_BYTES);
 const _: () = assert!(PACKET_BYTES + DELTAS_PER_PART * (DELTA_BYTES + 8) <= DATAGRAM_BYTES);
+const _: () = assert!(PACKET_BYTES + SLOTS_PER_BULK_FRAME * (SLOT_BYTES + 8) <= BULK_FRAME_BYTES);
 const _: () = assert!(PACKET_BYTES + HEADS_PER_NOTIFY * 32 <= DATAGRAM_BYTES);
 const _: () = assert!(PACKET_BYTES + QUESTIONS_PER_DATAGRAM * 32 <= DATAGRAM_BYTES);
 const _: () = assert!(LOGS >= 2 * MEMBERS);

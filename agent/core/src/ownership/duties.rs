@@ -209,9 +209,7 @@ impl Duties {
             };
             self.by_check.insert(check, ix);
             self.ranks.insert(ix, check);
-            if ctx.store.winner(check).is_none() {
-                self.unheard += 1;
-            }
+            self.unheard += 1;
             added.push(ix);
         }
         for ix in added {
@@ -234,12 +232,12 @@ impl Duties {
                 ctx.out.push_back(Output::Stop { check });
             }
             let contrary = duty.measured.map_or(0, |measured| measured.contrary);
+            if duty.published.is_none() {
+                self.unheard -= 1;
+            }
             duty.measured = None;
             duty.published = None;
             duty.lost_at = None;
-            if ctx.store.winner(check).is_none() {
-                self.unheard = self.unheard.saturating_sub(1);
-            }
             if ctx.store.release(check, contrary, true).is_some() {
                 self.counters.releases += 1;
             }
@@ -396,7 +394,7 @@ impl Duties {
         });
         let duty = &mut self.duties[ix as usize];
         if duty.published != what {
-            if duty.published.is_none() && self.unheard > 0 {
+            if duty.published.is_none() {
                 self.unheard -= 1;
             } else if what.is_none() {
                 self.unheard += 1;

@@ -86,7 +86,7 @@ impl Duties {
         let wanted = self.config.jurors.min(limits::JURORS);
         let me = self.me;
         if wanted > 0 {
-            self.ranks.first(ix, |node| {
+            let _ = self.ranks.first(ix, |node| {
                 if node != me && !self.is_suspect(node) && !declined.contains(&node) {
                     jurors.push((node, None));
                 }

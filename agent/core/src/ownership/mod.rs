@@ -18,7 +18,7 @@ mod timers;
 
 use core::time::Duration;
 
-pub use self::duties::{Duties, View};
+pub use self::duties::{Ctx, Duties, View};
 
 /// The knobs of ownership.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,7 +12,7 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 use watchfire_wire::message::replica::{Hold, Value};
-use watchfire_wire::{Actor, CheckId, NodeId, Time, Unmeasured, Verdict};
+use watchfire_wire::{Actor, CheckId, NodeId, Unmeasured, Verdict};
 
 use super::duties::{Ctx, Duties};
 use super::ranks::CheckIx;
@@ -27,6 +27,23 @@ struct Standing {
     evidence: Option<NodeId>,
     /// Who has said that it cannot or will not probe this check.
     declined: SmallVec<[NodeId; 4]>,
+}
+
+impl Standing {
+    /// What the POP holds of the check.
+    fn verdict(&self) -> Verdict {
+        self.winner
+            .map_or(Verdict::Unknown, |word| word.slot.value.verdict)
+    }
+
+    /// Somebody is at it and cannot measure it either. Whoever has not just
+    /// tried may try, and need not stop for that one.
+    fn is_weak(&self) -> bool {
+        self.winner.is_some_and(|word| {
+            let value = word.slot.value;
+            value.verdict == Verdict::Unknown && Unmeasured::from_code(value.reason).is_some()
+        })
+    }
 }
 
 impl Duties {
@@ -77,7 +94,7 @@ impl Duties {
                     self.start(ctx, ix, standing, First::CatchUp(grace));
                     self.duties[ix as usize].shadow = true;
                 }
-            } else if self.ranks.first(ix, may_probe) == Some(me) {
+            } else if standing.is_weak() || self.ranks.first(ix, may_probe) == Some(me) {
                 self.counters.overlaps += 1;
                 self.start(ctx, ix, standing, First::AtPhase);
             }
@@ -118,6 +135,7 @@ impl Duties {
         let other = standing.evidence.filter(|&owner| owner != me);
         if let Some(owner) = other
             && !self.is_suspect(owner)
+            && !standing.is_weak()
             && !self.mutations.on(Mutation::TakeoverNeverStops)
         {
             let check = self.duties[ix as usize].check;
@@ -141,9 +159,7 @@ impl Duties {
             .is_some_and(|word| word.actor == ctx.store.me());
         let held = ctx.store.word_of(ctx.store.me(), check);
         let live = held.is_some_and(|slot| slot.hold == Hold::Live);
-        let published = standing
-            .winner
-            .map_or(Verdict::Unknown, |word| word.slot.value.verdict);
+        let published = standing.verdict();
         let Some(measured) = duty.measured else {
             return;
         };
@@ -285,26 +301,20 @@ impl Duties {
         self.counters.unmeasurable += 1;
         let standing = self.standing(ctx, ix);
         let me = self.me;
+        let elsewhere = standing.evidence.is_some_and(|owner| owner != me);
+        let says_so = standing.evidence == Some(me) && standing.is_weak();
+        if says_so {
+            return;
+        }
         let alternative = self
             .ranks
             .first(ix, |node| node != me && !standing.declined.contains(&node));
-        let elsewhere = standing.evidence.is_some_and(|owner| owner != me);
-        if alternative.is_some() || elsewhere {
+        if elsewhere || alternative.is_some() {
             self.give_up(ctx, ix, &standing, reason, 0);
             return;
         }
         let check = self.duties[ix as usize].check;
-        let says_so = standing.winner.is_some_and(|word| {
-            word.actor == ctx.store.me()
-                && word.slot.hold == Hold::Live
-                && word.slot.value.verdict == Verdict::Unknown
-        });
-        if says_so {
-            return;
-        }
-        let before = standing
-            .winner
-            .map_or(Verdict::Unknown, |word| word.slot.value.verdict);
+        let before = standing.verdict();
         let value = Value {
             verdict: Verdict::Unknown,
             reason: if self.ranks.eligible() > 1 {
@@ -350,9 +360,7 @@ impl Duties {
         duty.shunned_until = Some(until);
         duty.shuns = duty.shuns.saturating_add(1);
         let value = Value {
-            verdict: standing
-                .winner
-                .map_or(Verdict::Unknown, |word| word.slot.value.verdict),
+            verdict: standing.verdict(),
             reason: standing
                 .winner
                 .map_or(reason, |word| word.slot.value.reason),

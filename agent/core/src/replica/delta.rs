@@ -174,6 +174,12 @@ pub const LAST: Actor = Actor {
     boot: u64::MAX,
 };
 
+/// A range of actors, both ends within.
+#[must_use]
+pub(super) const fn cover(first: Actor, last: Actor) -> Cover {
+    Cover { first, last }
+}
+
 /// The next actor that could be, or none after the last.
 #[must_use]
 pub fn after(actor: Actor) -> Option<Actor> {

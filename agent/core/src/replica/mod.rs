@@ -6,6 +6,8 @@
 //! and why the simpler rules do not hold.
 
 mod delta;
+#[cfg(any(test, feature = "mutations"))]
+pub mod exhaustive;
 mod join;
 mod news;
 mod pulls;
@@ -17,3 +19,6 @@ pub use self::delta::{Answer, FIRST, LAST, after};
 pub use self::join::Applied;
 pub use self::replicator::{Out, Peer, ReplicaConfig, ReplicaCounters, Replicator};
 pub use self::store::{CheckHasher, Collect, Store, Word};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! What a node counts, for metrics.
+
+use super::Node;
+
+/// What the node itself counts; its rooms count for themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeCounters {
+    /// Bytes of datagrams that came, whatever they were.
+    pub bytes_in: u64,
+    /// Bytes of datagrams of membership that went out.
+    pub bytes_out_swim: u64,
+    /// Bytes of datagrams of replication that went out.
+    pub bytes_out_replica: u64,
+    /// Bytes of frames on bulk streams that went out.
+    pub bytes_out_bulk: u64,
+    /// Bytes of frames on bulk streams that came.
+    pub bytes_in_bulk: u64,
+    /// Datagrams that went out.
+    pub datagrams_out: u64,
+    /// Datagrams that came.
+    pub datagrams_in: u64,
+    /// Authentic replication bodies of others than living members, dropped.
+    pub strangers: u64,
+    /// Bodies that could not be encoded or were too large, not sent.
+    pub unsendable: u64,
+    /// Epochs taken after the first.
+    pub epochs_taken: u64,
+    /// Logs of departed lives collected.
+    pub logs_collected: u64,
+}
+
+impl Node {
+    /// All counters by name, since the start.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let node = self.counters;
+        let gate = self.gate.counters();
+        let swim = self.swim.counters();
+        let replica = self.replicator.counters();
+        let owner = self.duties.counters();
+        vec![
+            ("bytes_in", node.bytes_in),
+            ("bytes_out_swim", node.bytes_out_swim),
+            ("bytes_out_replica", node.bytes_out_replica),
+            ("bytes_out_bulk", node.bytes_out_bulk),
+            ("bytes_in_bulk", node.bytes_in_bulk),
+            ("datagrams_in", node.datagrams_in),
+            ("datagrams_out", node.datagrams_out),
+            ("strangers", node.strangers),
+            ("unsendable", node.unsendable),
+            ("epochs_taken", node.epochs_taken),
+            ("logs_collected", node.logs_collected),
+            ("frames_sealed", gate.sealed),
+            ("frames_opened", gate.opened),
+            ("frames_refused_short", gate.short),
+            ("frames_refused_not_ours", gate.not_ours),
+            ("frames_refused_protocol", gate.protocol),
+            ("frames_refused_unknown_key", gate.unknown_key),
+            ("frames_refused_unsealed", gate.unsealed),
+            ("frames_refused_forged", gate.forged),
+            ("frames_refused_malformed", gate.malformed),
+            ("frames_refused_unaligned", gate.unaligned),
+            ("swim_pings", swim.pings),
+            ("swim_accusations", swim.accusations),
+            ("swim_deaths", swim.deaths),
+            ("swim_refutations", swim.refutations),
+            ("swim_stalls", swim.stalls),
+            ("swim_pushes", swim.pushes),
+            ("pulls", replica.pulls),
+            ("pulls_failed", replica.pulls_failed),
+            ("pulls_answered", replica.answers),
+            ("bulk_offers", replica.offers),
+            ("bulk_served", replica.bulk_served),
+            ("bulk_tokens_refused", replica.bulk_refused),
+            ("notifies", replica.notifies),
+            ("syncs", replica.syncs),
+            ("slots_taken", replica.slots_taken),
+            ("repairs", replica.repairs),
+            ("replica_bodies_refused", replica.refused),
+            ("deltas_refused_full", replica.full),
+            ("probing_started", owner.starts),
+            ("probing_stopped", owner.stops),
+            ("takeovers", owner.takeovers),
+            ("shadows", owner.shadows),
+            ("handover_overlaps", owner.overlaps),
+            ("slots_written", owner.writes),
+            ("slots_released", owner.releases),
+            ("checks_unmeasurable", owner.unmeasurable),
+            ("juries", owner.juries),
+            ("juries_overruled", owner.overruled),
+            ("juries_silent", owner.silent_juries),
+            ("opinions_given", owner.opinions),
+            ("opinions_refused", owner.opinions_refused),
+            ("checks_refused", owner.checks_refused),
+            ("reports_stale", owner.stale_reports),
+        ]
+    }
+}

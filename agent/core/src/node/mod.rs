@@ -1,0 +1,420 @@
+//! The node: gate, membership, replication and ownership as one state machine.
+//!
+//! [`Node::handle`] takes what happened, [`Node::poll_output`] gives what to do
+//! about it, [`Node::next_timeout`] says when to come back with nothing but the
+//! time. The same inputs with the same seed give the same outputs. The shell
+//! polls until nothing is left after every input.
+
+mod config;
+mod counters;
+mod keeping;
+mod settle;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rkyv::rancor::Failure;
+use watchfire_wire::message::replica::{ArchivedReplica, Opinion, Question};
+use watchfire_wire::message::swim::Profile;
+use watchfire_wire::message::{ArchivedBody, ArchivedPacket};
+use watchfire_wire::{Actor, CheckId, NodeId, Time};
+
+pub use self::config::{NodeConfig, Retention};
+pub use self::counters::NodeCounters;
+use crate::gate::{Gate, Keys, Refused};
+use crate::io::{BulkEvent, ConnId, Event, Input, Output, Published};
+use crate::ownership::{Duties, View};
+use crate::replica::{self, Peer, Replicator, Store};
+use crate::rng::Rng;
+use crate::swim::{self, Member, State, Swim};
+
+/// One agent's part of the POP.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    gate: Gate,
+    swim: Swim,
+    replicator: Replicator,
+    duties: Duties,
+    rng: Rng,
+    /// This node as a member.
+    own: Member,
+    /// What the shell says of the probe threads.
+    prober_healthy: bool,
+    draining: bool,
+    phase: Phase,
+    /// Lives whose logs are held and that do not live, since when.
+    departed: BTreeMap<Actor, Time>,
+    /// How far this node's own log had grown, from time to time.
+    marks: VecDeque<(Time, u64)>,
+    next_keeping: Time,
+    own_seq: u64,
+    out: VecDeque<Output>,
+    swim_out: Vec<swim::Output>,
+    replica_out: Vec<replica::Out>,
+    counters: NodeCounters,
+}
+
+/// How far a node is on its way through life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It has not begun to take part in probing.
+    Joining {
+        started: Time,
+        /// No further member came since then.
+        calm_since: Time,
+        /// When to try again to compare all claims.
+        next_sync: Time,
+    },
+    /// It takes part.
+    Ready,
+    /// It hands over, until then at the latest.
+    HandingOver { until: Time },
+    /// It says goodbye.
+    Leaving,
+    /// It has said it.
+    Gone,
+}
+
+impl Node {
+    /// A node that starts now. It says first which epoch it took.
+    #[must_use]
+    pub fn new(config: NodeConfig, now: Time) -> Self {
+        let mut rng = Rng::from_seed(config.rng_seed);
+        let wall_ms = config.wall_at_zero_ms.saturating_add(now.as_millis());
+        let me = Actor {
+            node: NodeId::of_name(&config.name),
+            epoch: wall_ms.max(config.persisted_epoch.saturating_add(1)),
+            boot: config.boot,
+        };
+        let profile = Profile {
+            name: config.name.clone(),
+            addr: config.addr,
+            capacity: config.capacity,
+            draining: false,
+            prober_healthy: true,
+            protocol_min: config.protocol.0,
+            protocol_max: config.protocol.1,
+        };
+        let mut swim_config = config.swim.clone();
+        swim_config.datagram_bytes = config.datagram_bytes;
+        swim_config.mutations = config.mutations;
+        let swim = Swim::new(
+            swim_config,
+            me,
+            profile.clone(),
+            config.seeds.clone(),
+            now,
+            rng.split(),
+        );
+        let replicator = Replicator::new(config.replica.clone(), me, config.mutations, rng.split());
+        let duties = Duties::new(config.ownership.clone(), me.node, config.mutations);
+        let mut node = Self {
+            gate: Gate::new(config.keys.clone(), rng.split()),
+            swim,
+            replicator,
+            duties,
+            own: Member {
+                actor: me,
+                addr: config.addr,
+                incarnation: 0,
+                state: State::Alive,
+                since: now,
+                profile,
+            },
+            prober_healthy: true,
+            draining: false,
+            phase: Phase::Joining {
+                started: now,
+                calm_since: now,
+                next_sync: now,
+            },
+            departed: BTreeMap::new(),
+            marks: VecDeque::new(),
+            next_keeping: now + config.retention.every,
+            own_seq: 0,
+            out: VecDeque::new(),
+            swim_out: Vec::new(),
+            replica_out: Vec::new(),
+            counters: NodeCounters::default(),
+            rng,
+            config,
+        };
+        node.out.push_back(Output::PersistEpoch(me.epoch));
+        node.present(now);
+        node
+    }
+
+    /// Takes what happened. Whatever came before it in time has been handled.
+    pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        if self.phase == Phase::Gone {
+            return;
+        }
+        match input {
+            Input::Datagram { from, bytes } => {
+                self.counters.datagrams_in += 1;
+                self.counters.bytes_in += bytes.len() as u64;
+                match self.gate.open(bytes) {
+                    Ok(packet) => self.packet(now, from, packet),
+                    Err(refused) => self.refused(refused),
+                }
+            }
+            Input::Bulk { conn, event } => self.bulk(now, conn, event),
+            Input::Checks { add, remove } => {
+                self.with_duties(now, |duties, ctx| {
+                    duties.remove(ctx, remove);
+                    duties.add(ctx, add);
+                });
+            }
+            Input::Report(report) => {
+                self.with_duties(now, |duties, ctx| duties.report(ctx, report));
+            }
+            Input::ProberHealthy(healthy) => {
+                self.prober_healthy = healthy;
+                self.present(now);
+            }
+            Input::Capacity(capacity) => {
+                self.config.capacity = capacity;
+                self.present(now);
+            }
+            Input::Drain(drain) => {
+                self.draining = drain;
+                self.present(now);
+            }
+            Input::Leave => self.begin_to_leave(now),
+            Input::Tick => {}
+        }
+        self.pass_time(now);
+        self.settle(now);
+    }
+
+    /// What to do next, in order; nothing if all is done.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When to come back with [`Input::Tick`] if nothing else happens before.
+    #[must_use]
+    pub fn next_timeout(&self) -> Time {
+        if self.phase == Phase::Gone {
+            return Time::NEVER;
+        }
+        self.swim
+            .next_timeout()
+            .min(self.replicator.next_timeout())
+            .min(self.duties.next_timeout())
+            .min(self.next_keeping)
+            .min(self.next_step())
+    }
+
+    /// Other keys from now on.
+    pub fn set_keys(&mut self, keys: Keys) {
+        self.gate.set_keys(keys);
+    }
+
+    /// This node in its present life.
+    #[must_use]
+    pub const fn actor(&self) -> Actor {
+        self.own.actor
+    }
+
+    /// This node takes part in probing.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready | Phase::HandingOver { .. })
+    }
+
+    /// All members that are remembered, this node first.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        core::iter::once(&self.own).chain(self.swim.members())
+    }
+
+    /// One member, or this node.
+    #[must_use]
+    pub fn member(&self, node: NodeId) -> Option<&Member> {
+        if node == self.own.actor.node {
+            return Some(&self.own);
+        }
+        self.swim.member(node)
+    }
+
+    /// Living members, this node among them.
+    #[must_use]
+    pub const fn living(&self) -> usize {
+        self.swim.living() + 1
+    }
+
+    /// How many checks this node probes.
+    #[must_use]
+    pub const fn checks_probed(&self) -> usize {
+        self.duties.probing()
+    }
+
+    /// The checks that this node probes.
+    pub fn checks_owned(&self) -> impl Iterator<Item = CheckId> + '_ {
+        self.duties.probed()
+    }
+
+    /// Does this node probe the check?
+    #[must_use]
+    pub fn is_probing(&self, check: CheckId) -> bool {
+        self.duties.is_probing(check)
+    }
+
+    /// What the table was told of a configured check.
+    #[must_use]
+    pub fn winner(&self, check: CheckId) -> Option<Published> {
+        self.duties.published(check)
+    }
+
+    /// The eligible members in the order of their ranks for a configured
+    /// check. Costs a score each.
+    #[must_use]
+    pub fn ranks(&self, check: CheckId) -> Vec<NodeId> {
+        self.duties
+            .ix(check)
+            .map(|ix| self.duties.ranks().order(ix))
+            .unwrap_or_default()
+    }
+
+    /// Digest of the replicated state.
+    #[must_use]
+    pub const fn digest(&self) -> u64 {
+        self.replicator.store().digest()
+    }
+
+    /// All claims: actor, sequence number, digest of what is held of it.
+    pub fn claims(&self) -> impl Iterator<Item = (Actor, u64, u64)> + '_ {
+        let store = self.replicator.store();
+        store.claims().map(|(actor, seq)| {
+            let digest = store.claim(actor).map_or(0, |(_, digest)| digest);
+            (actor, seq, digest)
+        })
+    }
+
+    /// The replicated map, to look at.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        self.replicator.store()
+    }
+
+    /// This node thinks that its own path to the origins is dead.
+    #[must_use]
+    pub const fn is_blind(&self) -> bool {
+        self.duties.is_blind()
+    }
+
+    /// The gate, membership: for metrics and oracles.
+    #[must_use]
+    pub const fn swim(&self) -> &Swim {
+        &self.swim
+    }
+
+    /// The frames that came and what became of them.
+    #[must_use]
+    pub const fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    fn refused(&mut self, refused: Refused) {
+        if let Refused::UnknownKey { id, first: true } = refused {
+            self.out.push_back(Output::Event(Event::UnknownKey(id.0)));
+        }
+    }
+
+    fn packet(&mut self, now: Time, from: core::net::SocketAddr, packet: &ArchivedPacket) {
+        let sender = Actor::from(&packet.from);
+        if sender == self.own.actor {
+            return;
+        }
+        let rumors = packet.rumors.as_slice();
+        match &packet.body {
+            ArchivedBody::Swim(body) => {
+                self.swim
+                    .handle(now, from, sender, body, rumors, &mut self.swim_out);
+            }
+            ArchivedBody::Replica(body) => {
+                let Some(peer) = self.living_peer(sender) else {
+                    self.counters.strangers += 1;
+                    return;
+                };
+                if !rumors.is_empty() {
+                    self.swim
+                        .hear(now, from, sender, rumors, &mut self.swim_out);
+                }
+                match body.get() {
+                    ArchivedReplica::Ask { questions } => {
+                        let questions = rkyv::deserialize::<Vec<Question>, Failure>(questions);
+                        self.with_duties(now, |duties, ctx| {
+                            for question in questions.unwrap_or_default() {
+                                duties.asked(ctx, sender, question);
+                            }
+                        });
+                    }
+                    ArchivedReplica::Opinion { opinions } => {
+                        let opinions = rkyv::deserialize::<Vec<Opinion>, Failure>(opinions);
+                        self.with_duties(now, |duties, ctx| {
+                            for opinion in opinions.unwrap_or_default() {
+                                duties.opinion(ctx, sender.node, opinion.ask, opinion.answer);
+                            }
+                        });
+                    }
+                    body => self
+                        .replicator
+                        .handle(now, peer, body, &mut self.replica_out),
+                }
+            }
+        }
+    }
+
+    fn bulk(&mut self, now: Time, conn: ConnId, event: BulkEvent<'_>) {
+        let bytes = match event {
+            BulkEvent::Frame(bytes) => bytes,
+            BulkEvent::Closed => {
+                self.replicator
+                    .bulk_closed(now, conn, &mut self.replica_out);
+                return;
+            }
+        };
+        self.counters.bytes_in_bulk += bytes.len() as u64;
+        let packet = match self.gate.open(bytes) {
+            Ok(packet) => packet,
+            Err(refused) => {
+                self.refused(refused);
+                self.replicator.refuse_bulk(conn, &mut self.replica_out);
+                return;
+            }
+        };
+        let sender = Actor::from(&packet.from);
+        match (&packet.body, self.living_peer(sender)) {
+            (ArchivedBody::Replica(body), Some(peer)) => {
+                self.replicator
+                    .handle_bulk(now, conn, peer, body.get(), &mut self.replica_out);
+            }
+            _ => {
+                self.counters.strangers += 1;
+                self.replicator.refuse_bulk(conn, &mut self.replica_out);
+            }
+        }
+    }
+
+    /// A living member in its present life, and where it listens. Answers go
+    /// there and nowhere else.
+    fn living_peer(&self, actor: Actor) -> Option<Peer> {
+        let member = self.swim.member(actor.node)?;
+        (member.actor == actor && member.state.is_living()).then_some(Peer {
+            actor,
+            addr: member.addr,
+        })
+    }
+
+    fn view_of(member: &Member) -> View {
+        View {
+            actor: member.actor,
+            living: member.state.is_living(),
+            suspect: member.state == State::Suspect,
+            capacity: member.profile.capacity,
+            draining: member.profile.draining,
+            healthy: member.profile.prober_healthy,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Whose fault it is: second opinions, blind agents, checks that cannot be
+//! measured.
+
+mod pop;
+
+use std::time::Duration;
+
+use pop::{Pop, check, checks};
+use watchfire_core::io::Event;
+use watchfire_wire::{CheckId, Verdict};
+
+fn downs(pop: &Pop) -> usize {
+    pop.hosts
+        .iter()
+        .flat_map(|host| &host.events)
+        .filter(|(_, event)| matches!(event, Event::Transition(_, _, Verdict::Down)))
+        .count()
+}
+
+#[test]
+fn a_blind_node_turns_nothing_down_and_gives_way() {
+    for loss in [0, 5] {
+        let mut pop = Pop::settled(6, 120, 20);
+        pop.loss_percent = loss;
+        pop.blind.insert(2);
+        pop.run(Duration::from_secs(20));
+        assert_eq!(downs(&pop), 0);
+        assert!(pop.node(2).is_blind());
+        assert_eq!(pop.node(2).checks_probed(), 0);
+        pop.blind.clear();
+        pop.loss_percent = 0;
+        pop.run(Duration::from_secs(60));
+        assert!(!pop.node(2).is_blind());
+        assert!(pop.node(2).checks_probed() > 0);
+        assert_eq!(downs(&pop), 0);
+        pop.assert_settled();
+    }
+}
+
+#[test]
+fn a_real_failure_is_confirmed_in_time() {
+    let mut pop = Pop::settled(6, 30, 21);
+    pop.down.insert(check(5));
+    let took = pop
+        .run_until(Duration::from_secs(6), |pop| {
+            pop.hosts
+                .iter()
+                .all(|host| host.table[&check(5)].verdict == Verdict::Down)
+        })
+        .expect("it turns Down");
+    assert!(took < Duration::from_millis(3_200), "{took:?}");
+    let word = pop.node(0).store().winner(check(5)).unwrap();
+    assert_eq!((word.slot.value.agreed, word.slot.value.dissented), (2, 0));
+    pop.run(Duration::from_secs(1));
+    pop.assert_settled();
+}
+
+#[test]
+fn a_lone_node_decides_alone() {
+    let mut pop = Pop::settled(1, 10, 22);
+    pop.down.insert(check(1));
+    pop.run(Duration::from_secs(5));
+    pop.assert_settled();
+}
+
+#[test]
+fn what_one_node_cannot_measure_another_does() {
+    let mut pop = Pop::settled(5, 50, 23);
+    let owned: Vec<CheckId> = pop.node(1).checks_owned().collect();
+    pop.unmeasurable
+        .extend(owned.iter().map(|&check| (1, check)));
+    pop.run(Duration::from_secs(8));
+    assert_eq!(pop.node(1).checks_probed(), 0);
+    assert_eq!(downs(&pop), 0);
+    pop.assert_settled();
+    pop.unmeasurable.clear();
+    pop.run(Duration::from_secs(45));
+    assert_eq!(pop.node(1).checks_probed(), owned.len());
+    pop.assert_settled();
+}
+
+#[test]
+fn what_nobody_can_measure_is_unknown_and_says_why() {
+    let mut pop = Pop::settled(4, 20, 24);
+    pop.unmeasurable.extend((0..4).map(|host| (host, check(9))));
+    pop.run(Duration::from_secs(40));
+    for host in 0..4 {
+        let published = pop.hosts[host].table[&check(9)];
+        assert_eq!(published.verdict, Verdict::Unknown, "host {host}");
+        assert!(published.reason >= 128);
+    }
+    assert_eq!(pop.probers(check(9)).len(), 1);
+    pop.unmeasurable.clear();
+    pop.run(Duration::from_secs(60));
+    pop.assert_settled();
+}
+
+#[test]
+fn checks_are_given_back_when_the_probers_recover() {
+    let mut pop = Pop::settled(4, 40, 25);
+    let mine = pop.node(0).checks_probed();
+    pop.feed(0, watchfire_core::io::Input::ProberHealthy(false));
+    pop.run(Duration::from_secs(4));
+    assert_eq!(pop.node(0).checks_probed(), 0);
+    for n in checks(40) {
+        assert_eq!(pop.probers(n).len(), 1);
+    }
+    pop.feed(0, watchfire_core::io::Input::ProberHealthy(true));
+    pop.run(Duration::from_secs(4));
+    assert_eq!(pop.node(0).checks_probed(), mine);
+    pop.assert_settled();
+}
