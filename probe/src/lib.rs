@@ -10,6 +10,7 @@
     reason = "io_uring and socket options take pointers; every block names its invariant"
 )]
 
+mod bench;
 mod clock;
 mod driver;
 mod error;
@@ -26,6 +27,7 @@ mod tls_roots;
 mod wake;
 mod worker;
 
+pub use bench::{BenchError, BenchOptions, BenchProgress, BenchRate, BenchResult, bench};
 pub use clock::now;
 pub use error::{StartError, UringError};
 pub use once::{OnceReport, once};
