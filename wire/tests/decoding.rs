@@ -8,8 +8,10 @@ use watchfire_wire::frame::{self, FrameBuf, Seal};
 use watchfire_wire::keys::{Key, KeyId, KeyRing};
 use watchfire_wire::limits::DATAGRAM_BYTES;
 use watchfire_wire::message::replica::{Claim, Delta, Hold, Replica, Slot, Value};
-use watchfire_wire::message::swim::{ArchivedNews, News, Profile, Rumor, Swim};
-use watchfire_wire::message::{ArchivedBody, Body, EncodeError, Packet, access, encode};
+use watchfire_wire::message::swim::{ArchivedNews, News, Profile, Rumor, Swim, rumor_bytes};
+use watchfire_wire::message::{
+    ArchivedBody, Body, EncodeError, PACKET_BYTES, Packet, access, encode,
+};
 use watchfire_wire::{Actor, CheckId, NodeId, Verdict};
 
 fn actor(n: u64) -> Actor {
@@ -158,6 +160,22 @@ fn a_ping_is_small() {
     let bytes = frame.as_slice().len();
     // Ten of these a second, with IPv4 and UDP headers, are the idle traffic.
     assert!(10 * (bytes + 28) < 1_800, "{bytes} bytes");
+}
+
+#[test]
+fn what_rumors_take_is_never_underestimated() {
+    for length in 0..=64 {
+        for count in 0..12 {
+            let mut packet = packets().remove(0);
+            packet.rumors = vec![rumor(&"n".repeat(length)); count];
+            let estimate = PACKET_BYTES + packet.rumors.iter().map(rumor_bytes).sum::<usize>();
+            let actual = sealed(&packet, Seal::Checksum).as_slice().len();
+            assert!(
+                actual <= estimate && estimate <= actual + 32,
+                "{actual} {estimate}"
+            );
+        }
+    }
 }
 
 #[test]

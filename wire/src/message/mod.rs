@@ -48,6 +48,10 @@ pub enum Body {
     Replica(#[rkyv(with = AsBox)] replica::Replica),
 }
 
+/// The most that a packet without rumors and lists takes in its frame, bytes.
+/// What is left of the datagram is there for them.
+pub const PACKET_BYTES: usize = OVERHEAD_BYTES + size_of::<ArchivedPacket>() + BUFFER_ALIGN;
+
 /// Why a packet was not encoded. The buffer's content means nothing then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {

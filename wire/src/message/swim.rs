@@ -158,3 +158,15 @@ pub struct Profile {
     /// Highest protocol version that it understands.
     pub protocol_max: u8,
 }
+
+/// What a rumor adds to a packet, bytes; never less than it truly does.
+#[must_use]
+pub fn rumor_bytes(rumor: &Rumor) -> usize {
+    // A string of up to 8 bytes fits into its own pointer; a longer one stands
+    // before the list.
+    let name = match &rumor.news {
+        News::Alive(profile) if profile.name.len() > 8 => profile.name.len(),
+        _ => 0,
+    };
+    size_of::<ArchivedRumor>() + name
+}

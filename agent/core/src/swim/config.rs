@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::mutations::Mutations;
+
 /// The knobs of membership. The defaults suit round trips below 1 ms.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SwimConfig {
@@ -33,6 +35,8 @@ pub struct SwimConfig {
     pub left_memory: Duration,
     /// Largest datagram, bytes, frame included.
     pub datagram_bytes: usize,
+    /// Seeded bugs; none unless they are compiled in and asked for.
+    pub mutations: Mutations,
 }
 
 impl Default for SwimConfig {
@@ -50,6 +54,7 @@ impl Default for SwimConfig {
             dead_memory: Duration::from_secs(24 * 3600),
             left_memory: Duration::from_secs(600),
             datagram_bytes: watchfire_wire::limits::DATAGRAM_BYTES,
+            mutations: Mutations::NONE,
         }
     }
 }

@@ -4,20 +4,46 @@
 //! It knows nothing of checks and verdicts; it never opens a socket, reads a
 //! clock or blocks. Whoever drives it passes the time and carries out the
 //! [`Output`]s.
+//!
+//! Sources: Das, Gupta, Motivala, "SWIM" (2002); Dadgar, Phillips, Currey,
+//! "Lifeguard" (2018).
 
+mod admit;
 mod config;
+mod counters;
+mod detector;
+mod gossip;
+mod health;
+mod join;
+mod judge;
+mod leave;
+pub mod limits;
 mod member;
+mod name;
 mod output;
+mod push;
+mod relay;
+mod rollcall;
+mod rtt;
+mod suspicion;
+mod sync;
+mod table;
+#[cfg(test)]
+mod tests;
 
 use core::net::SocketAddr;
-use std::collections::BTreeMap;
 
-use watchfire_wire::message::swim::{ArchivedRumor, ArchivedSwim, Profile, Rumor};
+use watchfire_wire::message::PACKET_BYTES;
+use watchfire_wire::message::swim::{
+    ArchivedRumor, ArchivedSwim, Profile, Rumor, Swim as Body, rumor_bytes,
+};
 use watchfire_wire::{Actor, NodeId, Time};
 
 pub use self::config::SwimConfig;
+pub use self::counters::SwimCounters;
 pub use self::member::{Member, State};
 pub use self::output::Output;
+use crate::mutations::Mutation;
 use crate::rng::Rng;
 
 /// The membership of one node.
@@ -25,13 +51,36 @@ use crate::rng::Rng;
 pub struct Swim {
     config: SwimConfig,
     me: Actor,
+    incarnation: u32,
     profile: Profile,
-    seeds: Vec<SocketAddr>,
-    members: BTreeMap<NodeId, Member>,
     rng: Rng,
-    now: Time,
-    digest: u64,
+    table: table::Table,
+    gossip: gossip::Gossip,
+    push: push::Push,
+    health: health::Health,
+    rtt: rtt::RoundTrip,
+    round: Option<detector::Round>,
+    next_round: Time,
+    relays: Vec<relay::Relay>,
+    roll_call: Option<rollcall::RollCall>,
+    next_roll_call: Time,
+    roll_seq: u32,
+    joining: join::Joining,
     admitted: bool,
+    token_key: [u8; 32],
+    inquiry: Option<name::Inquiry>,
+    next_inquiry: Time,
+    epoch_asked: u64,
+    leaving: Option<leave::Leaving>,
+    /// It has left or stood down, and says and hears nothing any more.
+    silent: bool,
+    next_retry: Time,
+    next_view: Time,
+    next_sweep: Time,
+    digest: u64,
+    seq: u32,
+    due: Time,
+    counters: SwimCounters,
 }
 
 impl Swim {
@@ -45,23 +94,47 @@ impl Swim {
         profile: Profile,
         seeds: Vec<SocketAddr>,
         now: Time,
-        rng: Rng,
+        mut rng: Rng,
     ) -> Self {
+        // Rounds of different nodes must not fall together.
+        let phase_us = rng.below(config.period.as_micros() as usize);
         Self {
-            config,
             me,
-            profile,
-            seeds,
-            members: BTreeMap::new(),
-            rng,
-            now,
-            digest: 0,
+            incarnation: 0,
+            table: table::Table::new(me, 0),
+            gossip: gossip::Gossip::default(),
+            push: push::Push::new(now),
+            health: health::Health::default(),
+            rtt: rtt::RoundTrip::default(),
+            round: None,
+            next_round: now + core::time::Duration::from_micros(phase_us as u64),
+            relays: Vec::new(),
+            roll_call: None,
+            next_roll_call: now,
+            roll_seq: 0,
+            joining: join::Joining::new(seeds, profile.addr, now, &mut rng),
             admitted: false,
+            token_key: rng.bytes(),
+            inquiry: None,
+            next_inquiry: now,
+            epoch_asked: 0,
+            leaving: None,
+            silent: false,
+            next_retry: now + config.dead_retry,
+            next_view: now,
+            next_sweep: now + limits::SWEEP,
+            digest: 0,
+            seq: rng.u32(),
+            due: now,
+            counters: SwimCounters::default(),
+            config,
+            profile,
+            rng,
         }
     }
 
     /// A packet with a membership body arrived. Its rumors are heard here too,
-    /// where the body allows it.
+    /// where the body allows it; do not pass them to [`hear`](Self::hear).
     pub fn handle(
         &mut self,
         now: Time,
@@ -71,8 +144,13 @@ impl Swim {
         rumors: &[ArchivedRumor],
         out: &mut Vec<Output>,
     ) {
-        let _ = (from, sender, body, rumors, out, &self.seeds, &mut self.rng);
-        self.now = now;
+        self.wake(now);
+        if self.silent || sender == self.me {
+            return;
+        }
+        self.take_in(now, from, sender, body, rumors, out);
+        self.flush(now, out);
+        self.due = self.next_timeout();
     }
 
     /// Rumors arrived on a packet of another kind.
@@ -84,38 +162,96 @@ impl Swim {
         rumors: &[ArchivedRumor],
         out: &mut Vec<Output>,
     ) {
-        let _ = (from, sender, rumors, out);
-        self.now = now;
+        self.wake(now);
+        if self.silent || sender == self.me {
+            return;
+        }
+        self.judge_all(now, from, rumors, judge::Manner::News, out);
+        self.flush(now, out);
+        self.due = self.next_timeout();
     }
 
-    /// The time that [`next_timeout`](Self::next_timeout) named has come.
+    /// The time that [`next_timeout`](Self::next_timeout) named has come. An
+    /// early or late call does no harm.
     pub fn tick(&mut self, now: Time, out: &mut Vec<Output>) {
-        let _ = out;
-        self.now = now;
+        self.wake(now);
+        if self.silent {
+            return;
+        }
+        self.poll_leaving(now, out);
+        self.poll_suspicions(now, out);
+        self.poll_round(now, out);
+        self.poll_roll_call(now, out);
+        self.poll_relays(now, out);
+        self.poll_inquiry(now, out);
+        self.poll_join(now, out);
+        self.poll_dead(now, out);
+        if self.next_sweep <= now {
+            self.next_sweep = now + limits::SWEEP;
+            let (dead, left) = (self.config.dead_memory, self.config.left_memory);
+            self.table.sweep(now, |state| match state {
+                State::Left => left,
+                State::Alive | State::Suspect | State::Dead => dead,
+            });
+        }
+        self.flush(now, out);
+        self.due = self.next_timeout();
     }
 
     /// When to call [`tick`](Self::tick) next.
     #[must_use]
     pub fn next_timeout(&self) -> Time {
-        self.now + self.config.period
+        if self.silent {
+            return Time::NEVER;
+        }
+        let relays = self.relays.iter().map(relay::Relay::next).min();
+        [
+            self.next_round,
+            self.next_retry,
+            self.next_sweep,
+            self.joining.next(),
+            self.push.next(),
+            self.table.next_deadline(),
+            self.round
+                .as_ref()
+                .map_or(Time::NEVER, detector::Round::next),
+            self.inquiry
+                .as_ref()
+                .map_or(Time::NEVER, name::Inquiry::next),
+            self.leaving
+                .as_ref()
+                .map_or(Time::NEVER, leave::Leaving::next),
+            relays.unwrap_or(Time::NEVER),
+            self.next_call(),
+        ]
+        .into_iter()
+        .min()
+        .unwrap_or(Time::NEVER)
     }
 
-    /// All members that are remembered, this node not among them.
+    /// All members that are remembered, this node not among them, in the order
+    /// of their ids.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.members.values()
+        self.table.all()
     }
 
     /// What is remembered of this node.
     #[must_use]
     pub fn member(&self, node: NodeId) -> Option<&Member> {
-        self.members.get(&node)
+        self.table.get(node)
+    }
+
+    /// Living members, this node not among them.
+    #[must_use]
+    pub const fn living(&self) -> usize {
+        self.table.living()
     }
 
     /// The sender is a living member, in its present life.
     #[must_use]
     pub fn is_living(&self, actor: Actor) -> bool {
-        self.members
-            .get(&actor.node)
+        self.table
+            .get(actor.node)
             .is_some_and(|member| member.actor == actor && member.state.is_living())
     }
 
@@ -131,18 +267,55 @@ impl Swim {
         self.me
     }
 
+    /// This node's own incarnation.
+    #[must_use]
+    pub const fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
     /// What this node says of itself.
     #[must_use]
     pub const fn profile(&self) -> &Profile {
         &self.profile
     }
 
+    /// A digest of who lives, this node among them: equal for nodes that know
+    /// the same members at the same incarnations.
+    #[must_use]
+    pub fn view(&self) -> u64 {
+        self.table.view()
+    }
+
+    /// Lifeguard's local health score: 0 is well, greater is slower.
+    #[must_use]
+    pub const fn health(&self) -> u32 {
+        self.health.score()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub const fn counters(&self) -> &SwimCounters {
+        &self.counters
+    }
+
+    /// The protocol version to speak: the newest that every living member
+    /// understands, as far as this node understands it too.
+    #[must_use]
+    pub fn protocol(&self) -> u8 {
+        let living = self.table.all().filter(|member| member.state.is_living());
+        let newest = living.map(|member| member.profile.protocol_max).min();
+        newest
+            .unwrap_or(u8::MAX)
+            .clamp(self.profile.protocol_min, self.profile.protocol_max)
+    }
+
     /// Rumors to ride on a packet that goes out, of at most this many bytes.
     /// Each counts as told.
     #[must_use]
     pub fn ride(&mut self, budget_bytes: usize) -> Vec<Rumor> {
-        let _ = budget_bytes;
-        Vec::new()
+        let mut rumors = Vec::new();
+        self.gossip.ride(budget_bytes, self.tellings(), &mut rumors);
+        rumors
     }
 
     /// The digest of the replicated state, for pings and acks from now on.
@@ -151,22 +324,275 @@ impl Swim {
     }
 
     /// Says something new of this node: a new incarnation, pushed at once.
+    /// What it already says changes nothing.
     pub fn set_profile(&mut self, now: Time, profile: Profile, out: &mut Vec<Output>) {
-        let _ = out;
-        self.now = now;
+        if self.profile == profile {
+            return;
+        }
+        self.wake(now);
         self.profile = profile;
+        self.raise(self.incarnation, out);
+        self.flush(now, out);
+        self.due = self.next_timeout();
     }
 
-    /// This node takes a greater epoch: another life to all others.
+    /// This node takes a greater epoch: another life to all others. One that is
+    /// not greater changes nothing.
     pub fn take_epoch(&mut self, now: Time, epoch: u64, out: &mut Vec<Output>) {
-        let _ = out;
-        self.now = now;
+        if epoch <= self.me.epoch {
+            return;
+        }
+        self.wake(now);
+        let old = (self.me, self.incarnation);
         self.me.epoch = epoch;
+        self.incarnation = 0;
+        self.table.renew_me(old, (self.me, 0));
+        if self.admitted {
+            self.announce(self.introduction());
+            self.flush(now, out);
+        } else {
+            self.joining.hurry(now);
+        }
+        self.due = self.next_timeout();
     }
 
-    /// Says goodbye; ends with [`Output::Departed`].
+    /// Says goodbye; ends with [`Output::Departed`], after which this node is
+    /// silent.
     pub fn leave(&mut self, now: Time, out: &mut Vec<Output>) {
-        self.now = now;
-        out.push(Output::Departed);
+        self.wake(now);
+        if self.leaving.is_none() {
+            self.leaving = Some(leave::Leaving::new(now));
+            self.poll_leaving(now, out);
+        }
+        self.due = self.next_timeout();
+    }
+
+    /// Looks at the time that has passed since this node should have been
+    /// called. What ran out while it could not listen proves nothing.
+    fn wake(&mut self, now: Time) {
+        let late = now.since(self.due);
+        if late < limits::LATE || self.config.mutations.on(Mutation::SuspicionAfterStall) {
+            return;
+        }
+        if late < self.config.period {
+            let wait = self.config.period / 4;
+            self.table.suspicions().for_each(|s| s.grace(now, wait));
+            if let Some(round) = &mut self.round {
+                self.next_round = self.next_round.max(round.grace(now, wait));
+            }
+        } else {
+            self.counters.stalls += 1;
+            self.health.worsen(1);
+            self.table.suspicions().for_each(|s| s.restart(now));
+            self.round = None;
+            self.next_round = now + self.config.period;
+            self.relays.clear();
+            self.drop_roll_call(now, self.config.period);
+        }
+        self.due = now;
+    }
+
+    fn take_in(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        sender: Actor,
+        body: &ArchivedSwim,
+        rumors: &[ArchivedRumor],
+        out: &mut Vec<Output>,
+    ) {
+        match body {
+            ArchivedSwim::JoinAsk { nonce } => {
+                return self.on_join_ask(now, from, nonce.to_native(), out);
+            }
+            ArchivedSwim::JoinToken { nonce, token } => {
+                return self.on_token(from, nonce.to_native(), token.to_native(), out);
+            }
+            ArchivedSwim::Join {
+                nonce,
+                token,
+                asked,
+            } => {
+                let proof = admit::Proof {
+                    nonce: nonce.to_native(),
+                    token: token.to_native(),
+                    asked: *asked,
+                };
+                return self.on_join(now, from, sender, proof, rumors, out);
+            }
+            ArchivedSwim::Welcome { nonce, epoch_floor } => {
+                let (nonce, floor) = (nonce.to_native(), epoch_floor.to_native());
+                return self.on_welcome(now, from, nonce, floor, rumors, out);
+            }
+            ArchivedSwim::Roster => {
+                if self.is_living(sender) {
+                    self.judge_all(now, from, rumors, judge::Manner::Record, out);
+                }
+                return;
+            }
+            _ => self.judge_all(now, from, rumors, judge::Manner::News, out),
+        }
+        match body {
+            ArchivedSwim::Ping {
+                seq,
+                to,
+                digest,
+                view,
+            } if NodeId::from(to) == self.me.node => {
+                let seq = seq.to_native();
+                self.on_ping(now, from, sender, seq, out);
+                self.on_digests(now, sender, digest.to_native(), view.to_native(), out);
+            }
+            ArchivedSwim::Ack { seq, digest, view } => {
+                let seq = seq.to_native();
+                if sender.node == self.me.node {
+                    return self.holder_answered(now, sender, seq, out);
+                }
+                let asked = self.round_acked(now, sender, seq)
+                    || self.relay_acked(sender, seq, out)
+                    || seq == self.roll_seq;
+                if asked {
+                    self.answered(now, sender, out);
+                }
+                self.on_digests(now, sender, digest.to_native(), view.to_native(), out);
+            }
+            ArchivedSwim::PingReq {
+                seq,
+                target,
+                window_us,
+                ..
+            } if self.is_living(sender) => {
+                let request = relay::Request {
+                    seq: seq.to_native(),
+                    target: NodeId::from(target),
+                    window_us: window_us.to_native(),
+                };
+                self.serve_ping_req(now, sender, from, &request, out);
+            }
+            ArchivedSwim::Relayed { seq, target } => {
+                self.round_relayed(sender, NodeId::from(target), seq.to_native());
+            }
+            ArchivedSwim::Nack { seq } => self.round_nacked(sender, seq.to_native()),
+            ArchivedSwim::View { parts, answer } if self.is_living(sender) => {
+                let mut theirs = [0; table::PARTS];
+                if parts.len() == theirs.len() {
+                    for (part, sent) in theirs.iter_mut().zip(parts.iter()) {
+                        *part = sent.to_native();
+                    }
+                    self.on_view(now, from, &theirs, *answer, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Answers a ping, if its sender is one to be answered: a living member, a
+    /// dead one at its own address (it hears that it is dead), or somebody who
+    /// asks after this very name.
+    fn on_ping(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        sender: Actor,
+        seq: u32,
+        out: &mut Vec<Output>,
+    ) {
+        let body = Body::Ack {
+            seq,
+            digest: self.digest,
+            view: self.table.view(),
+        };
+        if sender.node == self.me.node {
+            return self.send_bare(from, body, out);
+        }
+        let Some(member) = self.table.get(sender.node) else {
+            self.counters.strangers += 1;
+            return;
+        };
+        let at_home = member.addr == from;
+        let answered = match (judge::order(sender, member.actor), member.state) {
+            (core::cmp::Ordering::Equal, State::Alive | State::Suspect) => true,
+            (core::cmp::Ordering::Equal, State::Dead) => at_home,
+            // A later life, of which the news has not come yet.
+            (core::cmp::Ordering::Greater, _) => at_home,
+            (core::cmp::Ordering::Less, _) => {
+                self.counters.strangers += 1;
+                return self.on_former_life(now, from, sender, out);
+            }
+            (core::cmp::Ordering::Equal, State::Left) => false,
+        };
+        if !answered {
+            self.counters.strangers += 1;
+            return;
+        }
+        self.counters.acks += 1;
+        if !at_home {
+            // No larger than the ping: whoever forges a source gains nothing.
+            return self.send_bare(from, body, out);
+        }
+        let mut first = Vec::new();
+        if member.actor == sender && member.state == State::Dead {
+            first.push(Rumor {
+                about: sender,
+                incarnation: member.incarnation,
+                news: watchfire_wire::message::swim::News::Dead { by: self.me.node },
+            });
+            first.push(self.introduction());
+        }
+        self.send(from, body, first, out);
+    }
+
+    /// A ping or an ack carried its sender's digests.
+    fn on_digests(
+        &mut self,
+        now: Time,
+        sender: Actor,
+        digest: u64,
+        view: u64,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(member) = self.table.get(sender.node) else {
+            return;
+        };
+        if member.actor != sender || !member.state.is_living() {
+            return;
+        }
+        let addr = member.addr;
+        out.push(Output::PeerDigest {
+            actor: sender,
+            digest,
+            addr,
+        });
+        self.compare_view(now, addr, view, out);
+    }
+
+    /// Sends a body with these rumors first, and others as far as they fit.
+    fn send(&mut self, to: SocketAddr, body: Body, mut rumors: Vec<Rumor>, out: &mut Vec<Output>) {
+        let room = self.config.datagram_bytes.saturating_sub(PACKET_BYTES);
+        let taken: usize = rumors.iter().map(rumor_bytes).sum();
+        let left = room.saturating_sub(taken);
+        self.gossip.ride(left, self.tellings(), &mut rumors);
+        out.push(Output::Send { to, body, rumors });
+    }
+
+    /// Sends a body and nothing else.
+    fn send_bare(&mut self, to: SocketAddr, body: Body, out: &mut Vec<Output>) {
+        out.push(Output::Send {
+            to,
+            body,
+            rumors: Vec::new(),
+        });
+    }
+
+    /// How many times a rumor is told.
+    fn tellings(&self) -> u32 {
+        let members = self.table.living() + 2;
+        let scale = (members as f64).log10().ceil().max(1.0) as u32;
+        self.config.retransmit_mult * scale
+    }
+
+    fn next_seq(&mut self) -> u32 {
+        self.seq = self.seq.wrapping_add(1);
+        self.seq
     }
 }

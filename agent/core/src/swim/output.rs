@@ -46,7 +46,8 @@ pub enum Output {
     /// must take one of at least this, write it to disk, and tell membership
     /// by [`take_epoch`](super::Swim::take_epoch).
     EpochNeeded(u64),
-    /// Another live process bears this node's name, and this one must go.
+    /// Another live process bears this node's name, and this one must go. It
+    /// is silent from here on.
     Conflict {
         /// Where the other one is.
         addr: SocketAddr,

@@ -1,0 +1,166 @@
+//! Lifeguard's suspicion: how long a member has to refute, by how many accuse
+//! it.
+
+use core::time::Duration;
+
+use smallvec::SmallVec;
+use watchfire_wire::{NodeId, Time};
+
+use super::config::SwimConfig;
+use super::limits::ACCUSERS;
+
+/// One running suspicion of one member.
+#[derive(Clone, Debug)]
+pub(super) struct Suspicion {
+    began: Time,
+    least: Duration,
+    most: Duration,
+    wanted: usize,
+    accusers: SmallVec<[NodeId; 4]>,
+    deadline: Time,
+    graced: bool,
+    quiet: bool,
+}
+
+impl Suspicion {
+    /// A suspicion that begins now, raised by `accuser`, in a POP of so many
+    /// living members (this node among them).
+    pub(super) fn new(config: &SwimConfig, members: usize, now: Time, accuser: NodeId) -> Self {
+        let least = least_timeout(config, members);
+        // Nobody is left to confirm but the members that are neither the
+        // suspect nor the accuser.
+        let wanted = (config.suspicion_mult.saturating_sub(2) as usize)
+            .min(members.saturating_sub(2))
+            .min(ACCUSERS - 1);
+        let mut suspicion = Self {
+            began: now,
+            least,
+            most: least * config.suspicion_max_mult.max(1),
+            wanted,
+            accusers: SmallVec::new(),
+            deadline: now,
+            graced: false,
+            quiet: false,
+        };
+        suspicion.accusers.push(accuser);
+        suspicion.reckon();
+        suspicion
+    }
+
+    /// A suspicion that nobody is told of; an ack ends it.
+    pub(super) fn quiet(config: &SwimConfig, members: usize, now: Time, accuser: NodeId) -> Self {
+        Self {
+            quiet: true,
+            ..Self::new(config, members, now, accuser)
+        }
+    }
+
+    /// This node is one of the accusers.
+    pub(super) fn is_accuser(&self, node: NodeId) -> bool {
+        self.accusers.contains(&node)
+    }
+
+    /// Nobody else knows of it.
+    pub(super) const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// It is told from now on; true if it was not.
+    pub(super) fn speak_out(&mut self) -> bool {
+        core::mem::replace(&mut self.quiet, false)
+    }
+
+    /// Another member accuses; true if that was news and shortens the timeout.
+    pub(super) fn confirm(&mut self, accuser: NodeId) -> bool {
+        if self.accusers.len() > self.wanted || self.accusers.contains(&accuser) {
+            return false;
+        }
+        self.accusers.push(accuser);
+        self.reckon();
+        true
+    }
+
+    /// When it turns into a death.
+    pub(super) const fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    /// This node was late to look: gives the refutation that may wait in the
+    /// socket so much time, once.
+    pub(super) fn grace(&mut self, now: Time, wait: Duration) {
+        if !self.graced && self.deadline <= now {
+            self.graced = true;
+            self.deadline = now + wait;
+        }
+    }
+
+    /// Begins anew, as after this node was stalled.
+    pub(super) fn restart(&mut self, now: Time) {
+        self.began = now;
+        self.graced = false;
+        self.reckon();
+    }
+
+    /// timeout = most - (most - least) × ln(confirmations + 1) / ln(wanted + 1)
+    fn reckon(&mut self) {
+        let confirmations = self.accusers.len() - 1;
+        let share = if self.wanted == 0 {
+            1.0
+        } else {
+            (confirmations as f64 + 1.0).ln() / (self.wanted as f64 + 1.0).ln()
+        };
+        let span = self.most - self.least;
+        let wait = self.most - span.mul_f64(share.min(1.0));
+        self.deadline = self.began + wait.max(self.least);
+    }
+}
+
+/// The timeout of a suspicion with all confirmations: mult × max(1, log10 n) ×
+/// period.
+fn least_timeout(config: &SwimConfig, members: usize) -> Duration {
+    let scale = (members.max(1) as f64).log10().max(1.0);
+    config
+        .period
+        .mul_f64(scale * f64::from(config.suspicion_mult))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(suspicion: &Suspicion) -> Duration {
+        suspicion.deadline().since(Time::ZERO)
+    }
+
+    #[test]
+    fn confirmations_shorten_it_from_most_to_least() {
+        let config = SwimConfig::default();
+        let least = least_timeout(&config, 168);
+        assert!(least > Duration::from_millis(1_770) && least < Duration::from_millis(1_790));
+        let mut suspicion = Suspicion::new(&config, 168, Time::ZERO, NodeId(1));
+        assert_eq!(wait(&suspicion).as_micros(), (least * 6).as_micros());
+        assert!(!suspicion.confirm(NodeId(1)));
+        assert!(suspicion.confirm(NodeId(2)));
+        assert!(wait(&suspicion) < least * 4);
+        assert!(suspicion.confirm(NodeId(3)));
+        assert_eq!(wait(&suspicion).as_micros(), least.as_micros());
+        assert!(!suspicion.confirm(NodeId(4)));
+    }
+
+    #[test]
+    fn two_members_need_no_third() {
+        let suspicion = Suspicion::new(&SwimConfig::default(), 2, Time::ZERO, NodeId(1));
+        assert_eq!(wait(&suspicion), Duration::from_millis(800));
+    }
+
+    #[test]
+    fn grace_is_given_once() {
+        let mut suspicion = Suspicion::new(&SwimConfig::default(), 2, Time::ZERO, NodeId(1));
+        let late = Time::from_millis(900);
+        suspicion.grace(late, Duration::from_millis(50));
+        assert_eq!(suspicion.deadline(), Time::from_millis(950));
+        let later = Time::from_millis(1_000);
+        suspicion.grace(later, Duration::from_millis(50));
+        assert_eq!(suspicion.deadline(), Time::from_millis(950));
+    }
+}

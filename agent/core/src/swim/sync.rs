@@ -1,0 +1,161 @@
+//! Repair: nodes whose views of who lives differ show each other the parts that
+//! do.
+//!
+//! Rumors are told a bounded number of times, so one may miss a node. Every
+//! ping and ack carries a digest of its sender's view; unequal ones lead here.
+//! Dead members are retried for ever, so that the two halves of a healed
+//! partition find each other.
+
+use core::net::SocketAddr;
+
+use smallvec::SmallVec;
+use watchfire_wire::message::PACKET_BYTES;
+use watchfire_wire::message::swim::{News, Rumor, Swim as Body};
+use watchfire_wire::{Actor, NodeId, Time};
+
+use super::Swim;
+use super::admit::{alive, pack};
+use super::limits::{DOUBTS, ROSTER_DATAGRAMS, VIEW_GAP};
+use super::member::State;
+use super::output::Output;
+use super::table::{PARTS, Table};
+
+/// Members that are dead here and alive elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Doubts(SmallVec<[NodeId; DOUBTS]>);
+
+impl Doubts {
+    /// At the limit the rest is left to the next roster.
+    pub(super) fn add(&mut self, node: NodeId) {
+        if self.0.len() < DOUBTS {
+            self.0.push(node);
+        }
+    }
+}
+
+impl Swim {
+    /// A living member sent the digest of its view.
+    pub(super) fn compare_view(
+        &mut self,
+        now: Time,
+        addr: SocketAddr,
+        view: u64,
+        out: &mut Vec<Output>,
+    ) {
+        if now < self.next_view || view == self.table.view() {
+            return;
+        }
+        self.next_view = now + VIEW_GAP;
+        self.send_view(addr, false, out);
+    }
+
+    /// A living member sent its view: it gets the parts that differ, and shows
+    /// its own unless it has done so.
+    pub(super) fn on_view(
+        &mut self,
+        now: Time,
+        addr: SocketAddr,
+        theirs: &[u32; PARTS],
+        answer: bool,
+        out: &mut Vec<Output>,
+    ) {
+        let ours = *self.table.parts();
+        let differs = |node: NodeId| {
+            let part = Table::part_of(node);
+            ours[part] != theirs[part]
+        };
+        let by = self.me.node;
+        let members = self.table.all().filter(|member| differs(member.id()));
+        let mut rumors: Vec<Rumor> = members
+            .map(|member| {
+                let news = match member.state {
+                    State::Alive | State::Suspect => return alive(member),
+                    State::Dead => News::Dead { by },
+                    State::Left => News::Left,
+                };
+                Rumor {
+                    about: member.actor,
+                    incarnation: member.incarnation,
+                    news,
+                }
+            })
+            .collect();
+        if differs(by) {
+            rumors.push(self.introduction());
+        }
+        if rumors.is_empty() {
+            return;
+        }
+        // Not always the same members first, for the answer may be cut.
+        self.rng.shuffle(&mut rumors);
+        let room = self.config.datagram_bytes.saturating_sub(PACKET_BYTES);
+        for rumors in pack(rumors, room).into_iter().take(ROSTER_DATAGRAMS) {
+            if !self.push.take(now) {
+                return;
+            }
+            self.counters.rosters += 1;
+            out.push(Output::Send {
+                to: addr,
+                body: Body::Roster,
+                rumors,
+            });
+        }
+        if !answer {
+            self.send_view(addr, true, out);
+        }
+    }
+
+    /// Somebody else holds these dead members for alive: they are asked at
+    /// once, and hear that they are dead here.
+    pub(super) fn resolve(&mut self, now: Time, doubts: Doubts, out: &mut Vec<Output>) {
+        for node in doubts.0 {
+            if self.push.take(now) {
+                self.retry(node, out);
+            }
+        }
+    }
+
+    /// Pings one dead member at a low rate, for ever.
+    pub(super) fn poll_dead(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.next_retry > now {
+            return;
+        }
+        self.next_retry = now + self.config.dead_retry;
+        if let Some(node) = self.table.pick_dead(&mut self.rng) {
+            self.retry(node, out);
+        }
+    }
+
+    /// Another life of the sender's node is known: the sender's is over, and if
+    /// it is where that life was, it hears so.
+    pub(super) fn on_former_life(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        sender: Actor,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(member) = self.table.get(sender.node) else {
+            return;
+        };
+        if member.state.is_living() && self.table.prior(sender.node) == Some((sender, from)) {
+            let successor = alive(member);
+            self.tell_directly(now, from, successor, out);
+        }
+    }
+
+    fn retry(&mut self, node: NodeId, out: &mut Vec<Output>) {
+        if let Some(member) = self.table.get(node) {
+            let addr = member.addr;
+            let seq = self.next_seq();
+            self.counters.dead_retries += 1;
+            self.ping(addr, node, seq, true, out);
+        }
+    }
+
+    fn send_view(&mut self, addr: SocketAddr, answer: bool, out: &mut Vec<Output>) {
+        self.counters.views += 1;
+        let parts = self.table.parts().to_vec();
+        self.send_bare(addr, Body::View { parts, answer }, out);
+    }
+}

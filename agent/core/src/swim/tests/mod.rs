@@ -1,0 +1,7 @@
+//! Whole POPs of memberships, stepped in virtual time.
+
+mod hostile;
+mod life;
+mod network;
+mod properties;
+mod world;
