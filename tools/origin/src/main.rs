@@ -122,13 +122,14 @@ fn run(options: Options) -> io::Result<()> {
         first_core: options.first_core,
     })?);
     let stop = Arc::new(AtomicBool::new(false));
+    // What is announced is ready, its control too.
+    let listener = options.control.as_deref().map(control_socket).transpose()?;
     announce(&farm, options.json);
     // The threads that wait for lines end with the process.
     let (of_stdin, stopped) = (Arc::clone(&farm), Arc::clone(&stop));
     let json = options.json;
     std::thread::spawn(move || obey(&of_stdin, &stopped, json, io::stdin(), io::stdout()));
-    if let Some(path) = &options.control {
-        let listener = control_socket(path)?;
+    if let Some(listener) = listener {
         let (of_socket, stopped) = (Arc::clone(&farm), Arc::clone(&stop));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
