@@ -1,3 +1,21 @@
-//! Watchfire.
+//! Watchfire: origin health checks for a POP. Each origin is probed by one
+//! server, and every server knows.
+//!
+//! The threads of an agent: probe threads ([`watchfire_probe`]) watch origins,
+//! the gossip thread ([`gossip`]) holds the POP core and writes the table, and
+//! the control thread ([`control`]) deals with files, people and programs.
 
-fn main() {}
+mod cli;
+mod clock;
+mod config;
+mod control;
+mod demo;
+mod gossip;
+mod keys;
+mod limits;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

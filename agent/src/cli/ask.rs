@@ -1,0 +1,138 @@
+//! The verbs that ask a running agent: `status`, `why`, `reload`, `drain`,
+//! `undrain`.
+
+use clap::Args;
+
+use super::text::{ago, columns};
+use super::{AgentAddress, Failure, Format, print_json};
+use crate::control::admin::{Verb, ask};
+use crate::gossip::status::{Status, Why};
+
+#[derive(Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    agent: AgentAddress,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Args)]
+pub(super) struct WhyOptions {
+    /// The origin's name, as in the origins file
+    origin: String,
+    #[command(flatten)]
+    options: Options,
+}
+
+pub(super) fn status(options: &Options) -> Result<(), Failure> {
+    let answer = ask(&options.agent.socket()?, &Verb::Status)?;
+    if options.format.json {
+        return print_json(&answer);
+    }
+    let status: Status = serde_json::from_value(answer)?;
+    println!(
+        "{} ({}), epoch {}, up {}, watchfire {}{}",
+        status.node,
+        status.node_id,
+        status.epoch,
+        humantime::format_duration(std::time::Duration::from_secs(status.uptime_s)),
+        status.version,
+        if status.draining { ", draining" } else { "" }
+    );
+    println!(
+        "{} origins ({} up, {} down, {} unknown), {} checks, {} probed here by {}",
+        status.origins,
+        status.up,
+        status.down,
+        status.unknown,
+        status.checks,
+        status.checks_probed,
+        status.backend
+    );
+    println!("state {}, table {}", status.digest, status.table);
+    if let Some(error) = &status.config_error {
+        println!(
+            "the last reload was refused, the configuration of {} ago stays:\n{error}",
+            ago(status.config_loaded_ms)
+        );
+    }
+    let head = ["MEMBER", "ADDRESS", "STATE", "CAPACITY", "EPOCH", ""];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for member in &status.members {
+        let mut remarks = Vec::new();
+        if member.draining {
+            remarks.push("draining");
+        }
+        if !member.prober_healthy {
+            remarks.push("cannot measure");
+        }
+        rows.push(vec![
+            member.name.clone(),
+            member.addr.clone(),
+            member.state.clone(),
+            member.capacity.to_string(),
+            member.epoch.to_string(),
+            remarks.join(", "),
+        ]);
+    }
+    println!("\n{}", columns(&rows));
+    let mut rows = vec![
+        ["LATENCY", "COUNT", "P50 us", "P99 us", "MAX us"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for (name, latency) in status
+        .latencies
+        .iter()
+        .filter(|(_, latency)| latency.count > 0)
+    {
+        rows.push(vec![
+            name.clone(),
+            latency.count.to_string(),
+            latency.p50_us.to_string(),
+            latency.p99_us.to_string(),
+            latency.max_us.to_string(),
+        ]);
+    }
+    println!("{}", columns(&rows));
+    let mut rows = vec![["COUNTER", "SINCE THE START"].map(str::to_owned).to_vec()];
+    for (name, count) in status.counters.iter().filter(|(_, count)| **count > 0) {
+        rows.push(vec![name.clone(), count.to_string()]);
+    }
+    print!("{}", columns(&rows));
+    Ok(())
+}
+
+pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
+    let verb = Verb::Why {
+        origin: options.origin.clone(),
+    };
+    let answer = ask(&options.options.agent.socket()?, &verb)?;
+    if options.options.format.json {
+        return print_json(&answer);
+    }
+    let why: Why = serde_json::from_value(answer)?;
+    println!("{} is {}: {}", why.origin, why.verdict, why.because);
+    println!("  since    {} ago", ago(why.since_ms));
+    println!("  said by  {}", why.owner);
+    println!("  check    {} ({})", why.definition, why.check);
+    println!(
+        "  probed   {}",
+        if why.probed_here { "here" } else { "elsewhere" }
+    );
+    println!("  in turn  {}", why.ranks.join(", "));
+    if !why.shared_with.is_empty() {
+        println!("  same check as  {}", why.shared_with.join(", "));
+    }
+    Ok(())
+}
+
+/// A verb whose answer is one sentence.
+pub(super) fn order(options: &Options, verb: &Verb) -> Result<(), Failure> {
+    let answer = ask(&options.agent.socket()?, verb)?;
+    if options.format.json {
+        return print_json(&serde_json::json!({ "ok": answer }));
+    }
+    println!("{}", answer.as_str().unwrap_or_default());
+    Ok(())
+}

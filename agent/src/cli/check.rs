@@ -1,0 +1,172 @@
+//! `watchfire check`: one probe, told phase by phase.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use watchfire_probe::{OnceReport, Options as ProbeOptions, Outcome, once};
+use watchfire_probe_core::check::{CheckSpec, HealthRule, HttpSpec, Kind, Method, TlsSpec};
+
+use super::target::{Scheme, Target};
+use super::{Failure, Format, print_json};
+use crate::config::user_agent;
+
+#[derive(Args)]
+#[command(
+    after_help = "The probe is the agent's own: the same state machine on the same driver. \
+                        Exit status 0: it passed; 1: it failed or measured nothing; 2: it could \
+                        not be tried."
+)]
+pub(super) struct Options {
+    /// tcp://HOST:PORT, http://HOST/PATH, https://HOST/PATH, or HOST:PORT for TCP
+    target: String,
+    /// Longest that it may take
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// HTTP statuses that pass
+    #[arg(long, default_value = "200-399")]
+    expect: String,
+    /// HTTP's Host header and TLS's server name, if not the target's
+    #[arg(long)]
+    host: Option<String>,
+    /// HTTP method
+    #[arg(long, value_enum, default_value_t = MethodName::Get)]
+    method: MethodName,
+    /// Accept any certificate
+    #[arg(long)]
+    no_verify: bool,
+    /// How to talk to the kernel
+    #[arg(long, value_enum, default_value_t = BackendName::Auto)]
+    backend: BackendName,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum MethodName {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+}
+
+/// The drivers by name.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum BackendName {
+    /// io_uring where the kernel offers it, epoll elsewhere
+    Auto,
+    /// io_uring
+    #[value(name = "io_uring")]
+    IoUring,
+    /// epoll
+    Epoll,
+}
+
+impl From<BackendName> for watchfire_probe::Backend {
+    fn from(name: BackendName) -> Self {
+        match name {
+            BackendName::Auto => Self::Auto,
+            BackendName::IoUring => Self::IoUring,
+            BackendName::Epoll => Self::Epoll,
+        }
+    }
+}
+
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    let target = Target::parse(&options.target)?;
+    let spec = spec(options, &target)?;
+    spec.validate()?;
+    let probe = ProbeOptions {
+        backend: options.backend.into(),
+        user_agent: user_agent("check"),
+        ..ProbeOptions::default()
+    };
+    let report = once(spec.clone(), &probe)?;
+    if options.format.json {
+        print_json(&as_json(&spec, &report))?;
+    } else {
+        print_text(&spec, &report);
+    }
+    match report.outcome {
+        Outcome::Pass => Ok(()),
+        Outcome::Fail(_) | Outcome::NotMeasured(_) => Err(Failure::No),
+    }
+}
+
+fn spec(options: &Options, target: &Target) -> Result<CheckSpec, Failure> {
+    let host = options.host.clone();
+    let http = |tls| -> Result<Kind, Failure> {
+        Ok(Kind::Http(HttpSpec {
+            method: match options.method {
+                MethodName::Get => Method::Get,
+                MethodName::Head => Method::Head,
+            },
+            path: target.path.clone(),
+            host: host.clone().unwrap_or_else(|| target.host_header()),
+            expect: options.expect.parse()?,
+            reuse: false,
+            tls,
+        }))
+    };
+    let kind = match target.scheme {
+        Scheme::Tcp => Kind::Tcp,
+        Scheme::Http => http(None)?,
+        Scheme::Https => http(Some(TlsSpec {
+            server_name: host.clone().unwrap_or_else(|| target.host.clone()),
+            verify: !options.no_verify,
+        }))?,
+    };
+    Ok(CheckSpec {
+        target: target.resolve()?,
+        kind,
+        interval: options.timeout,
+        timeout: options.timeout,
+        fast_interval: None,
+        down_interval: None,
+        rule: HealthRule::RiseFall { rise: 1, fall: 1 },
+    })
+}
+
+fn print_text(spec: &CheckSpec, report: &OnceReport) {
+    println!("{spec}");
+    let phases = [
+        ("connect", report.phases.connect_us),
+        ("tls", report.phases.tls_us),
+        ("first byte", report.phases.first_byte_us),
+        ("total", Some(report.phases.total_us)),
+    ];
+    for (name, us) in phases {
+        if let Some(us) = us {
+            println!("  {name:<11} {:>9.3} ms", f64::from(us) / 1_000.0);
+        }
+    }
+    if let Some(status) = report.phases.status {
+        println!("  status      {status}");
+    }
+    let verdict = match report.outcome {
+        Outcome::Pass => "passed",
+        Outcome::Fail(_) => "failed",
+        Outcome::NotMeasured(_) => "not measured",
+    };
+    println!("{verdict}: {}", report.outcome.words());
+}
+
+fn as_json(spec: &CheckSpec, report: &OnceReport) -> serde_json::Value {
+    let outcome = match report.outcome {
+        Outcome::Pass => "pass",
+        Outcome::Fail(_) => "fail",
+        Outcome::NotMeasured(_) => "not_measured",
+    };
+    json!({
+        "target": spec.target.to_string(),
+        "check": spec.id().to_string(),
+        "outcome": outcome,
+        "reason": report.outcome.key(),
+        "because": report.outcome.words(),
+        "status": report.phases.status,
+        "connect_us": report.phases.connect_us,
+        "tls_us": report.phases.tls_us,
+        "first_byte_us": report.phases.first_byte_us,
+        "total_us": report.phases.total_us,
+    })
+}

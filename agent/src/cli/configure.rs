@@ -1,0 +1,92 @@
+//! `watchfire config` and `watchfire key`: what an operator does before `run`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Failure, Format, print_json};
+use crate::config::{AgentConfig, load_origins};
+use crate::keys;
+use watchfire_core::gate::Keys;
+
+/// The example that `config example` prints; a test reads it back.
+const EXAMPLE: &str = include_str!("../../examples/agent.toml");
+
+#[derive(Subcommand)]
+pub(super) enum ConfigVerb {
+    /// Read a configuration and its origins files as `run` would.
+    Check(CheckOptions),
+    /// Print an agent.toml with every key explained.
+    Example,
+}
+
+#[derive(Args)]
+pub(super) struct CheckOptions {
+    /// The agent's configuration file
+    #[arg(value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Subcommand)]
+pub(super) enum KeyVerb {
+    /// Print a new key file.
+    New,
+}
+
+pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
+    let options = match verb {
+        ConfigVerb::Check(options) => options,
+        ConfigVerb::Example => {
+            print!("{EXAMPLE}");
+            return Ok(());
+        }
+    };
+    let config = AgentConfig::load(&options.config)?;
+    let origins = load_origins(&config.origins, config.base(), &config.defaults)?;
+    let sealed = matches!(
+        keys::load(config.gossip.key_file.as_deref())?,
+        Keys::Sealed(_)
+    );
+    if options.format.json {
+        return print_json(&serde_json::json!({
+            "node": config.name,
+            "origins": origins.origins.len(),
+            "checks": origins.checks.len(),
+            "files": origins.files,
+            "sealed": sealed,
+        }));
+    }
+    println!(
+        "{}: node {}, {} origins and {} checks in {} files, gossip {} on {}",
+        options.config.display(),
+        config.name,
+        origins.origins.len(),
+        origins.checks.len(),
+        origins.files.len(),
+        if sealed { "sealed" } else { "not sealed" },
+        config.gossip.bind,
+    );
+    Ok(())
+}
+
+pub(super) fn key(verb: &KeyVerb) -> Result<(), Failure> {
+    let KeyVerb::New = verb;
+    print!("{}", keys::generate());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_a_configuration_that_is_accepted() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("agent.toml");
+        std::fs::write(&file, EXAMPLE).unwrap();
+        let config = AgentConfig::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.name, "cache-1");
+    }
+}

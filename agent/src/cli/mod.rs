@@ -1,0 +1,147 @@
+//! The command line: one file per verb, each with `--json` and each error
+//! with a next step.
+
+mod ask;
+mod bench;
+mod check;
+mod configure;
+mod demo;
+mod run;
+mod table;
+mod target;
+mod text;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Where an agent is asked unless told otherwise.
+const ADMIN_SOCKET: &str = "/run/watchfire/admin.sock";
+
+/// Origin health checks for a POP: each origin is probed by one server, and
+/// every server knows.
+#[derive(Parser)]
+#[command(
+    name = "watchfire",
+    version,
+    after_help = "See it work, with no set-up:\n  watchfire demo\n\n\
+                  Install it:\n  watchfire config example > agent.toml\n  \
+                  watchfire key new > pop.key\n  watchfire run --config agent.toml\n\n\
+                  Ask it:\n  watchfire status\n  watchfire why shop-1\n  \
+                  watchfire table get shop-1 --table /dev/shm/watchfire.table"
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run this server's agent.
+    Run(run::Options),
+    /// Show the main job with real agents and origins, in about 20 s.
+    Demo(demo::Options),
+    /// Probe one target once and tell what happened.
+    Check(check::Options),
+    /// Show members, checks and counters of the running agent.
+    Status(ask::Options),
+    /// Tell why an origin has its verdict, who probes it and who would next.
+    Why(ask::WhyOptions),
+    /// Let the running agent read its configuration again.
+    Reload(ask::Options),
+    /// Let the running agent hand over all its checks.
+    Drain(ask::Options),
+    /// Let a drained agent take part again.
+    Undrain(ask::Options),
+    /// Read a table file directly, with no agent's help.
+    #[command(subcommand)]
+    Table(table::Verb),
+    /// Check a configuration, or print an example of one.
+    #[command(subcommand)]
+    Config(configure::ConfigVerb),
+    /// Make keys for the POP.
+    #[command(subcommand)]
+    Key(configure::KeyVerb),
+    /// Measure this machine.
+    #[command(subcommand)]
+    Bench(bench::Verb),
+}
+
+/// How to say it.
+#[derive(Args, Clone, Copy)]
+struct Format {
+    /// Print one JSON object on the last line instead of text for people
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a verb ended, short of success.
+enum Failure {
+    /// It could not do its work.
+    Error(String),
+    /// It did its work, and the answer is no: exit status 1 without an error.
+    No,
+}
+
+impl<E: fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(error.to_string())
+    }
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::Run(options) => run::run(&options),
+        Verb::Demo(options) => demo::run(&options),
+        Verb::Check(options) => check::run(&options),
+        Verb::Status(options) => ask::status(&options),
+        Verb::Why(options) => ask::why(&options),
+        Verb::Reload(options) => ask::order(&options, &crate::control::admin::Verb::Reload),
+        Verb::Drain(options) => ask::order(&options, &crate::control::admin::Verb::Drain),
+        Verb::Undrain(options) => ask::order(&options, &crate::control::admin::Verb::Undrain),
+        Verb::Table(verb) => table::run(&verb),
+        Verb::Config(verb) => configure::config(&verb),
+        Verb::Key(verb) => configure::key(&verb),
+        Verb::Bench(verb) => bench::run(&verb),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::No) => ExitCode::from(1),
+        Err(Failure::Error(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints a value as one line of JSON.
+fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
+    println!("{}", serde_json::to_string(value)?);
+    Ok(())
+}
+
+/// How to find a running agent.
+#[derive(Args, Clone)]
+struct AgentAddress {
+    /// The agent's admin socket
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    socket: Option<PathBuf>,
+    /// The agent's configuration file, which names the socket
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl AgentAddress {
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        match &self.config {
+            Some(file) => Ok(crate::config::AgentConfig::load(file)?.admin_socket),
+            None => Ok(ADMIN_SOCKET.into()),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `watchfire run`: one agent, in the foreground.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use watchfire_core::node::{Node, NodeConfig};
+use watchfire_table::{Writer, WriterOptions};
+use watchfire_wire::Actor;
+
+use super::Failure;
+use crate::config::{AgentConfig, load_origins};
+use crate::control::reload::Configuration;
+use crate::gossip::{Ending, Gossip};
+use crate::limits::LOG_LINES;
+use crate::{clock, control, keys};
+
+#[derive(Args)]
+#[command(
+    after_help = "Signals:\n  TERM, INT  hand over, say goodbye, end (twice: at once)\n  \
+                        HUP        read the configuration again\n\n\
+                        The log goes to standard error; RUST_LOG=debug shows more of it."
+)]
+pub(super) struct Options {
+    /// The agent's configuration file
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    let config = AgentConfig::load(&options.config)?;
+    let origins = load_origins(&config.origins, config.base(), &config.defaults)?;
+    let keys = keys::load(config.gossip.key_file.as_deref())?;
+    let _log = start_log(options.log);
+
+    let persisted_epoch = control::epoch::load(&config.state_dir, &config.name);
+    let mut random = [0; 40];
+    getrandom::fill(&mut random)?;
+    let (boot, seed) = random.split_at(8);
+    let now = clock::now();
+    let node_config = NodeConfig {
+        boot: u64::from_le_bytes(boot.try_into().expect("eight bytes")),
+        rng_seed: seed.try_into().expect("thirty-two bytes"),
+        persisted_epoch,
+        wall_at_zero_ms: clock::wall_ms().saturating_sub(now.as_millis()),
+        seeds: config
+            .gossip
+            .join
+            .iter()
+            .copied()
+            .filter(|seed| *seed != config.gossip.advertise)
+            .collect(),
+        capacity: config.capacity,
+        keys,
+        join_patience: config.join_patience,
+        datagram_bytes: config.gossip.datagram_bytes,
+        ..NodeConfig::new(config.name.clone(), config.gossip.advertise)
+    }
+    .with_period(config.gossip.period);
+
+    let node = Node::new(node_config, now);
+    let table = open_table(&config, node.actor())?;
+    let gossip = Gossip::start(&config, node, table)?;
+    tracing::info!(
+        node = config.name,
+        gossip = %config.gossip.bind,
+        origins = origins.origins.len(),
+        checks = origins.checks.len(),
+        table = %config.table.path.display(),
+        version = env!("CARGO_PKG_VERSION"),
+        "started"
+    );
+    let configuration = Configuration::new(config.clone(), origins);
+    match control::run(configuration, gossip, &config)? {
+        Ending::Left => {
+            tracing::info!("left the POP");
+            Ok(())
+        }
+        Ending::Conflict(what) => Err(Failure::Error(format!(
+            "{what}\n  help: give each server its own node.name, or stop the other agent first"
+        ))),
+        Ending::Failed(what) => Err(Failure::Error(what)),
+    }
+}
+
+fn open_table(config: &AgentConfig, actor: Actor) -> Result<Writer, Failure> {
+    if let Some(dir) = config.table.path.parent() {
+        fs::create_dir_all(dir).map_err(|error| {
+            format!(
+                "cannot make the folder of the table, {}: {error}\n  help: choose a table.path on \
+                 a tmpfs where the agent's user may write, like /dev/shm/watchfire.table",
+                dir.display()
+            )
+        })?;
+    }
+    let options = WriterOptions {
+        capacity: config.table.capacity,
+        mode: config.table.mode,
+        group: config.table.group.as_deref().map(group_id).transpose()?,
+        ..WriterOptions::new(actor, &config.name)
+    };
+    Ok(Writer::open(&config.table.path, &options, clock::now_ns())?)
+}
+
+fn group_id(name: &str) -> Result<u32, Failure> {
+    match nix::unistd::Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) | Err(_) => Err(Failure::Error(format!(
+            "there is no group \"{name}\" on this host\n  help: name one of /etc/group as \
+             table.group, or leave it out"
+        ))),
+    }
+}
+
+/// Log lines go to standard error through a bounded queue: what reads them
+/// cannot hold the agent up.
+fn start_log(format: LogFormat) -> tracing_appender::non_blocking::WorkerGuard {
+    let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LOG_LINES)
+        .finish(std::io::stderr());
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    guard
+}

@@ -1,0 +1,129 @@
+//! What a person names on a command line, as something that can be probed.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
+/// A target: `tcp://HOST:PORT`, `http://HOST[:PORT]/PATH`, `https://...`, or
+/// `HOST:PORT` for TCP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) scheme: Scheme,
+    /// As written: what HTTP's Host header and TLS's server name say.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Path and query.
+    pub(super) path: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Tcp,
+    Http,
+    Https,
+}
+
+impl Target {
+    /// Reads a target.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let hint = "write it like 192.0.2.10:80, tcp://192.0.2.10:80 or http://192.0.2.10/health";
+        let full = if text.contains("://") {
+            text.to_owned()
+        } else {
+            format!("tcp://{text}")
+        };
+        let uri: http::Uri = full
+            .parse()
+            .map_err(|error| format!("\"{text}\" is no target: {error}\n  help: {hint}"))?;
+        let scheme = match uri.scheme_str() {
+            Some("tcp") => Scheme::Tcp,
+            Some("http") => Scheme::Http,
+            Some("https") => Scheme::Https,
+            other => {
+                let other = other.unwrap_or_default();
+                return Err(format!("\"{other}\" is no kind of probe\n  help: {hint}"));
+            }
+        };
+        let default_port = match scheme {
+            Scheme::Tcp => None,
+            Scheme::Http => Some(80),
+            Scheme::Https => Some(443),
+        };
+        let host = uri.host().unwrap_or_default();
+        if host.is_empty() {
+            return Err(format!("\"{text}\" names no host\n  help: {hint}"));
+        }
+        Ok(Self {
+            scheme,
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: uri
+                .port_u16()
+                .or(default_port)
+                .ok_or_else(|| format!("\"{text}\" names no port\n  help: {hint}"))?,
+            path: uri
+                .path_and_query()
+                .map_or_else(|| "/".to_owned(), ToString::to_string),
+        })
+    }
+
+    /// Its address; a name is resolved, which may take a while.
+    pub(super) fn resolve(&self) -> Result<SocketAddr, String> {
+        (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut addresses| addresses.next())
+            .ok_or_else(|| {
+                format!(
+                    "cannot resolve \"{}\"\n  help: write its address, or look at /etc/resolv.conf",
+                    self.host
+                )
+            })
+    }
+
+    /// Host and port as HTTP's Host header has them.
+    pub(super) fn host_header(&self) -> String {
+        let default = match self.scheme {
+            Scheme::Https => 443,
+            Scheme::Http | Scheme::Tcp => 80,
+        };
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        if self.port == default {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_people_write() {
+        let target = Target::parse("http://[::1]:8080/a?b=c").unwrap();
+        assert_eq!((target.scheme, target.port), (Scheme::Http, 8080));
+        assert_eq!(
+            (target.host.as_str(), target.path.as_str()),
+            ("::1", "/a?b=c")
+        );
+        assert_eq!(target.host_header(), "[::1]:8080");
+        let target = Target::parse("127.0.0.1:22").unwrap();
+        assert_eq!((target.scheme, target.port), (Scheme::Tcp, 22));
+        assert_eq!(Target::parse("https://a.example").unwrap().port, 443);
+        assert_eq!(
+            Target::parse("https://a.example").unwrap().host_header(),
+            "a.example"
+        );
+    }
+
+    #[test]
+    fn refuses_with_a_way_out() {
+        for bad in ["127.0.0.1", "ftp://a:1", "http://", "tcp://a"] {
+            let error = Target::parse(bad).unwrap_err();
+            assert!(error.contains("help: "), "{error}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Tables and times for people.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Rows of cells as aligned columns; the first row is the head.
+pub(super) fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:<width$}  ", width = *width));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// How long ago a wall-clock time was, like `3m 20s`.
+pub(super) fn ago(since_ms: u64) -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let age = now.saturating_sub(Duration::from_millis(since_ms));
+    if since_ms == 0 {
+        return "never".to_owned();
+    }
+    humantime::format_duration(Duration::from_secs(age.as_secs())).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let row = |a: &str, b: &str| vec![a.to_owned(), b.to_owned()];
+        let text = columns(&[row("NAME", "STATE"), row("a-long-name", "up")]);
+        assert_eq!(text, "NAME         STATE\na-long-name  up\n");
+    }
+}

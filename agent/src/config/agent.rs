@@ -1,0 +1,419 @@
+//! The agent's own file: name, addresses, table, probe threads, and where the
+//! origins are.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+use watchfire_probe as probe;
+use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTES};
+
+use super::duration::Span;
+use super::origins::OriginDefaults;
+use super::source::{ConfigError, Source};
+
+/// Smallest datagram budget that still carries every message, bytes.
+const DATAGRAM_BYTES_LEAST: usize = 576;
+
+/// What one agent runs on.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentConfig {
+    /// The file that this was read from.
+    pub(crate) file: PathBuf,
+    /// The node's name, unique in the POP.
+    pub(crate) name: String,
+    /// Weight in rendezvous hashing; 0 owns nothing.
+    pub(crate) capacity: u16,
+    /// Where the epoch is kept between starts.
+    pub(crate) state_dir: PathBuf,
+    /// Membership and replication.
+    pub(crate) gossip: Gossip,
+    /// The probe threads.
+    pub(crate) probe: probe::Options,
+    /// How long to wait for a first member before probing alone.
+    pub(crate) join_patience: Duration,
+    /// The shared-memory table.
+    pub(crate) table: TableConfig,
+    /// The admin socket.
+    pub(crate) admin_socket: PathBuf,
+    /// Where metrics are served, if anywhere.
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Where HAProxy's agent checks are answered, if anywhere.
+    pub(crate) agent_check_listen: Option<SocketAddr>,
+    /// Origins files or patterns, relative to [`AgentConfig::base`].
+    pub(crate) origins: Vec<String>,
+    /// Whether changed origins files are read without being told.
+    pub(crate) watch_origins: bool,
+    /// What an origin is given where it says nothing itself.
+    pub(crate) defaults: OriginDefaults,
+}
+
+/// Membership and replication.
+#[derive(Clone, Debug)]
+pub(crate) struct Gossip {
+    /// Address and port, UDP and TCP.
+    pub(crate) bind: SocketAddr,
+    /// What the others are told; `bind` unless said otherwise.
+    pub(crate) advertise: SocketAddr,
+    /// Members to join through; kept for ever.
+    pub(crate) join: Vec<SocketAddr>,
+    /// The POP's keys.
+    pub(crate) key_file: Option<PathBuf>,
+    /// SWIM's protocol period.
+    pub(crate) period: Duration,
+    /// Datagram budget, bytes.
+    pub(crate) datagram_bytes: usize,
+}
+
+/// The shared-memory table.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TableConfig {
+    /// Its file, on a tmpfs.
+    pub(crate) path: PathBuf,
+    /// Names that it is made for; it grows by moving.
+    pub(crate) capacity: usize,
+    /// Permissions of the file.
+    pub(crate) mode: u32,
+    /// A group that may read it.
+    pub(crate) group: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    node: RawNode,
+    gossip: RawGossip,
+    #[serde(default)]
+    probe: RawProbe,
+    table: RawTable,
+    admin: Option<RawAdmin>,
+    metrics: Option<RawListen>,
+    agent_check: Option<RawListen>,
+    origins: RawOrigins,
+    #[serde(default)]
+    defaults: OriginDefaults,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNode {
+    name: Spanned<String>,
+    capacity: Option<u16>,
+    state_dir: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGossip {
+    bind: Spanned<String>,
+    advertise: Option<Spanned<String>>,
+    #[serde(default)]
+    join: Vec<Spanned<String>>,
+    key_file: Option<PathBuf>,
+    #[serde(default)]
+    insecure: bool,
+    period: Option<Spanned<Span>>,
+    datagram_bytes: Option<Spanned<usize>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawProbe {
+    backend: Option<Spanned<String>>,
+    threads: Option<Spanned<usize>>,
+    pin_cores: Option<Vec<usize>>,
+    in_flight_max: Option<Spanned<u32>>,
+    #[serde(default)]
+    source_addresses: Vec<IpAddr>,
+    port_range: Option<Spanned<[u16; 2]>>,
+    mark: Option<u32>,
+    dscp: Option<Spanned<u8>>,
+    per_address_per_s: Option<u32>,
+    per_prefix_per_s: Option<u32>,
+    prefix_bits_v4: Option<Spanned<u8>>,
+    prefix_bits_v6: Option<Spanned<u8>>,
+    tls_roots: Option<PathBuf>,
+    join_patience: Option<Spanned<Span>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTable {
+    path: PathBuf,
+    capacity: Option<Spanned<usize>>,
+    mode: Option<Spanned<String>>,
+    group: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAdmin {
+    socket: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawListen {
+    listen: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOrigins {
+    files: Vec<String>,
+    watch: Option<bool>,
+}
+
+impl AgentConfig {
+    /// Reads the agent's file. The origins files that it names are read by
+    /// [`super::load_origins`].
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or parsed, or a value makes no sense.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let source = Source::read(path)?;
+        let raw: Raw = source.parse()?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        let name = node_name(&source, &raw.node.name)?;
+        let gossip = gossip(&source, base, &raw.gossip)?;
+        let (probe, join_patience) = probe_options(&source, base, &raw.probe, &name)?;
+        let table = table(&source, base, &raw.table)?;
+        let listen = |raw: &Option<RawListen>| {
+            raw.as_ref()
+                .map(|raw| address(&source, &raw.listen))
+                .transpose()
+        };
+        Ok(Self {
+            file: path.to_owned(),
+            capacity: raw.node.capacity.unwrap_or(100),
+            state_dir: base.join(
+                raw.node
+                    .state_dir
+                    .unwrap_or_else(|| "/var/lib/watchfire".into()),
+            ),
+            gossip,
+            probe,
+            join_patience,
+            table,
+            admin_socket: base.join(
+                raw.admin
+                    .map_or_else(|| "/run/watchfire/admin.sock".into(), |admin| admin.socket),
+            ),
+            metrics_listen: listen(&raw.metrics)?,
+            agent_check_listen: listen(&raw.agent_check)?,
+            origins: raw.origins.files,
+            watch_origins: raw.origins.watch.unwrap_or(true),
+            defaults: raw.defaults,
+            name,
+        })
+    }
+
+    /// The folder that relative paths start from: the file's own.
+    pub(crate) fn base(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("."))
+    }
+}
+
+fn node_name(source: &Source, name: &Spanned<String>) -> Result<String, ConfigError> {
+    let text = name.get_ref();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.is_empty() || text.len() > NODE_NAME_BYTES || !text.chars().all(plain) {
+        return Err(source.error(
+            name.span(),
+            format!("\"{text}\" cannot be a node's name"),
+            format!("use 1 to {NODE_NAME_BYTES} of the characters a-z A-Z 0-9 - _ ."),
+        ));
+    }
+    Ok(text.clone())
+}
+
+fn gossip(source: &Source, base: &Path, raw: &RawGossip) -> Result<Gossip, ConfigError> {
+    let bind = address(source, &raw.bind)?;
+    if raw.key_file.is_none() && !raw.insecure && !bind.ip().is_loopback() {
+        return Err(source.error(
+            raw.bind.span(),
+            format!("gossip on {bind} needs a key: anybody who reaches it could speak for the POP"),
+            "write key_file = \"...\" (`watchfire key new` makes one), or insecure = true",
+        ));
+    }
+    let advertise = match &raw.advertise {
+        Some(text) => address(source, text)?,
+        None if bind.ip().is_unspecified() => {
+            return Err(source.error(
+                raw.bind.span(),
+                format!("{bind} is no address that other members could send to"),
+                "bind to one address, or write advertise = \"ADDRESS:PORT\"",
+            ));
+        }
+        None => bind,
+    };
+    let datagram_bytes = match &raw.datagram_bytes {
+        None => DATAGRAM_BYTES,
+        Some(bytes) if (DATAGRAM_BYTES_LEAST..=DATAGRAM_READ_BYTES).contains(bytes.get_ref()) => {
+            *bytes.get_ref()
+        }
+        Some(bytes) => {
+            return Err(source.error(
+                bytes.span(),
+                format!("datagram_bytes = {} is out of range", bytes.get_ref()),
+                format!("choose {DATAGRAM_BYTES_LEAST} to {DATAGRAM_READ_BYTES}"),
+            ));
+        }
+    };
+    let period = match &raw.period {
+        None => Duration::from_millis(200),
+        Some(span) if span.get_ref().0 >= Duration::from_millis(50) => span.get_ref().0,
+        Some(span) => {
+            return Err(source.error(
+                span.span(),
+                "a period under 50 ms costs more than it finds",
+                "choose 50ms or more; 200ms is the default",
+            ));
+        }
+    };
+    Ok(Gossip {
+        bind,
+        advertise,
+        join: raw
+            .join
+            .iter()
+            .map(|text| address(source, text))
+            .collect::<Result<_, _>>()?,
+        key_file: raw.key_file.as_ref().map(|path| base.join(path)),
+        period,
+        datagram_bytes,
+    })
+}
+
+fn probe_options(
+    source: &Source,
+    base: &Path,
+    raw: &RawProbe,
+    name: &str,
+) -> Result<(probe::Options, Duration), ConfigError> {
+    let mut options = probe::Options {
+        backend: backend(source, raw)?,
+        pin_cores: raw.pin_cores.clone(),
+        user_agent: user_agent(name),
+        source_addrs: raw.source_addresses.clone(),
+        mark: raw.mark,
+        ..probe::Options::default()
+    };
+    if let Some(threads) = &raw.threads {
+        options.threads = within(source, threads, 1, 64, "threads")?;
+    }
+    if let Some(max) = &raw.in_flight_max {
+        options.in_flight_max = within(source, max, 1, 19_000, "in_flight_max")?;
+    }
+    if let Some(range) = &raw.port_range {
+        let [low, high] = *range.get_ref();
+        if low == 0 || low >= high {
+            return Err(source.error(
+                range.span(),
+                format!("[{low}, {high}] is not a range of ports"),
+                "write the lowest and the highest port, like [20000, 60000]",
+            ));
+        }
+        options.port_range = Some((low, high));
+    }
+    if let Some(dscp) = &raw.dscp {
+        options.dscp = Some(within(source, dscp, 0, 63, "dscp")?);
+    }
+    options.rate_per_address = raw.per_address_per_s.or(options.rate_per_address);
+    options.rate_per_prefix = raw.per_prefix_per_s.or(options.rate_per_prefix);
+    if let Some(bits) = &raw.prefix_bits_v4 {
+        options.prefix_len_v4 = within(source, bits, 8, 32, "prefix_bits_v4")?;
+    }
+    if let Some(bits) = &raw.prefix_bits_v6 {
+        options.prefix_len_v6 = within(source, bits, 16, 128, "prefix_bits_v6")?;
+    }
+    options.tls_roots = raw.tls_roots.as_ref().map(|path| base.join(path));
+    options.validate().map_err(|error| {
+        ConfigError::of_file(
+            source.path(),
+            error.to_string(),
+            "correct the [probe] section",
+        )
+    })?;
+    let patience = raw
+        .join_patience
+        .as_ref()
+        .map_or(Duration::from_secs(3), |span| span.get_ref().0);
+    Ok((options, patience))
+}
+
+fn backend(source: &Source, raw: &RawProbe) -> Result<probe::Backend, ConfigError> {
+    let Some(name) = &raw.backend else {
+        return Ok(probe::Backend::Auto);
+    };
+    name.get_ref()
+        .parse()
+        .map_err(|error: probe::UnknownBackend| {
+            source.error(name.span(), error.to_string(), "leave the key out for auto")
+        })
+}
+
+/// What probes call themselves, so that an origin's log says who asked.
+pub(crate) fn user_agent(node: &str) -> String {
+    format!("watchfire/{} ({node})", env!("CARGO_PKG_VERSION"))
+}
+
+fn table(source: &Source, base: &Path, raw: &RawTable) -> Result<TableConfig, ConfigError> {
+    let capacity = match &raw.capacity {
+        None => 65_536,
+        Some(capacity) => within(source, capacity, 16, 4_194_304, "capacity")?,
+    };
+    let mode = match &raw.mode {
+        None => 0o640,
+        Some(text) => u32::from_str_radix(text.get_ref(), 8)
+            .ok()
+            .filter(|mode| mode & !0o664 == 0 && mode & 0o600 == 0o600)
+            .ok_or_else(|| {
+                source.error(
+                    text.span(),
+                    format!("\"{}\" cannot be the table's mode", text.get_ref()),
+                    "write octal digits like \"0640\": the owner reads and writes, others read",
+                )
+            })?,
+    };
+    Ok(TableConfig {
+        path: base.join(&raw.path),
+        capacity,
+        mode,
+        group: raw.group.clone(),
+    })
+}
+
+fn address(source: &Source, text: &Spanned<String>) -> Result<SocketAddr, ConfigError> {
+    text.get_ref().parse().map_err(|_| {
+        source.error(
+            text.span(),
+            format!("\"{}\" is not an address and port", text.get_ref()),
+            "write it like \"192.0.2.1:7946\" or \"[2001:db8::1]:7946\"",
+        )
+    })
+}
+
+fn within<T>(
+    source: &Source,
+    value: &Spanned<T>,
+    low: T,
+    high: T,
+    key: &str,
+) -> Result<T, ConfigError>
+where
+    T: Copy + PartialOrd + std::fmt::Display,
+{
+    let number = *value.get_ref();
+    if number < low || number > high {
+        return Err(source.error(
+            value.span(),
+            format!("{key} = {number} is out of range"),
+            format!("choose {low} to {high}"),
+        ));
+    }
+    Ok(number)
+}

@@ -1,0 +1,17 @@
+//! The configuration: what the operator wrote, parsed into what the agent
+//! runs on, with every mistake named by file, line and way out.
+//!
+//! Parsing reads files and nothing else: it opens no socket, and a
+//! configuration that was refused has changed nothing.
+
+mod agent;
+mod duration;
+mod origins;
+mod source;
+
+pub(crate) use agent::AgentConfig;
+pub(crate) use agent::user_agent;
+#[cfg(test)]
+pub(crate) use origins::OriginDefaults;
+pub(crate) use origins::{OriginSet, files as origin_files, load as load_origins};
+pub(crate) use source::ConfigError;

@@ -1,0 +1,211 @@
+//! One configuration file as text, and errors that point into it.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+/// Largest configuration file that is read, bytes. 200,000 origins fit; a
+/// larger file is refused, for it is more likely a mistake than a POP.
+const FILE_BYTES: u64 = 64 << 20;
+
+/// Why a configuration was refused: where, what, and the way out. The agent's
+/// state has not changed.
+#[derive(Debug)]
+pub(crate) struct ConfigError {
+    /// The file at fault.
+    pub(crate) file: PathBuf,
+    /// Its line, counted from 1, where one line is at fault.
+    pub(crate) line: Option<usize>,
+    /// What is wrong.
+    pub(crate) what: String,
+    /// What to do about it.
+    pub(crate) hint: String,
+}
+
+impl ConfigError {
+    /// An error of a whole file.
+    pub(crate) fn of_file(file: &Path, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: None,
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}\n  help: {}", self.what, self.hint)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The text of one file.
+pub(crate) struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Reads a file whole.
+    ///
+    /// # Errors
+    ///
+    /// The file is missing, unreadable, too large, not UTF-8, or stops in the
+    /// middle of a line: then somebody may still be writing it.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let error = |what: String, hint: &str| ConfigError::of_file(path, what, hint);
+        let size = std::fs::metadata(path)
+            .map_err(|e| {
+                error(
+                    format!("cannot read it: {e}"),
+                    "create the file, or correct the path that names it",
+                )
+            })?
+            .len();
+        if size > FILE_BYTES {
+            return Err(error(
+                format!("the file has {size} bytes; the limit is {FILE_BYTES}"),
+                "split it into several files",
+            ));
+        }
+        let bytes = std::fs::read(path).map_err(|e| {
+            error(
+                format!("cannot read it: {e}"),
+                "let the agent's user read the file",
+            )
+        })?;
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let line = line_at(e.as_bytes(), e.utf8_error().valid_up_to());
+            ConfigError {
+                line: Some(line),
+                ..error("the text is not UTF-8".into(), "save the file as UTF-8")
+            }
+        })?;
+        Self::from_text(path, text)
+    }
+
+    /// Takes text that was read already.
+    ///
+    /// # Errors
+    ///
+    /// The text stops in the middle of a line.
+    pub(crate) fn from_text(path: &Path, text: String) -> Result<Self, ConfigError> {
+        if !text.is_empty() && !text.ends_with('\n') {
+            return Err(ConfigError {
+                line: Some(line_at(text.as_bytes(), text.len())),
+                ..ConfigError::of_file(
+                    path,
+                    "the file stops in the middle of this line",
+                    "end the file with a newline; if a program writes it, let it write to \
+                     another name and rename",
+                )
+            });
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+        })
+    }
+
+    /// Reads the text as TOML of this shape.
+    ///
+    /// # Errors
+    ///
+    /// The text is not TOML, a key is unknown or missing, or a value is of
+    /// another type.
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        toml::from_str(&self.text).map_err(|e| {
+            let what = e.message().trim_end().to_owned();
+            let hint = if what.starts_with("unknown field") {
+                "remove the key, or correct its spelling"
+            } else if what.starts_with("missing field") {
+                "add the key"
+            } else if what.starts_with("duplicate key") {
+                "keep one of the two"
+            } else {
+                "correct this line; `watchfire config example` prints a complete file"
+            };
+            match e.span() {
+                Some(span) => self.error(span, what, hint),
+                None => ConfigError::of_file(&self.path, what, hint),
+            }
+        })
+    }
+
+    /// An error at a place in the text.
+    pub(crate) fn error(
+        &self,
+        span: Range<usize>,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> ConfigError {
+        ConfigError {
+            line: Some(self.line(span)),
+            ..ConfigError::of_file(&self.path, what, hint)
+        }
+    }
+
+    /// The line of a place in the text, counted from 1.
+    pub(crate) fn line(&self, span: Range<usize>) -> usize {
+        line_at(self.text.as_bytes(), span.start)
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn line_at(text: &[u8], offset: usize) -> usize {
+    let upto = &text[..offset.min(text.len())];
+    1 + upto.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Shape {
+        #[allow(dead_code, reason = "only its presence matters")]
+        known: u8,
+    }
+
+    fn source(text: &str) -> Result<Source, ConfigError> {
+        Source::from_text(Path::new("a.toml"), text.to_owned())
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = source("known = 1\n\nunknwon = 2\n")
+            .unwrap()
+            .parse::<Shape>()
+            .unwrap_err();
+        assert_eq!(error.line, Some(3));
+        assert!(error.what.contains("unknwon"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_stops_in_a_line_is_refused() {
+        let error = source("known = 1\nkn").err().unwrap();
+        assert_eq!(error.line, Some(2));
+        assert!(error.to_string().contains("a.toml:2: "), "{error}");
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_refused_with_its_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"known = 1\n\xff\n").unwrap();
+        assert_eq!(Source::read(file.path()).err().unwrap().line, Some(2));
+    }
+}

@@ -1,0 +1,208 @@
+//! The admin socket: one JSON line in, one JSON line out, for the agent's own
+//! user and root only.
+
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::geteuid;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{Doors, Request};
+use crate::gossip::command::Command;
+use crate::limits::{ADMIN_CONNECTIONS, ADMIN_LINE_BYTES, LINE_PATIENCE};
+
+/// What a person may ask of a running agent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "verb", deny_unknown_fields)]
+pub(crate) enum Verb {
+    /// Members, checks, counters.
+    Status,
+    /// Why an origin has its verdict.
+    Why { origin: String },
+    /// Read the configuration again.
+    Reload,
+    /// Hand over all checks and take no new ones.
+    Drain,
+    /// Take part again.
+    Undrain,
+}
+
+/// The answer: one of the two.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// What was asked for.
+    Ok(Value),
+    /// Why not.
+    Error(String),
+}
+
+/// Why the socket could not be had, or not be asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdminError {
+    #[error("another agent answers on {0}\n  help: stop it, or give this one another admin.socket")]
+    Taken(PathBuf),
+    #[error("{0} is there and is no socket\n  help: remove it, or choose another admin.socket")]
+    NoSocket(PathBuf),
+    #[error(
+        "cannot make the admin socket {0}: {1}\n  help: create its folder and let the agent's user write there"
+    )]
+    Bind(PathBuf, io::Error),
+    #[error(
+        "no agent answers on {0}: {1}\n  help: is it running? `--socket` or `--config` names another socket; only the agent's user and root may ask"
+    )]
+    NobodyThere(PathBuf, io::Error),
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Removes the socket's file at the end.
+pub(crate) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Serves the admin socket from now on.
+pub(crate) fn serve(path: &Path, doors: Doors) -> Result<SocketFile, AdminError> {
+    clear_way(path)?;
+    let bind_error = |error| AdminError::Bind(path.to_owned(), error);
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(bind_error)?;
+    }
+    // The mode must be right from the first instant: set by the mask, not after.
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    umask(before);
+    let listener = bound.map_err(bind_error)?;
+    tokio::spawn(accept(listener, doors));
+    Ok(SocketFile(path.to_owned()))
+}
+
+/// Asks a running agent, from a program that is no agent itself.
+pub(crate) fn ask(path: &Path, verb: &Verb) -> Result<Value, AdminError> {
+    let talk = || -> io::Result<Answer> {
+        let mut stream = BlockingStream::connect(path)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut line = serde_json::to_vec(verb).expect("a verb is plain data");
+        line.push(b'\n');
+        stream.write_all(&line)?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        serde_json::from_str(&answer).map_err(io::Error::from)
+    };
+    match talk().map_err(|e| AdminError::NobodyThere(path.to_owned(), e))? {
+        Answer::Ok(value) => Ok(value),
+        Answer::Error(error) => Err(AdminError::Refused(error)),
+    }
+}
+
+/// A socket that a dead agent left is removed; one that answers is not.
+fn clear_way(path: &Path) -> Result<(), AdminError> {
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !meta.file_type().is_socket() {
+        return Err(AdminError::NoSocket(path.to_owned()));
+    }
+    if BlockingStream::connect(path).is_ok() {
+        return Err(AdminError::Taken(path.to_owned()));
+    }
+    fs::remove_file(path).map_err(|e| AdminError::Bind(path.to_owned(), e))
+}
+
+async fn accept(listener: UnixListener, doors: Doors) {
+    let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors: give others time to close theirs.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            continue;
+        };
+        let doors = doors.clone();
+        tokio::spawn(async move {
+            converse(stream, doors).await;
+            drop(place);
+        });
+    }
+}
+
+async fn converse(stream: UnixStream, doors: Doors) {
+    let friend = stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw());
+    if !friend {
+        tracing::warn!("a stranger asked on the admin socket and got no answer");
+        return;
+    }
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = tokio::io::BufReader::new(reader);
+    while let Some(line) = super::read_line(&mut reader, ADMIN_LINE_BYTES, LINE_PATIENCE).await {
+        let answer = match serde_json::from_str(&line) {
+            Ok(verb) => answer(verb, &doors).await,
+            Err(error) => Answer::Error(format!("cannot read the request: {error}")),
+        };
+        let mut reply = serde_json::to_vec(&answer).expect("an answer is plain data");
+        reply.push(b'\n');
+        if writer.write_all(&reply).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer(verb: Verb, doors: &Doors) -> Answer {
+    match verb {
+        Verb::Status => match doors.status().await {
+            Some(status) => show(&status),
+            None => Answer::Error("the agent is ending".into()),
+        },
+        Verb::Why { origin } => match doors.gossip.why(origin.clone()).await {
+            Some(why) => show(&why),
+            None => Answer::Error(format!(
+                "no origin is named \"{origin}\" in this agent's configuration"
+            )),
+        },
+        Verb::Reload => {
+            let (reply, answer) = oneshot::channel();
+            if doors.requests.send(Request::Reload(reply)).await.is_err() {
+                return Answer::Error("the agent is ending".into());
+            }
+            match answer.await {
+                Ok(Ok(summary)) => Answer::Ok(Value::String(summary)),
+                Ok(Err(error)) => Answer::Error(error),
+                Err(_) => Answer::Error("the agent is ending".into()),
+            }
+        }
+        Verb::Drain => {
+            doors.gossip.send(Command::Drain(true)).await;
+            Answer::Ok(Value::String("draining".into()))
+        }
+        Verb::Undrain => {
+            doors.gossip.send(Command::Drain(false)).await;
+            Answer::Ok(Value::String("taking part".into()))
+        }
+    }
+}
+
+fn show<T: Serialize>(value: &T) -> Answer {
+    match serde_json::to_value(value) {
+        Ok(value) => Answer::Ok(value),
+        Err(error) => Answer::Error(format!("cannot show the answer: {error}")),
+    }
+}

@@ -1,0 +1,333 @@
+//! Does what the core and the control thread want done.
+
+use std::collections::BTreeMap;
+
+use mio::Registry;
+use watchfire_core::io::{Event, Input, Output, Report, ReportKind};
+use watchfire_core::node::Node;
+use watchfire_probe as probe;
+use watchfire_wire::{NodeId, Reason, Time, Unmeasured};
+
+use super::Ending;
+use super::command::Command;
+use super::status::{MemberStatus, Status, Why};
+use super::turn::Shell;
+use crate::clock;
+
+/// Whether the loop goes on; an error is its end.
+pub(super) type Flow = Result<(), Ending>;
+
+/// The hands of the loop, and what they count.
+pub(super) struct Act {
+    started: Time,
+    draining: bool,
+    prober_healthy: bool,
+    datagrams_unsent: u64,
+}
+
+impl Act {
+    pub(super) fn new() -> Self {
+        Self {
+            started: clock::now(),
+            draining: false,
+            prober_healthy: true,
+            datagrams_unsent: 0,
+        }
+    }
+
+    /// Does all that the core has wanted since the last time, in order.
+    pub(super) fn outputs(
+        &mut self,
+        node: &mut Node,
+        shell: &mut Shell,
+        registry: &Registry,
+    ) -> Flow {
+        while let Some(output) = node.poll_output() {
+            match output {
+                Output::Datagram { to, bytes } => {
+                    // A full socket buffer loses the datagram like the network
+                    // would; the core's protocols expect that.
+                    if shell.udp.send_to(&bytes, to).is_err() {
+                        self.datagrams_unsent += 1;
+                    }
+                }
+                Output::BulkConnect { conn, to, hello } => {
+                    let now = clock::now();
+                    if let Err(error) = shell.streams.connect(conn, to, &hello, registry, now) {
+                        tracing::debug!(%to, %error, "cannot open a bulk stream");
+                        let event = watchfire_core::io::BulkEvent::Closed;
+                        node.handle(now, Input::Bulk { conn, event });
+                    }
+                }
+                Output::BulkSend { conn, bytes } => shell.streams.send(conn, &bytes, registry),
+                Output::BulkClose { conn } => shell.streams.close(conn, registry),
+                Output::Start {
+                    check,
+                    generation,
+                    inherit,
+                    first,
+                } => {
+                    if let Some(spec) = shell.publisher.spec(check) {
+                        let inherit = inherit.map(|known| probe::Inherited {
+                            verdict: known.verdict,
+                            contrary: known.contrary,
+                        });
+                        shell
+                            .prober
+                            .start_check(spec.clone(), generation, inherit, first);
+                    }
+                }
+                Output::Stop { check } => shell.prober.stop_check(check),
+                Output::Attend { check } => shell.prober.attend(check),
+                Output::Ask { check, ask } => {
+                    if let Some(spec) = shell.publisher.spec(check) {
+                        shell.prober.ask(spec.clone(), ask);
+                    }
+                }
+                Output::Publish { check, what } => shell.publisher.publish(check, what),
+                Output::PersistEpoch(epoch) => {
+                    shell.epoch.send_replace(epoch);
+                }
+                Output::Left => return Err(Ending::Left),
+                Output::Conflict { addr, actor } => {
+                    return Err(Ending::Conflict(format!(
+                        "another agent named \"{}\" is alive at {addr} (epoch {})",
+                        shell.name, actor.epoch
+                    )));
+                }
+                Output::Event(event) => self.log(event, node, shell),
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what the control thread asks.
+    pub(super) fn obey(&mut self, command: Command, node: &mut Node, shell: &mut Shell) {
+        let now = clock::now();
+        match command {
+            Command::Origins(change) => {
+                shell.publisher.configure(&change);
+                let add: Vec<_> = change
+                    .checks_added
+                    .iter()
+                    .map(|(id, spec)| {
+                        let meta = watchfire_core::io::CheckMeta {
+                            interval: spec.interval,
+                            timeout: spec.timeout,
+                        };
+                        (*id, meta)
+                    })
+                    .collect();
+                let remove = &change.checks_removed;
+                node.handle(now, Input::Checks { add: &add, remove });
+            }
+            Command::Capacity(capacity) => node.handle(now, Input::Capacity(capacity)),
+            Command::Keys(keys) => node.set_keys(keys),
+            Command::Drain(drain) => {
+                self.draining = drain;
+                node.handle(now, Input::Drain(drain));
+            }
+            Command::Leave => node.handle(now, Input::Leave),
+            // Whoever asked may be gone by now; then nobody reads the answer.
+            Command::Status(reply) => drop(reply.send(Box::new(self.status(node, shell)))),
+            Command::Why(name, reply) => drop(reply.send(why(&name, node, shell))),
+        }
+    }
+
+    /// Tells the core when the probe threads can no longer measure, or can
+    /// again.
+    pub(super) fn watch_prober(&mut self, now: Time, node: &mut Node, shell: &mut Shell) {
+        let healthy = shell.prober.healthy();
+        if healthy != self.prober_healthy {
+            self.prober_healthy = healthy;
+            if healthy {
+                tracing::info!("the probe threads can measure again");
+            } else {
+                tracing::warn!("the probe threads cannot measure; the others take our checks");
+            }
+            node.handle(now, Input::ProberHealthy(healthy));
+        }
+    }
+
+    /// A probe thread's report in the core's words.
+    pub(super) fn translate(&self, report: probe::Report) -> Report {
+        Report {
+            check: report.check,
+            generation: report.generation,
+            kind: match report.kind {
+                probe::ReportKind::Measured {
+                    verdict,
+                    reason,
+                    contrary,
+                    latency_us,
+                } => ReportKind::Measured {
+                    verdict,
+                    reason: reason.code(),
+                    contrary,
+                    latency_us,
+                },
+                probe::ReportKind::Unmeasured { reason, in_a_row } => ReportKind::Unmeasured {
+                    reason: reason.code(),
+                    in_a_row,
+                },
+                probe::ReportKind::Opinion { ask, answer, .. } => {
+                    ReportKind::Opinion { ask, answer }
+                }
+            },
+        }
+    }
+
+    fn log(&self, event: Event, node: &Node, shell: &mut Shell) {
+        match event {
+            Event::Joined(actor, addr) => {
+                let name = name_of(node, actor.node);
+                shell.publisher.name_node(actor.node, &name);
+                tracing::info!(member = name, %addr, epoch = actor.epoch, "joined");
+            }
+            Event::Suspected(actor) => {
+                tracing::info!(member = name_of(node, actor.node), "suspected");
+            }
+            Event::Refuted(actor) => {
+                tracing::info!(member = name_of(node, actor.node), "refuted a suspicion");
+            }
+            Event::Died(actor) => tracing::warn!(member = name_of(node, actor.node), "died"),
+            Event::Left(actor) => tracing::info!(member = name_of(node, actor.node), "left"),
+            Event::EpochTaken(epoch) => tracing::info!(epoch, "took an epoch"),
+            Event::Repaired(actor) => {
+                tracing::warn!(member = name_of(node, actor.node), "repaired unequal state");
+            }
+            Event::Transition(check, from, to) => {
+                let origins = shell.publisher.names_of(check).join(", ");
+                let reason = node
+                    .winner(check)
+                    .map_or("", |winner| reason_words(winner.reason));
+                tracing::info!(origins, %from, %to, because = reason, "verdict changed");
+            }
+            Event::Dissent(check) => {
+                let origins = shell.publisher.names_of(check).join(", ");
+                tracing::warn!(origins, "second opinions disagree with Down");
+            }
+            Event::Blind(true) => tracing::error!(
+                "many origins fail here that others reach: our own path is in doubt, verdicts \
+                 are frozen and the others take our checks"
+            ),
+            Event::Blind(false) => tracing::info!("our path to the origins is back"),
+            Event::UnknownKey(id) => tracing::warn!(
+                key = id,
+                "a member seals with a key that this agent does not have: were keys rotated \
+                 while it was down?"
+            ),
+        }
+    }
+
+    fn status(&self, node: &Node, shell: &mut Shell) -> Status {
+        let tally = shell.publisher.tally();
+        let mut counters: BTreeMap<String, u64> = node
+            .counters()
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect();
+        let own = [
+            ("datagrams_unsent", self.datagrams_unsent),
+            ("bulk_refused", shell.streams.refused),
+            ("table_writes_failed", shell.publisher.failed_writes),
+        ];
+        for (name, count) in own {
+            counters.insert(name.to_owned(), count);
+        }
+        let (probe_counters, latencies) = super::status::of_probes(&shell.prober.stats());
+        counters.extend(probe_counters);
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: shell.name.clone(),
+            node_id: NodeId::of_name(&shell.name).to_string(),
+            epoch: node.actor().epoch,
+            uptime_s: clock::now().since(self.started).as_secs(),
+            draining: self.draining,
+            members: members(node),
+            origins: shell.publisher.origins(),
+            checks: shell.publisher.checks(),
+            checks_probed: node.checks_owned().count(),
+            up: tally.up,
+            down: tally.down,
+            unknown: tally.unknown,
+            digest: format!("{:016x}", node.digest()),
+            backend: shell.prober.backend().to_string(),
+            table: String::new(),
+            config_loaded_ms: 0,
+            config_error: None,
+            counters,
+            latencies,
+        }
+    }
+}
+
+fn members(node: &Node) -> Vec<MemberStatus> {
+    let mut members: Vec<_> = node
+        .members()
+        .map(|member| MemberStatus {
+            name: member.profile.name.clone(),
+            addr: member.profile.addr.to_string(),
+            state: member.state.as_str().to_owned(),
+            capacity: member.profile.capacity,
+            draining: member.profile.draining,
+            prober_healthy: member.profile.prober_healthy,
+            epoch: member.actor.epoch,
+        })
+        .collect();
+    members.sort_by(|a, b| a.name.cmp(&b.name));
+    members
+}
+
+fn why(name: &str, node: &Node, shell: &Shell) -> Option<Why> {
+    let check = shell.publisher.check_of(name)?;
+    let spec = shell.publisher.spec(check)?;
+    let winner = node.winner(check);
+    let reason = winner.map_or(Unmeasured::NotYet.code(), |winner| winner.reason);
+    Some(Why {
+        origin: name.to_owned(),
+        check: check.to_string(),
+        definition: spec.to_string(),
+        verdict: winner
+            .map_or("unknown", |winner| winner.verdict.as_str())
+            .to_owned(),
+        reason: reason_key(reason).to_owned(),
+        because: reason_words(reason).to_owned(),
+        since_ms: winner.map_or(0, |winner| winner.since_ms),
+        owner: winner.map_or_else(String::new, |winner| name_of(node, winner.owner)),
+        probed_here: node.is_probing(check),
+        ranks: node
+            .ranks(check)
+            .into_iter()
+            .map(|id| name_of(node, id))
+            .collect(),
+        shared_with: shell
+            .publisher
+            .names_of(check)
+            .iter()
+            .filter(|other| &***other != name)
+            .map(ToString::to_string)
+            .collect(),
+    })
+}
+
+fn name_of(node: &Node, id: NodeId) -> String {
+    node.member(id)
+        .map_or_else(|| id.to_string(), |member| member.profile.name.clone())
+}
+
+/// A reason's code in words, whoever's fault it is.
+pub(crate) fn reason_words(code: u8) -> &'static str {
+    Reason::from_code(code)
+        .map(Reason::words)
+        .or_else(|| Unmeasured::from_code(code).map(Unmeasured::words))
+        .unwrap_or("a reason that this version does not know")
+}
+
+/// A reason's stable name, whoever's fault it is.
+pub(crate) fn reason_key(code: u8) -> &'static str {
+    Reason::from_code(code)
+        .map(Reason::key)
+        .or_else(|| Unmeasured::from_code(code).map(Unmeasured::key))
+        .unwrap_or("unknown_reason")
+}

@@ -1,0 +1,476 @@
+//! Bulk streams: the answers too large for datagrams, over TCP.
+//!
+//! A frame travels as its length (four bytes, little endian) and itself. TCP
+//! accepts before it can authenticate, so what a stranger can make of this is
+//! bounded: few streams per address and in total, a first whole frame within
+//! a quarter of a second, and no byte allocated because of a claimed length.
+//! What frames mean is the core's business.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use watchfire_core::io::ConnId;
+use watchfire_wire::Time;
+
+use crate::limits::{
+    BULK_FIRST_FRAME, BULK_FRAME_BYTES, BULK_LIFE, BULK_OUTBOUND_BYTES, BULK_STREAMS,
+    BULK_STREAMS_PER_ADDRESS,
+};
+
+/// Tokens from here on are streams'.
+const FIRST_TOKEN: usize = 1_000;
+
+/// Bytes of a frame's length on the stream.
+const LENGTH_BYTES: usize = 4;
+
+/// Pieces of [`PIECE_BYTES`] that one stream may read in one turn: a fast
+/// sender must not hold the loop.
+const PIECES_PER_TURN: usize = 64;
+const PIECE_BYTES: usize = 16 << 10;
+
+/// What came of a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// A whole frame.
+    Frame(ConnId, Vec<u8>),
+    /// The end, whatever its cause.
+    Closed(ConnId),
+}
+
+/// All bulk streams of one agent.
+pub(crate) struct BulkStreams {
+    by_token: BTreeMap<Token, Stream>,
+    tokens: BTreeMap<u64, Token>,
+    next_token: usize,
+    next_accepted: u64,
+    /// Streams that used up their turn and have more to read.
+    unread: BTreeSet<Token>,
+    /// Streams that were closed because of a limit.
+    pub(crate) refused: u64,
+}
+
+struct Stream {
+    conn: ConnId,
+    socket: TcpStream,
+    peer: IpAddr,
+    inbound: Vec<u8>,
+    outbound: Vec<u8>,
+    sent: usize,
+    closing: bool,
+    deadline: Time,
+    /// Until when the first frame of an accepted stream must be here.
+    first_frame_by: Option<Time>,
+}
+
+impl BulkStreams {
+    pub(crate) fn new() -> Self {
+        Self {
+            by_token: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            next_token: FIRST_TOKEN,
+            next_accepted: ConnId::ACCEPTED,
+            unread: BTreeSet::new(),
+            refused: 0,
+        }
+    }
+
+    /// Accepts all that wait, within the limits.
+    pub(crate) fn accept(&mut self, listener: &TcpListener, registry: &Registry, now: Time) {
+        loop {
+            let (socket, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                // Out of descriptors or of connections: the next event or the
+                // next stream's end brings us here again.
+                Err(_) => return,
+            };
+            if !self.has_room_for(peer.ip()) {
+                self.refused += 1;
+                continue;
+            }
+            let conn = ConnId(self.next_accepted);
+            self.next_accepted += 1;
+            let stream = Stream {
+                first_frame_by: Some(now + BULK_FIRST_FRAME),
+                ..Stream::new(conn, socket, peer.ip(), now)
+            };
+            if self.insert(stream, registry).is_err() {
+                self.refused += 1;
+            }
+        }
+    }
+
+    /// Connects to a peer; the hello goes out as soon as it is there.
+    pub(crate) fn connect(
+        &mut self,
+        conn: ConnId,
+        to: SocketAddr,
+        hello: &[u8],
+        registry: &Registry,
+        now: Time,
+    ) -> Result<(), io::Error> {
+        if self.by_token.len() >= BULK_STREAMS {
+            self.refused += 1;
+            return Err(io::Error::other("too many bulk streams"));
+        }
+        let mut stream = Stream::new(conn, TcpStream::connect(to)?, to.ip(), now);
+        stream.queue(hello);
+        self.insert(stream, registry)
+    }
+
+    /// Queues a frame; what the socket takes goes out at once. A stream that
+    /// cannot take it is closed.
+    pub(crate) fn send(&mut self, conn: ConnId, frame: &[u8], registry: &Registry) {
+        let Some((&token, stream)) = self.stream_of(conn) else {
+            return;
+        };
+        if !stream.queue(frame) || stream.write().is_err() {
+            self.remove(token, registry);
+        }
+    }
+
+    /// Closes a stream once all that was queued is out.
+    pub(crate) fn close(&mut self, conn: ConnId, registry: &Registry) {
+        if let Some((&token, stream)) = self.stream_of(conn) {
+            stream.closing = true;
+            if stream.is_drained() {
+                self.remove(token, registry);
+            }
+        }
+    }
+
+    /// Reads and writes what an event says is ready.
+    pub(crate) fn ready(&mut self, token: Token, registry: &Registry, out: &mut Vec<Arrival>) {
+        let Some(stream) = self.by_token.get_mut(&token) else {
+            return;
+        };
+        let conn = stream.conn;
+        let alive = stream.write().and_then(|()| stream.read(out));
+        if matches!(alive, Ok(Progress::More)) {
+            self.unread.insert(token);
+        }
+        let done = stream.closing && stream.is_drained();
+        if alive.is_err() || done {
+            self.remove(token, registry);
+            out.push(Arrival::Closed(conn));
+        }
+    }
+
+    /// Goes on reading where the last turn stopped. While
+    /// [`has_unread`](Self::has_unread) says so, the loop must not sleep: the
+    /// kernel tells of readiness once.
+    pub(crate) fn resume(&mut self, registry: &Registry, out: &mut Vec<Arrival>) {
+        for token in std::mem::take(&mut self.unread) {
+            self.ready(token, registry, out);
+        }
+    }
+
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Ends the streams whose time is up.
+    pub(crate) fn expire(&mut self, now: Time, registry: &Registry, out: &mut Vec<Arrival>) {
+        let late: Vec<_> = self
+            .by_token
+            .iter()
+            .filter(|(_, stream)| stream.ends_at() <= now)
+            .map(|(&token, stream)| (token, stream.conn))
+            .collect();
+        for (token, conn) in late {
+            self.remove(token, registry);
+            out.push(Arrival::Closed(conn));
+        }
+    }
+
+    /// When [`expire`](Self::expire) has something to do next.
+    pub(crate) fn next_deadline(&self) -> Time {
+        self.by_token
+            .values()
+            .map(Stream::ends_at)
+            .min()
+            .unwrap_or(Time::NEVER)
+    }
+
+    fn has_room_for(&self, peer: IpAddr) -> bool {
+        let from_peer = self
+            .by_token
+            .values()
+            .filter(|stream| stream.peer == peer && stream.conn.0 & ConnId::ACCEPTED != 0)
+            .count();
+        self.by_token.len() < BULK_STREAMS && from_peer < BULK_STREAMS_PER_ADDRESS
+    }
+
+    fn insert(&mut self, mut stream: Stream, registry: &Registry) -> Result<(), io::Error> {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut stream.socket, token, interest)?;
+        self.tokens.insert(stream.conn.0, token);
+        self.by_token.insert(token, stream);
+        Ok(())
+    }
+
+    fn stream_of(&mut self, conn: ConnId) -> Option<(&Token, &mut Stream)> {
+        let token = self.tokens.get(&conn.0)?;
+        Some((token, self.by_token.get_mut(token)?))
+    }
+
+    fn remove(&mut self, token: Token, registry: &Registry) {
+        if let Some(mut stream) = self.by_token.remove(&token) {
+            self.tokens.remove(&stream.conn.0);
+            self.unread.remove(&token);
+            // Closing the socket deregisters it anyway; an error changes nothing.
+            let _ = registry.deregister(&mut stream.socket);
+        }
+    }
+}
+
+/// How a turn of reading ended.
+enum Progress {
+    /// All that was there was read.
+    Idle,
+    /// The turn is used up and more is there.
+    More,
+}
+
+impl Stream {
+    fn new(conn: ConnId, socket: TcpStream, peer: IpAddr, now: Time) -> Self {
+        Self {
+            conn,
+            socket,
+            peer,
+            inbound: Vec::new(),
+            outbound: Vec::new(),
+            sent: 0,
+            closing: false,
+            deadline: now + BULK_LIFE,
+            first_frame_by: None,
+        }
+    }
+
+    fn ends_at(&self) -> Time {
+        self.first_frame_by
+            .unwrap_or(self.deadline)
+            .min(self.deadline)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.sent == self.outbound.len()
+    }
+
+    /// Says whether the frame found room.
+    fn queue(&mut self, frame: &[u8]) -> bool {
+        let waiting = self.outbound.len() - self.sent;
+        if frame.len() > BULK_FRAME_BYTES || waiting + frame.len() > BULK_OUTBOUND_BYTES {
+            return false;
+        }
+        if self.is_drained() {
+            self.outbound.clear();
+            self.sent = 0;
+        }
+        let length = u32::try_from(frame.len()).expect("below BULK_FRAME_BYTES");
+        self.outbound.extend_from_slice(&length.to_le_bytes());
+        self.outbound.extend_from_slice(frame);
+        true
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        while !self.is_drained() {
+            match self.socket.write(&self.outbound[self.sent..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => self.sent += count,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                // Not connected yet is told by WouldBlock or NotConnected.
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    return Ok(());
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes all whole frames that are there. The buffer grows with what
+    /// arrived, never with what a length claims.
+    fn read(&mut self, out: &mut Vec<Arrival>) -> io::Result<Progress> {
+        let mut piece = [0; PIECE_BYTES];
+        for _ in 0..PIECES_PER_TURN {
+            let ended = match self.socket.read(&mut piece) {
+                Ok(0) => true,
+                Ok(count) => {
+                    self.inbound.extend_from_slice(&piece[..count]);
+                    false
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    return Ok(Progress::Idle);
+                }
+                Err(e) => return Err(e),
+            };
+            self.take_frames(out)?;
+            if ended {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(Progress::More)
+    }
+
+    fn take_frames(&mut self, out: &mut Vec<Arrival>) -> io::Result<()> {
+        let mut taken = 0;
+        while let Some(head) = self.inbound.get(taken..taken + LENGTH_BYTES) {
+            let length = u32::from_le_bytes(head.try_into().expect("four bytes")) as usize;
+            if length > BULK_FRAME_BYTES {
+                return Err(io::Error::other(
+                    "a frame claims to be larger than the limit",
+                ));
+            }
+            let start = taken + LENGTH_BYTES;
+            let Some(frame) = self.inbound.get(start..start + length) else {
+                break;
+            };
+            out.push(Arrival::Frame(self.conn, frame.to_vec()));
+            self.first_frame_by = None;
+            taken = start + length;
+        }
+        self.inbound.drain(..taken);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll};
+    use std::time::Duration;
+
+    const LISTENER: Token = Token(0);
+
+    struct Bed {
+        poll: Poll,
+        listener: TcpListener,
+        streams: BulkStreams,
+        now: Time,
+    }
+
+    impl Bed {
+        fn new() -> Self {
+            let poll = Poll::new().unwrap();
+            let mut listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            poll.registry()
+                .register(&mut listener, LISTENER, Interest::READABLE)
+                .unwrap();
+            Self {
+                poll,
+                listener,
+                streams: BulkStreams::new(),
+                now: Time::from_millis(1),
+            }
+        }
+
+        fn address(&self) -> SocketAddr {
+            self.listener.local_addr().unwrap()
+        }
+
+        /// Turns the loop until something arrives or a second has passed.
+        fn arrivals(&mut self) -> Vec<Arrival> {
+            let mut events = Events::with_capacity(64);
+            let mut out = Vec::new();
+            for _ in 0..100 {
+                let wait = Some(Duration::from_millis(10));
+                self.poll.poll(&mut events, wait).unwrap();
+                self.streams.resume(self.poll.registry(), &mut out);
+                for event in &events {
+                    if event.token() == LISTENER {
+                        let registry = self.poll.registry();
+                        self.streams.accept(&self.listener, registry, self.now);
+                    } else {
+                        let registry = self.poll.registry();
+                        self.streams.ready(event.token(), registry, &mut out);
+                    }
+                }
+                if !out.is_empty() {
+                    break;
+                }
+            }
+            out
+        }
+    }
+
+    #[test]
+    fn frames_arrive_whole_whatever_the_pieces() {
+        let mut bed = Bed::new();
+        let mut client = std::net::TcpStream::connect(bed.address()).unwrap();
+        client.write_all(&5u32.to_le_bytes()).unwrap();
+        client.write_all(b"he").unwrap();
+        client.flush().unwrap();
+        assert_eq!(bed.arrivals(), [], "half a frame is none");
+        client.write_all(b"llo").unwrap();
+        assert_eq!(
+            bed.arrivals(),
+            [Arrival::Frame(ConnId(ConnId::ACCEPTED), b"hello".to_vec())]
+        );
+    }
+
+    #[test]
+    fn a_claimed_length_above_the_limit_ends_the_stream() {
+        let mut bed = Bed::new();
+        let mut client = std::net::TcpStream::connect(bed.address()).unwrap();
+        client.write_all(&u32::MAX.to_le_bytes()).unwrap();
+        assert_eq!(bed.arrivals(), [Arrival::Closed(ConnId(ConnId::ACCEPTED))]);
+    }
+
+    #[test]
+    fn one_address_gets_few_streams_and_silence_ends_them() {
+        let mut bed = Bed::new();
+        let clients: Vec<_> = (0..BULK_STREAMS_PER_ADDRESS + 2)
+            .map(|_| std::net::TcpStream::connect(bed.address()).unwrap())
+            .collect();
+        bed.arrivals();
+        assert_eq!(bed.streams.refused, 2);
+        let mut out = Vec::new();
+        let later = bed.now + BULK_FIRST_FRAME;
+        assert_eq!(bed.streams.next_deadline(), later);
+        bed.streams.expire(later, bed.poll.registry(), &mut out);
+        assert_eq!(out.len(), BULK_STREAMS_PER_ADDRESS);
+        drop(clients);
+    }
+
+    #[test]
+    fn a_large_answer_crosses_two_streams_of_one_loop() {
+        let mut bed = Bed::new();
+        let to = bed.address();
+        let ours = ConnId(7);
+        let registry = bed.poll.registry().try_clone().unwrap();
+        bed.streams
+            .connect(ours, to, b"hello", &registry, bed.now)
+            .unwrap();
+        let Some(Arrival::Frame(theirs, _)) = bed.arrivals().pop() else {
+            panic!("the hello did not arrive");
+        };
+        let frame = vec![7; BULK_FRAME_BYTES];
+        for _ in 0..32 {
+            bed.streams.send(theirs, &frame, &registry);
+        }
+        bed.streams.close(theirs, &registry);
+        let mut frames = 0;
+        let mut closed = false;
+        while !closed {
+            let arrivals = bed.arrivals();
+            assert!(!arrivals.is_empty(), "stuck after {frames} frames");
+            for arrival in arrivals {
+                match arrival {
+                    Arrival::Frame(conn, bytes) => {
+                        assert_eq!((conn, bytes.len()), (ours, BULK_FRAME_BYTES));
+                        frames += 1;
+                    }
+                    Arrival::Closed(conn) => closed |= conn == ours,
+                }
+            }
+        }
+        assert_eq!(frames, 32);
+    }
+}

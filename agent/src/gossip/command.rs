@@ -1,0 +1,74 @@
+//! What the control thread asks of the gossip thread, and how it is woken.
+
+use std::sync::Arc;
+
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use mio::Waker;
+use tokio::sync::oneshot;
+use watchfire_core::gate::Keys;
+
+use super::status::Status;
+use crate::control::origins::OriginChange;
+use crate::limits::COMMANDS;
+
+/// One thing asked of the gossip thread.
+pub(crate) enum Command {
+    /// The origins changed.
+    Origins(Box<OriginChange>),
+    /// The configured capacity changed.
+    Capacity(u16),
+    /// The POP's keys changed.
+    Keys(Keys),
+    /// Hand over all checks, or take part again.
+    Drain(bool),
+    /// What is there now.
+    Status(oneshot::Sender<Box<Status>>),
+    /// Which probe belongs to a check behind this origin name, in words.
+    Why(String, oneshot::Sender<Option<super::status::Why>>),
+    /// Say goodbye and end.
+    Leave,
+}
+
+/// The control thread's end.
+#[derive(Clone)]
+pub(crate) struct CommandSender {
+    sender: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl CommandSender {
+    /// Hands over a command, waiting while the queue is full. Says whether the
+    /// gossip thread still lives.
+    pub(crate) async fn send(&self, mut command: Command) -> bool {
+        loop {
+            match self.sender.try_send(command) {
+                Ok(()) => return self.waker.wake().is_ok(),
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(back)) => {
+                    command = back;
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            }
+        }
+    }
+
+    /// What is there now; nothing if the gossip thread has ended.
+    pub(crate) async fn status(&self) -> Option<Box<Status>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Status(reply)).await;
+        answer.await.ok()
+    }
+
+    /// Why an origin has its verdict; nothing if no origin has this name.
+    pub(crate) async fn why(&self, name: String) -> Option<super::status::Why> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Why(name, reply)).await;
+        answer.await.ok().flatten()
+    }
+}
+
+/// A bounded queue that wakes the gossip loop.
+pub(crate) fn queue(waker: Arc<Waker>) -> (CommandSender, Receiver<Command>) {
+    let (sender, receiver) = bounded(COMMANDS);
+    (CommandSender { sender, waker }, receiver)
+}

@@ -1,0 +1,120 @@
+//! The gossip thread: the POP core, its sockets and the table.
+//!
+//! One mio loop feeds the core with datagrams, bulk frames, probe reports,
+//! commands and the time, and does what the core wants done. It waits for
+//! nothing else: whatever may block (files, DNS, people) is the control
+//! thread's.
+
+mod act;
+mod bulk;
+pub(crate) mod command;
+mod publisher;
+mod sockets;
+pub(crate) mod status;
+mod turn;
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use mio::{Poll, Waker};
+use tokio::sync::{oneshot, watch};
+use watchfire_core::node::Node;
+use watchfire_probe::Prober;
+use watchfire_table::Writer;
+use watchfire_wire::NodeId;
+
+pub(crate) use self::act::{reason_key, reason_words};
+use self::bulk::BulkStreams;
+use self::command::CommandSender;
+use self::publisher::Publisher;
+use self::turn::{Shell, WAKER};
+use crate::config::AgentConfig;
+
+/// How the gossip thread ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// By a goodbye.
+    Left,
+    /// Another live process bears this node's name.
+    Conflict(String),
+    /// It failed.
+    Failed(String),
+}
+
+/// Why the gossip thread could not start. Nothing was left running.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Bind(#[from] sockets::BindError),
+    #[error(transparent)]
+    Probe(#[from] watchfire_probe::StartError),
+    #[error(
+        "cannot set up the gossip loop: {0}\n  help: check the limit of open files (`ulimit -n`)"
+    )]
+    Io(#[from] std::io::Error),
+}
+
+/// The running gossip thread.
+pub(crate) struct Gossip {
+    /// What to ask of it.
+    pub(crate) commands: CommandSender,
+    /// The epoch that belongs on disk: a state, so that the last one wins.
+    pub(crate) epoch: watch::Receiver<u64>,
+    /// Tells that the thread has ended, and how.
+    pub(crate) ended: oneshot::Receiver<Ending>,
+    thread: JoinHandle<()>,
+}
+
+impl Gossip {
+    /// Binds the sockets, starts the probe threads and the gossip thread.
+    pub(crate) fn start(
+        config: &AgentConfig,
+        node: Node,
+        table: Writer,
+    ) -> Result<Self, StartError> {
+        let (udp, listener) = sockets::bind(config.gossip.bind)?;
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let prober = {
+            let waker = waker.clone();
+            // A wake-up that fails (it cannot, short of a closed descriptor)
+            // costs the time until the next tick.
+            Prober::start(config.probe.clone(), Arc::new(move || drop(waker.wake())))?
+        };
+        let (commands, receiver) = command::queue(waker);
+        let me = NodeId::of_name(&config.name);
+        let mut publisher = Publisher::new(table, me);
+        publisher.name_node(me, &config.name);
+        let name = config.name.clone();
+        let (epoch_sender, epoch) = watch::channel(0);
+        let (ending, ended) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("gossip".into())
+            .spawn(move || {
+                let shell = Shell {
+                    name,
+                    udp,
+                    listener,
+                    streams: BulkStreams::new(),
+                    prober,
+                    publisher,
+                    commands: receiver,
+                    epoch: epoch_sender,
+                };
+                // Nobody may be waiting any more; then nobody wants to know.
+                let _ = ending.send(turn::run(poll, node, shell));
+            })?;
+        Ok(Self {
+            commands,
+            epoch,
+            ended,
+            thread,
+        })
+    }
+
+    /// Waits until the thread is gone, table lock and sockets with it.
+    pub(crate) fn join(self) {
+        // A panic was reported by its own hook already.
+        let _ = self.thread.join();
+    }
+}

@@ -1,0 +1,151 @@
+//! What an agent says of itself: the shape of `watchfire status --json`.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use watchfire_probe::Stats;
+use watchfire_wire::{Reason, Unmeasured};
+
+/// The whole of it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Status {
+    /// The agent's version.
+    pub(crate) version: String,
+    /// The node's configured name.
+    pub(crate) node: String,
+    /// Its id, 16 hexadecimal digits.
+    pub(crate) node_id: String,
+    /// The epoch of this start.
+    pub(crate) epoch: u64,
+    /// Seconds since the start.
+    pub(crate) uptime_s: u64,
+    /// Whether it hands over what it owns.
+    pub(crate) draining: bool,
+    /// Members of the POP, this one included, by name.
+    pub(crate) members: Vec<MemberStatus>,
+    /// Origins configured here.
+    pub(crate) origins: usize,
+    /// Checks behind them.
+    pub(crate) checks: usize,
+    /// Checks that this agent probes.
+    pub(crate) checks_probed: usize,
+    /// Origins by verdict.
+    pub(crate) up: usize,
+    /// Origins by verdict.
+    pub(crate) down: usize,
+    /// Origins by verdict.
+    pub(crate) unknown: usize,
+    /// Digest of the replicated state: equal on all members when calm.
+    pub(crate) digest: String,
+    /// The driver in use.
+    pub(crate) backend: String,
+    /// Table file.
+    pub(crate) table: String,
+    /// When the configuration in force was read, milliseconds since 1970.
+    pub(crate) config_loaded_ms: u64,
+    /// Why the last reload was refused, if it was.
+    pub(crate) config_error: Option<String>,
+    /// Counters by name, since the start.
+    pub(crate) counters: BTreeMap<String, u64>,
+    /// Histograms by name.
+    pub(crate) latencies: BTreeMap<String, Latency>,
+}
+
+/// One member as this agent sees it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct MemberStatus {
+    /// Configured name.
+    pub(crate) name: String,
+    /// Where it listens.
+    pub(crate) addr: String,
+    /// alive, suspect, dead or left.
+    pub(crate) state: String,
+    /// Weight in rendezvous hashing.
+    pub(crate) capacity: u16,
+    /// Whether it hands over what it owns.
+    pub(crate) draining: bool,
+    /// Whether it can measure.
+    pub(crate) prober_healthy: bool,
+    /// The epoch of its start.
+    pub(crate) epoch: u64,
+}
+
+/// A histogram in short, microseconds.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Latency {
+    /// Values recorded.
+    pub(crate) count: u64,
+    /// Half are at most this.
+    pub(crate) p50_us: u64,
+    /// 99 of 100 are at most this.
+    pub(crate) p99_us: u64,
+    /// The greatest.
+    pub(crate) max_us: u64,
+}
+
+/// Why an origin has its verdict: the shape of `watchfire why --json`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Why {
+    /// The origin's name.
+    pub(crate) origin: String,
+    /// Its check, 32 hexadecimal digits.
+    pub(crate) check: String,
+    /// The check in words.
+    pub(crate) definition: String,
+    /// up, down or unknown.
+    pub(crate) verdict: String,
+    /// The reason's stable name.
+    pub(crate) reason: String,
+    /// The reason in words.
+    pub(crate) because: String,
+    /// Since when, milliseconds since 1970.
+    pub(crate) since_ms: u64,
+    /// Who said so.
+    pub(crate) owner: String,
+    /// Whether this agent probes it.
+    pub(crate) probed_here: bool,
+    /// Members in the order in which they would probe it.
+    pub(crate) ranks: Vec<String>,
+    /// Other origins with the same check.
+    pub(crate) shared_with: Vec<String>,
+}
+
+/// What the probe threads counted and timed, by name.
+pub(super) fn of_probes(stats: &Stats) -> (BTreeMap<String, u64>, BTreeMap<String, Latency>) {
+    let plain = [
+        ("probes_started", stats.started),
+        ("probes_skipped", stats.skipped),
+        ("probe_transitions", stats.transitions),
+        ("probe_connections_reopened", stats.reopened),
+    ];
+    let mut counters: BTreeMap<String, u64> =
+        plain.map(|(name, count)| (name.to_owned(), count)).into();
+    for (reason, count) in Reason::ALL.iter().zip(stats.by_reason) {
+        counters.insert(format!("probes_{}", reason.key()), count);
+    }
+    for (reason, count) in Unmeasured::ALL.iter().zip(stats.by_unmeasured) {
+        counters.insert(format!("probes_not_measured_{}", reason.key()), count);
+    }
+    let mut latencies = BTreeMap::from([("lateness".to_owned(), latency(&stats.lateness_us))]);
+    for (kind, times) in ["tcp", "http", "https"].iter().zip(&stats.kinds) {
+        let phases = [
+            ("connect", &times.connect_us),
+            ("first_byte", &times.first_byte_us),
+            ("total", &times.total_us),
+        ];
+        for (phase, histogram) in phases {
+            latencies.insert(format!("{kind}_{phase}"), latency(histogram));
+        }
+    }
+    (counters, latencies)
+}
+
+fn latency(histogram: &Histogram<u64>) -> Latency {
+    Latency {
+        count: histogram.len(),
+        p50_us: histogram.value_at_quantile(0.5),
+        p99_us: histogram.value_at_quantile(0.99),
+        max_us: histogram.max(),
+    }
+}

@@ -1,0 +1,233 @@
+//! One turn of the gossip loop: sleep until something happens, feed the core,
+//! do what it wants done.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use crossbeam::channel::Receiver;
+use mio::net::{TcpListener, UdpSocket};
+use mio::{Events, Interest, Poll, Registry, Token};
+use tokio::sync::watch;
+use watchfire_core::io::{BulkEvent, Input};
+use watchfire_core::node::Node;
+use watchfire_probe::Prober;
+use watchfire_wire::Time;
+use watchfire_wire::frame::FrameBuf;
+use watchfire_wire::limits::DATAGRAM_READ_BYTES;
+
+use super::Ending;
+use super::act::{Act, Flow};
+use super::bulk::{Arrival, BulkStreams};
+use super::command::Command;
+use super::publisher::Publisher;
+use crate::clock;
+use crate::limits::{BULK_FRAME_BYTES, DATAGRAMS_PER_TURN, REPORTS_PER_TURN, TABLE_HEARTBEAT};
+
+pub(super) const WAKER: Token = Token(0);
+const UDP: Token = Token(1);
+const LISTENER: Token = Token(2);
+
+/// Events that one poll takes; more come with the next.
+const EVENTS: usize = 256;
+
+/// How soon commands that found no room are offered to the probe threads again.
+const FLUSH_AGAIN: Duration = Duration::from_millis(1);
+
+/// Everything around the core that the gossip thread owns.
+pub(super) struct Shell {
+    pub(super) name: String,
+    pub(super) udp: UdpSocket,
+    pub(super) listener: TcpListener,
+    pub(super) streams: BulkStreams,
+    pub(super) prober: Prober,
+    pub(super) publisher: Publisher,
+    pub(super) commands: Receiver<Command>,
+    pub(super) epoch: watch::Sender<u64>,
+}
+
+/// Runs until the node has left, must not go on, or cannot.
+pub(super) fn run(mut poll: Poll, mut node: Node, mut shell: Shell) -> Ending {
+    let registry = match poll.registry().try_clone() {
+        Ok(registry) => registry,
+        Err(error) => return Ending::Failed(format!("cannot set up the gossip loop: {error}")),
+    };
+    for (source, token) in [
+        (&mut shell.udp as &mut dyn mio::event::Source, UDP),
+        (&mut shell.listener, LISTENER),
+    ] {
+        if let Err(error) = registry.register(source, token, Interest::READABLE) {
+            return Ending::Failed(format!("cannot watch the gossip sockets: {error}"));
+        }
+    }
+    let mut events = Events::with_capacity(EVENTS);
+    let mut act = Act::new();
+    let mut turn = Turn {
+        buffer: FrameBuf::zeroed(DATAGRAM_READ_BYTES.max(BULK_FRAME_BYTES)),
+        arrivals: Vec::new(),
+        udp_unread: true,
+        reports_unread: false,
+        unflushed: false,
+        next_heartbeat: Time::ZERO,
+    };
+    loop {
+        let now = clock::now();
+        let sleep = turn.sleep(now, &node, &shell);
+        if let Err(error) = poll.poll(&mut events, Some(sleep)) {
+            if error.kind() != ErrorKind::Interrupted {
+                return Ending::Failed(format!("cannot wait for events: {error}"));
+            }
+            continue;
+        }
+        for event in &events {
+            match event.token() {
+                WAKER => turn.reports_unread = true,
+                UDP => turn.udp_unread = true,
+                LISTENER => shell
+                    .streams
+                    .accept(&shell.listener, &registry, clock::now()),
+                token => shell.streams.ready(token, &registry, &mut turn.arrivals),
+            }
+        }
+        if let Err(ending) = turn.work(&mut node, &mut shell, &mut act, &registry) {
+            return ending;
+        }
+    }
+}
+
+/// What one turn leaves to the next.
+struct Turn {
+    buffer: FrameBuf,
+    arrivals: Vec<Arrival>,
+    /// Readiness is told once, so what was not read to its end is remembered.
+    udp_unread: bool,
+    reports_unread: bool,
+    /// Commands wait because a probe thread's queue was full.
+    unflushed: bool,
+    next_heartbeat: Time,
+}
+
+impl Turn {
+    fn sleep(&self, now: Time, node: &Node, shell: &Shell) -> Duration {
+        let unread = self.udp_unread || self.reports_unread || shell.streams.has_unread();
+        if unread || !shell.commands.is_empty() {
+            return Duration::ZERO;
+        }
+        let sleep = node
+            .next_timeout()
+            .min(self.next_heartbeat)
+            .min(shell.streams.next_deadline())
+            .since(now);
+        if self.unflushed {
+            return sleep.min(FLUSH_AGAIN);
+        }
+        sleep
+    }
+
+    fn work(
+        &mut self,
+        node: &mut Node,
+        shell: &mut Shell,
+        act: &mut Act,
+        registry: &Registry,
+    ) -> Flow {
+        self.read_datagrams(node, shell, act, registry)?;
+        self.read_streams(node, shell, act, registry)?;
+        self.read_reports(node, shell, act, registry)?;
+        while let Ok(command) = shell.commands.try_recv() {
+            act.obey(command, node, shell);
+            act.outputs(node, shell, registry)?;
+        }
+        let now = clock::now();
+        if node.next_timeout() <= now {
+            node.handle(now, Input::Tick);
+            act.outputs(node, shell, registry)?;
+        }
+        if self.next_heartbeat <= now {
+            self.next_heartbeat = now + TABLE_HEARTBEAT;
+            shell.publisher.heartbeat(clock::now_ns());
+            act.watch_prober(now, node, shell);
+            act.outputs(node, shell, registry)?;
+        }
+        self.unflushed = !shell.prober.flush();
+        Ok(())
+    }
+
+    fn read_datagrams(
+        &mut self,
+        node: &mut Node,
+        shell: &mut Shell,
+        act: &mut Act,
+        registry: &Registry,
+    ) -> Flow {
+        if !self.udp_unread {
+            return Ok(());
+        }
+        for _ in 0..DATAGRAMS_PER_TURN {
+            let buffer = &mut self.buffer.as_mut_slice()[..DATAGRAM_READ_BYTES];
+            match shell.udp.recv_from(buffer) {
+                Ok((count, from)) => {
+                    let bytes = &mut buffer[..count];
+                    node.handle(clock::now(), Input::Datagram { from, bytes });
+                    act.outputs(node, shell, registry)?;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.udp_unread = false;
+                    return Ok(());
+                }
+                // An ICMP error of an earlier datagram: the peer's absence is
+                // the core's to find out by its own means.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn read_streams(
+        &mut self,
+        node: &mut Node,
+        shell: &mut Shell,
+        act: &mut Act,
+        registry: &Registry,
+    ) -> Flow {
+        shell.streams.resume(registry, &mut self.arrivals);
+        shell
+            .streams
+            .expire(clock::now(), registry, &mut self.arrivals);
+        for arrival in std::mem::take(&mut self.arrivals) {
+            let now = clock::now();
+            match arrival {
+                Arrival::Frame(conn, frame) => {
+                    let bytes = &mut self.buffer.as_mut_slice()[..frame.len()];
+                    bytes.copy_from_slice(&frame);
+                    let event = BulkEvent::Frame(bytes);
+                    node.handle(now, Input::Bulk { conn, event });
+                }
+                Arrival::Closed(conn) => {
+                    let event = BulkEvent::Closed;
+                    node.handle(now, Input::Bulk { conn, event });
+                }
+            }
+            act.outputs(node, shell, registry)?;
+        }
+        Ok(())
+    }
+
+    fn read_reports(
+        &mut self,
+        node: &mut Node,
+        shell: &mut Shell,
+        act: &mut Act,
+        registry: &Registry,
+    ) -> Flow {
+        for _ in 0..REPORTS_PER_TURN {
+            let Some(report) = shell.prober.poll() else {
+                self.reports_unread = false;
+                return Ok(());
+            };
+            node.handle(clock::now(), Input::Report(act.translate(report)));
+            act.outputs(node, shell, registry)?;
+        }
+        self.reports_unread = true;
+        Ok(())
+    }
+}

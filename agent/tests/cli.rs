@@ -1,0 +1,147 @@
+//! The verbs that people type, run as people run them.
+
+mod support;
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use support::{Pop, WATCHFIRE};
+use watchfire_origin::{Farm, FarmOptions, Fault, Phase};
+use watchfire_table::TableVerdict::Up;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn watchfire(args: &[&str]) -> Output {
+    Command::new(WATCHFIRE).args(args).output().unwrap()
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let last = text.lines().last().unwrap_or_else(|| panic!("{output:?}"));
+    serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn every_verb_explains_itself() {
+    for verb in [
+        "run", "demo", "check", "status", "why", "reload", "drain", "undrain", "table", "config",
+        "key", "bench",
+    ] {
+        let output = watchfire(&[verb, "--help"]);
+        assert!(output.status.success(), "{verb}");
+        assert!(output.stdout.len() > 100, "{verb} says little");
+    }
+    let output = watchfire(&["runn"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("run"));
+}
+
+#[test]
+fn check_tells_the_phases_and_the_reason() {
+    let farm = Farm::start(FarmOptions {
+        count: 4,
+        ..FarmOptions::default()
+    })
+    .unwrap();
+    farm.set_fault(1..2, Fault::Status(503)).unwrap();
+    farm.set_fault(2..3, Fault::Reset(Phase::Request)).unwrap();
+    farm.set_fault(3..4, Fault::Refuse).unwrap();
+    for (index, code, outcome, reason) in [
+        (0, 0, "pass", "passed"),
+        (1, 1, "fail", "bad_status"),
+        (2, 1, "fail", "receive_reset"),
+        (3, 1, "fail", "connect_refused"),
+    ] {
+        let url = format!("http://{}/health", farm.address(index));
+        let output = watchfire(&["check", &url, "--json"]);
+        let answer = json(&output);
+        assert_eq!(output.status.code(), Some(code), "{answer}");
+        assert_eq!(answer["outcome"], outcome, "{answer}");
+        assert_eq!(answer["reason"], reason, "{answer}");
+        assert!(answer["total_us"].as_u64().unwrap() > 0, "{answer}");
+        if index == 0 {
+            let us = |key: &str| answer[key].as_u64().unwrap();
+            assert!(us("connect_us") <= us("first_byte_us"), "{answer}");
+            assert!(us("first_byte_us") <= us("total_us"), "{answer}");
+        }
+        let text = watchfire(&["check", &url]);
+        assert!(String::from_utf8(text.stdout).unwrap().contains("total"));
+    }
+    let output = watchfire(&["check", &farm.address(0).to_string(), "--json"]);
+    assert_eq!(json(&output)["outcome"], "pass", "a TCP check");
+    let output = watchfire(&["check", "ftp://127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("help: "));
+    farm.stop();
+}
+
+#[test]
+fn the_table_is_read_with_no_agents_help() {
+    let farm = Farm::start(FarmOptions {
+        count: 2,
+        ..FarmOptions::default()
+    })
+    .unwrap();
+    let mut pop = Pop::new(1);
+    let agent = &mut pop.agents[0];
+    agent.write_origins(&format!(
+        "[[origin]]\nname = \"a\"\naddress = \"{}\"\n[[origin]]\nname = \"b\"\naddress = \"{}\"\n",
+        farm.address(0),
+        farm.address(1)
+    ));
+    agent.start();
+    pop.wait_for(Up, 2, PATIENCE);
+    let agent = &mut pop.agents[0];
+    assert!(agent.status()["table"].as_str().unwrap().ends_with("table"));
+    agent.kill();
+
+    let answer = json(&agent.ask(&["table", "get", "a", "--json"]));
+    assert_eq!(
+        (&answer["verdict"], &answer["owner"]),
+        (&"up".into(), &"node-0".into())
+    );
+    let output = agent.ask(&["table", "get", "nobody", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(json(&output)["verdict"], "not_in_table");
+    let dump = json(&agent.ask(&["table", "dump", "--json"]));
+    assert_eq!(dump["origins"].as_array().unwrap().len(), 2);
+    let text = agent.ask(&["table", "dump"]);
+    assert!(String::from_utf8(text.stdout).unwrap().contains("node-0"));
+    let stat = json(&agent.ask(&["table", "stat", "--json"]));
+    assert_eq!(
+        (&stat["names"], &stat["writer"]),
+        (&2.into(), &"node-0".into())
+    );
+    let verify = agent.ask(&["table", "verify", "--json"]);
+    assert!(verify.status.success());
+    assert_eq!(json(&verify)["live"], 2);
+    farm.stop();
+}
+
+#[test]
+fn a_goodbye_ends_the_agent_in_good_order() {
+    let mut pop = Pop::new(1);
+    pop.agents[0].start();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !pop.agents[0].home.join("admin.sock").exists() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{}",
+            pop.agents[0].log()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let status = pop.agents[0].stop();
+    assert!(status.success(), "{}", pop.agents[0].log());
+    assert!(
+        !pop.agents[0].home.join("admin.sock").exists(),
+        "the socket stays"
+    );
+    let output = pop.agents[0].ask(&["status"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("is it running?")
+    );
+}
