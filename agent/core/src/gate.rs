@@ -353,7 +353,8 @@ mod tests {
             assert!(one.open(back.as_mut_slice()).is_ok());
         };
         let (old, new) = (KeyId(1), KeyId(2));
-        let steps: [&dyn Fn(&mut KeyRing) -> Result<(), RingError>; 3] = [
+        type Step<'a> = &'a dyn Fn(&mut KeyRing) -> Result<(), RingError>;
+        let steps: [Step<'_>; 3] = [
             &|ring| ring.add(new, Key::from_bytes(&[2; 32])),
             &|ring| ring.use_key(new),
             &|ring| ring.remove(old),

@@ -179,9 +179,10 @@ impl Swim {
             return;
         }
         self.poll_leaving(now, out);
-        self.poll_suspicions(now, out);
         self.poll_round(now, out);
         self.poll_roll_call(now, out);
+        // After the round, for it may have confirmed a suspicion.
+        self.poll_suspicions(now, out);
         self.poll_relays(now, out);
         self.poll_inquiry(now, out);
         self.poll_join(now, out);
