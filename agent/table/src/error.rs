@@ -134,7 +134,8 @@ impl TableError {
     }
 
     /// The number that the C library returns for it, as a positive errno.
-    pub(crate) fn errno(&self) -> i32 {
+    #[must_use]
+    pub fn errno(&self) -> i32 {
         (match self {
             Self::Missing { .. } | Self::NoFolder { .. } => Errno::ENOENT,
             Self::NotPermitted { .. } => Errno::EACCES,

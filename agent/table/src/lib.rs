@@ -29,7 +29,8 @@
 //! | [`view`], [`verify`] | reading words as a table |
 //! | `content`, [`writer`] | writing one file; growing and moving |
 //! | [`home`], [`mod@file`], `mapping` | where tables live |
-//! | [`reader`], [`capi`] | the proxy's handle, in Rust and in C |
+//! | [`reader`] | the proxy's handle |
+//! | [`answer`] | the answer in C's shape; C's functions are in `c/` |
 //! | [`agentcheck`] | HAProxy's agent-check |
 
 // This crate shares memory between processes, which cannot be said in safe
@@ -44,7 +45,7 @@ pub mod twin;
 #[cfg(not(loom))]
 pub mod agentcheck;
 #[cfg(not(loom))]
-pub mod capi;
+pub mod answer;
 #[cfg(not(loom))]
 mod content;
 #[cfg(not(loom))]

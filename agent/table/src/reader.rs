@@ -6,7 +6,7 @@
 //! the others go on in the old file meanwhile.
 //!
 //! How threads can read while one of them replaces the mapping: the handle's
-//! own words (address, sizes) are a [twin](crate::twin), like an entry. Old
+//! own words (address, sizes) are a [twin], like an entry. Old
 //! files are let go by showing zeros in their address range, which stays
 //! mapped, so a lookup under way never faults; it notices at its end that the
 //! handle has moved and starts over.

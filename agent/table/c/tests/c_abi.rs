@@ -1,7 +1,9 @@
 //! The C header against the library: compiled by the system's C compiler,
 //! linked with the static and the shared library that this build made.
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
+mod library;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Random, count, entry, folder, options};
-use watchfire_table::capi::{Answer, BUSY, NOT_IN_TABLE};
+use watchfire_table::answer::{Answer, BUSY, NOT_IN_TABLE};
 use watchfire_table::limits::NAME_BYTES;
 use watchfire_table::{Cursor, Entry, Flags, Reader, TableVerdict, Writer, monotonic_ns};
 use watchfire_wire::NodeId;
@@ -20,12 +22,6 @@ use watchfire_wire::limits::NODE_NAME_BYTES;
 enum Link {
     Static,
     Shared,
-}
-
-/// Where Cargo put the libraries of this build.
-fn libraries() -> PathBuf {
-    let me = std::env::current_exe().expect("this program");
-    me.parent().expect("a folder").to_owned()
 }
 
 /// Compiles one of the C programs; the finished program's path.
@@ -45,11 +41,11 @@ fn compile(folder: &Path, program: &str, link: Link, flags: &[&str]) -> PathBuf 
     ])
     .args(flags)
     .arg("-I")
-    .arg(here.join("include"))
+    .arg(here.join("../include"))
     .arg(here.join(format!("tests/c/{program}.c")))
     .arg("-o")
     .arg(&out);
-    let libraries = libraries();
+    let libraries = library::folder();
     match link {
         Link::Static => cc.arg(libraries.join("libwatchfire_table.a")),
         Link::Shared => cc

@@ -1,13 +1,15 @@
 //! Real nginx obeys the table: the example's configuration, in front of real
 //! sockets.
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
+mod library;
 
 use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -39,7 +41,7 @@ impl Nginx {
             .and_then(|socket| socket.local_addr())
             .expect("a free port")
             .port();
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/nginx");
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/nginx");
         for file in ["watchfire.lua", "pool.lua"] {
             fs::copy(example.join(file), folder.join(file)).expect("writable");
         }
@@ -48,7 +50,10 @@ impl Nginx {
             ("/run/watchfire/table", table.display().to_string()),
             (
                 "/usr/lib/libwatchfire_table.so",
-                library().display().to_string(),
+                library::folder()
+                    .join("libwatchfire_table.so")
+                    .display()
+                    .to_string(),
             ),
             ("listen 127.0.0.1:8080", format!("listen 127.0.0.1:{port}")),
         ] {
@@ -120,12 +125,6 @@ fn origin(name: &'static str) -> u16 {
         }
     });
     port
-}
-
-/// The C library that was built with this test.
-fn library() -> PathBuf {
-    let me = std::env::current_exe().expect("this program");
-    me.with_file_name("libwatchfire_table.so")
 }
 
 fn user() -> String {

@@ -1,8 +1,13 @@
-//! The reader for C: `include/watchfire.h` says what each function does.
+//! The table's reader for C: `include/watchfire.h` says what each function
+//! does.
 //!
 //! The header is the contract; a test compiles it and compares. Nothing here
 //! unwinds into C: lookups have no panicking path, and a panic in `extern "C"`
 //! aborts.
+
+// Pointers from C are only as good as the caller's word. Each block names
+// which word it takes.
+#![allow(unsafe_code)]
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -10,78 +15,11 @@ use std::path::Path;
 use std::slice;
 
 use nix::errno::Errno;
+use watchfire_table::answer::Answer;
+use watchfire_table::limits::NAME_BYTES;
+use watchfire_table::{Cursor, Lookup, Moved, Reader, layout};
 use watchfire_wire::NodeId;
 use watchfire_wire::limits::NODE_NAME_BYTES;
-
-use crate::entry::Entry;
-use crate::layout;
-use crate::limits::NAME_BYTES;
-use crate::reader::{Cursor, Reader};
-use crate::view::{Freshness, Lookup};
-
-/// Verdict code of a name that is not in the table.
-pub const NOT_IN_TABLE: u8 = 4;
-/// Verdict code of a lookup that the writer overtook.
-pub const BUSY: u8 = 5;
-
-/// What the table says of one origin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Answer {
-    /// Of the verdict, milliseconds since 1970 on the owner's clock.
-    pub since_ms: u64,
-    /// The node that said so; zero if unknown.
-    pub owner: u64,
-    /// Since the writer's last heartbeat, nanoseconds.
-    pub age_ns: u64,
-    /// Of the probe at the last write, microseconds.
-    pub latency_us: u32,
-    /// A [`TableVerdict`](crate::TableVerdict), [`NOT_IN_TABLE`] or [`BUSY`].
-    pub verdict: u8,
-    /// [`Flags`](crate::Flags).
-    pub flags: u8,
-    /// Code of the reason.
-    pub reason: u8,
-    /// Whether the table is fresh, one or zero.
-    pub fresh: u8,
-}
-
-impl Answer {
-    #[inline]
-    fn of_entry(entry: &Entry, freshness: Freshness) -> Self {
-        Self {
-            since_ms: entry.since_ms,
-            owner: entry.owner.map_or(0, |owner| owner.0),
-            age_ns: freshness.age_ns,
-            latency_us: entry.latency_us,
-            verdict: entry.verdict as u8,
-            flags: entry.flags.0,
-            reason: entry.reason,
-            fresh: u8::from(freshness.fresh),
-        }
-    }
-
-    #[inline]
-    fn without_entry(verdict: u8, freshness: Freshness) -> Self {
-        Self {
-            age_ns: freshness.age_ns,
-            verdict,
-            fresh: u8::from(freshness.fresh),
-            ..Self::default()
-        }
-    }
-}
-
-impl From<Lookup> for Answer {
-    #[inline]
-    fn from(lookup: Lookup) -> Self {
-        match lookup {
-            Lookup::Found { entry, freshness } => Self::of_entry(&entry, freshness),
-            Lookup::NotInTable { freshness } => Self::without_entry(NOT_IN_TABLE, freshness),
-            Lookup::Busy { freshness } => Self::without_entry(BUSY, freshness),
-        }
-    }
-}
 
 /// Opens a table.
 ///
@@ -222,7 +160,7 @@ pub unsafe extern "C" fn watchfire_next(
     let freshness = reader.freshness(now_ns);
     let mut found = [0; NAME_BYTES];
     match reader.next(cursor, &mut found) {
-        Err(crate::reader::Moved) => -(Errno::EAGAIN as c_int),
+        Err(Moved) => -(Errno::EAGAIN as c_int),
         Ok(None) => 0,
         Ok(Some((length, entry))) => {
             // SAFETY: `name` has room for the longest name and the others may
@@ -230,7 +168,7 @@ pub unsafe extern "C" fn watchfire_next(
             unsafe {
                 name.copy_from_nonoverlapping(found.as_ptr().cast(), length);
                 name_bytes.write(length);
-                answer.write(Answer::of_entry(&entry, freshness));
+                answer.write(Answer::from(Lookup::Found { entry, freshness }));
             }
             1
         }
@@ -278,7 +216,7 @@ pub unsafe extern "C" fn watchfire_refresh(table: *const Reader) -> c_int {
 /// `CLOCK_MONOTONIC` in nanoseconds.
 #[unsafe(no_mangle)]
 pub extern "C" fn watchfire_now_ns() -> u64 {
-    crate::monotonic_ns()
+    watchfire_table::monotonic_ns()
 }
 
 /// The caller's bytes; none for a length of zero, whatever the pointer.
@@ -307,7 +245,7 @@ mod reasons {
     use std::ffi::CString;
     use std::sync::LazyLock;
 
-    use crate::entry::reason_words;
+    use watchfire_table::entry::reason_words;
 
     pub(super) static WORDS: LazyLock<Vec<CString>> = LazyLock::new(|| {
         (0..=u8::MAX)
