@@ -2,7 +2,12 @@
 
 use core::time::Duration;
 
-use watchfire_wire::limits::{DATAGRAM_BYTES, MEMBERS};
+use watchfire_wire::limits::{BUFFER_ALIGN, MEMBERS};
+use watchfire_wire::message;
+use watchfire_wire::message::replica::{
+    ArchivedClaim, ArchivedDelta, ArchivedFloor, ArchivedHead, ArchivedQuestion, ArchivedReplica,
+    ArchivedSlot,
+};
 
 /// Actors of whom a log is held, departed lives included. At the limit the logs
 /// of unknown actors are refused and counted until departed ones have gone.
@@ -33,37 +38,56 @@ pub const WANTED: usize = LOGS;
 /// Peers remembered as a source for one wanted head; the oldest gives way.
 pub const SOURCES: usize = 3;
 
-/// Claims in one pull.
-pub const CLAIMS_PER_PULL: usize = 22;
-
 /// Floors in one pull or part; the others come with other ranges or not at all,
 /// and then the logs behind them are refused one by one.
 pub const FLOORS_PER_PULL: usize = 8;
 
-/// Heads in one notification; more go in several.
-pub const HEADS_PER_NOTIFY: usize = 30;
-
 /// Datagrams of one answer. A larger answer is offered over TCP.
 pub const PARTS: usize = 6;
 
-/// Slots in one part sent as a datagram.
-pub const SLOTS_PER_PART: usize = 12;
-
-/// Deltas in one part sent as a datagram, each with at least its own header.
-pub const DELTAS_PER_PART: usize = 12;
-
-/// What a slot takes in a message, bytes. Tested against the encoding.
-pub const SLOT_BYTES: usize = 88;
+/// What a slot takes in a message, bytes.
+pub const SLOT_BYTES: usize = size_of::<ArchivedSlot>();
 
 /// What a delta takes in a message without its slots, bytes.
-pub const DELTA_BYTES: usize = 64;
-
-/// What a claim takes in a message, bytes.
-pub const CLAIM_BYTES: usize = 40;
+pub const DELTA_BYTES: usize = size_of::<ArchivedDelta>();
 
 /// What frame, packet and the fixed fields of any replication body take
 /// together at most, bytes.
-pub const PACKET_BYTES: usize = 176;
+pub const PACKET_BYTES: usize =
+    message::PACKET_BYTES + size_of::<ArchivedReplica>() + 2 * BUFFER_ALIGN;
+
+/// Claims in one pull by a datagram of this size.
+#[must_use]
+pub const fn claims_per_pull(datagram_bytes: usize) -> usize {
+    let floors = FLOORS_PER_PULL * size_of::<ArchivedFloor>();
+    fit(
+        datagram_bytes.saturating_sub(floors),
+        size_of::<ArchivedClaim>(),
+    )
+}
+
+/// Slots in one part by a datagram of this size, beside one delta's own fields.
+#[must_use]
+pub const fn slots_per_part(datagram_bytes: usize) -> usize {
+    fit(datagram_bytes.saturating_sub(DELTA_BYTES), SLOT_BYTES)
+}
+
+/// Heads in one notification by a datagram of this size; more go in several.
+#[must_use]
+pub const fn heads_per_notify(datagram_bytes: usize) -> usize {
+    fit(datagram_bytes, size_of::<ArchivedHead>())
+}
+
+/// Questions for a second opinion, or answers, in one datagram of this size.
+#[must_use]
+pub const fn questions_per_datagram(datagram_bytes: usize) -> usize {
+    fit(datagram_bytes, size_of::<ArchivedQuestion>())
+}
+
+const fn fit(datagram_bytes: usize, each_bytes: usize) -> usize {
+    let fit = datagram_bytes.saturating_sub(PACKET_BYTES) / each_bytes;
+    if fit == 0 { 1 } else { fit }
+}
 
 /// Slots in one frame of a bulk stream.
 pub const SLOTS_PER_BULK_FRAME: usize = 2_000;
@@ -103,9 +127,6 @@ pub const TREE_HEADS: usize = 16;
 /// Peers told in each round of a mass event.
 pub const MASS_PEERS: usize = 4;
 
-/// Questions for a second opinion in one datagram.
-pub const QUESTIONS_PER_DATAGRAM: usize = 24;
-
 /// Second opinions that this node is asked for at one time. Further questions
 /// are answered with silence, which counts as no opinion.
 pub const OPINIONS: usize = 16_384;
@@ -122,11 +143,121 @@ pub const RANKS: usize = 4;
 pub const OUTPUTS: usize = 1_000_000;
 
 const _: () =
-    assert!(PACKET_BYTES + CLAIMS_PER_PULL * CLAIM_BYTES + FLOORS_PER_PULL * 16 <= DATAGRAM_BYTES);
-const _: () = assert!(PACKET_BYTES + SLOTS_PER_PART * SLOT_BYTES + DELTA_BYTES <= DATAGRAM_BYTES);
-const _: () = assert!(PACKET_BYTES + DELTAS_PER_PART * (DELTA_BYTES + 8) <= DATAGRAM_BYTES);
-const _: () = assert!(PACKET_BYTES + SLOTS_PER_BULK_FRAME * (SLOT_BYTES + 8) <= BULK_FRAME_BYTES);
-const _: () = assert!(PACKET_BYTES + HEADS_PER_NOTIFY * 32 <= DATAGRAM_BYTES);
-const _: () = assert!(PACKET_BYTES + QUESTIONS_PER_DATAGRAM * 32 <= DATAGRAM_BYTES);
+    assert!(PACKET_BYTES + SLOTS_PER_BULK_FRAME * SLOT_BYTES + DELTA_BYTES <= BULK_FRAME_BYTES);
 const _: () = assert!(LOGS >= 2 * MEMBERS);
 const _: () = assert!(SLOTS < u32::MAX as usize);
+
+#[cfg(test)]
+mod tests {
+    use watchfire_wire::limits::DATAGRAM_BYTES;
+    use watchfire_wire::message::replica::{
+        Answer, Claim, Cover, Delta, Floor, Head, Hold, Opinion, Question, Replica, Slot, Value,
+    };
+    use watchfire_wire::message::{Body, Packet};
+    use watchfire_wire::{Actor, CheckId, NodeId, Verdict};
+
+    use super::*;
+    use crate::gate::{Gate, Keys};
+    use crate::rng::Rng;
+
+    #[test]
+    fn the_fullest_bodies_fit_their_datagrams() {
+        let mut gate = Gate::new(Keys::Insecure, Rng::from_seed([0; 32]));
+        let from = Actor {
+            node: NodeId(1),
+            epoch: 2,
+            boot: 3,
+        };
+        let floor = Floor {
+            node: from.node,
+            epoch: 1,
+        };
+        let check = CheckId([7; 16]);
+        let slot = Slot {
+            check,
+            seq: 1,
+            term: 1,
+            priority: 1,
+            hold: Hold::Live,
+            value: Value {
+                verdict: Verdict::Up,
+                reason: 0,
+                contrary: 0,
+                agreed: 0,
+                dissented: 0,
+                latency_us: 0,
+                since_ms: 0,
+                confirmed_by: from.node,
+            },
+        };
+        for bytes in [508, 600, DATAGRAM_BYTES, 8_900] {
+            let claim = Claim {
+                actor: from,
+                seq: 1,
+                digest: 2,
+            };
+            let question = Question {
+                ask: 1,
+                check,
+                wait_ms: 1,
+            };
+            let opinion = Opinion {
+                ask: 1,
+                check,
+                answer: Answer::Pass,
+            };
+            let delta = Delta {
+                actor: from,
+                lo: 0,
+                hi: 9,
+                trim: 0,
+                snapshot: true,
+                slots: vec![slot; slots_per_part(bytes)],
+            };
+            let bodies = [
+                Replica::Pull {
+                    pull: 1,
+                    claims: vec![claim; claims_per_pull(bytes)],
+                    cover: Some(Cover {
+                        first: from,
+                        last: from,
+                    }),
+                    floors: vec![floor; FLOORS_PER_PULL],
+                },
+                Replica::Part {
+                    pull: 1,
+                    answer: 1,
+                    index: 0,
+                    count: 1,
+                    deltas: vec![delta],
+                    floors: Vec::new(),
+                },
+                Replica::Notify {
+                    heads: vec![
+                        Head {
+                            actor: from,
+                            seq: 1
+                        };
+                        heads_per_notify(bytes)
+                    ],
+                    hops: 1,
+                },
+                Replica::Ask {
+                    questions: vec![question; questions_per_datagram(bytes)],
+                },
+                Replica::Opinion {
+                    opinions: vec![opinion; questions_per_datagram(bytes)],
+                },
+            ];
+            for body in bodies {
+                let packet = Packet {
+                    from,
+                    body: Body::Replica(body),
+                    rumors: Vec::new(),
+                };
+                let sealed = gate.seal(&packet, bytes).map(|frame| frame.len());
+                assert!(sealed.is_ok(), "{sealed:?}");
+            }
+        }
+    }
+}

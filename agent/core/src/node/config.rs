@@ -41,9 +41,9 @@ pub struct NodeConfig {
     pub rng_seed: [u8; 32],
     /// Lowest and highest protocol version that it understands.
     pub protocol: (u8, u8),
-    /// Membership's knobs. Its datagram size is overwritten by this one's.
+    /// Membership's knobs. Its datagram size and seeded bugs are this one's.
     pub swim: SwimConfig,
-    /// Replication's knobs.
+    /// Replication's knobs. Its datagram size is this one's.
     pub replica: ReplicaConfig,
     /// Ownership's knobs.
     pub ownership: OwnershipConfig,

@@ -308,11 +308,12 @@ impl Node {
     }
 
     fn send_questions(&mut self) {
+        let most = limits::questions_per_datagram(self.config.datagram_bytes);
         for (juror, questions) in self.duties.take_questions() {
             let Some(to) = self.living_addr(juror) else {
                 continue;
             };
-            for questions in questions.chunks(limits::QUESTIONS_PER_DATAGRAM) {
+            for questions in questions.chunks(most) {
                 let questions = questions.to_vec();
                 self.send(to, Body::Replica(Replica::Ask { questions }), Vec::new());
             }
@@ -321,7 +322,7 @@ impl Node {
             let Some(to) = self.living_addr(node) else {
                 continue;
             };
-            for opinions in opinions.chunks(limits::QUESTIONS_PER_DATAGRAM) {
+            for opinions in opinions.chunks(most) {
                 let opinions = opinions.to_vec();
                 self.send(to, Body::Replica(Replica::Opinion { opinions }), Vec::new());
             }

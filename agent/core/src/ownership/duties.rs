@@ -262,7 +262,15 @@ impl Duties {
         let weight = view.map_or(0, |view| view.weight());
         ctx.store.set_view(node, u64::from(weight));
         let mut touched = Vec::new();
-        self.ranks.set(node, weight, |ix| touched.push(ix));
+        let me = self.me;
+        // Who comes shows by its evidence. Who goes makes room for the next
+        // rank, which has to act if it is this node; other ranks act when
+        // evidence is lost or their patience ends.
+        self.ranks.set(node, weight, |ix, first| {
+            if first == Some(me) {
+                touched.push(ix);
+            }
+        });
         // What it had evidence on is to be judged anew, in both its lives.
         let lives = [before, view].map(|view| view.map(|view| view.actor));
         let both = lives[0] != lives[1];
@@ -271,11 +279,7 @@ impl Duties {
             touched.extend(checks.filter_map(|check| self.ix(check)));
         }
         if node == self.me {
-            let mine = self.duties.iter().enumerate();
-            touched.extend(
-                mine.filter(|(_, duty)| duty.probing)
-                    .map(|(ix, _)| to_ix(ix)),
-            );
+            touched.extend((0..self.duties.len()).map(to_ix));
         }
         touched.sort_unstable();
         touched.dedup();

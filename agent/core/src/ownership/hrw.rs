@@ -99,7 +99,7 @@ mod tests {
             .to_vec();
         assert_eq!(
             scores,
-            [26_183, 2_618_396, 1_715_965_910],
+            [139_720, 13_972_071, 9_156_597_121],
             "the score of a node is part of the protocol"
         );
         assert_eq!(score(NodeId::of_name("edge-1"), 0, check), 0);

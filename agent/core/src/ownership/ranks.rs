@@ -72,9 +72,14 @@ impl Ranks {
     }
 
     /// A node becomes eligible, changes its capacity, or stops being eligible
-    /// (capacity 0). `moved` hears of every check whose first remembered ranks
-    /// changed.
-    pub fn set(&mut self, id: NodeId, capacity: u16, mut moved: impl FnMut(CheckIx)) {
+    /// (capacity 0). `moved` hears of every check among whose first ranks it
+    /// came or went, and who is the first of all now.
+    pub fn set(
+        &mut self,
+        id: NodeId,
+        capacity: u16,
+        mut moved: impl FnMut(CheckIx, Option<NodeId>),
+    ) {
         let known = self.place(id);
         let before = known.map_or(0, |at| self.nodes[usize::from(at)].capacity);
         if before == capacity {
@@ -173,6 +178,11 @@ impl Ranks {
         order.into_iter().map(|(_, id)| id).collect()
     }
 
+    fn remembered_first(&self, at: usize) -> Option<NodeId> {
+        let top = &self.checks[at];
+        (top.len > 0).then(|| self.nodes[usize::from(top.nodes[0])].id)
+    }
+
     fn capacity(&self, id: NodeId) -> u16 {
         self.place(id)
             .map_or(0, |at| self.nodes[usize::from(at)].capacity)
@@ -195,7 +205,7 @@ impl Ranks {
         at
     }
 
-    fn take_out(&mut self, node: u16, moved: &mut impl FnMut(CheckIx)) {
+    fn take_out(&mut self, node: u16, moved: &mut impl FnMut(CheckIx, Option<NodeId>)) {
         let enough = (self.eligible() - 1).min(ENOUGH);
         for at in 0..self.checks.len() {
             let top = &mut self.checks[at];
@@ -209,11 +219,11 @@ impl Ranks {
             if usize::from(top.len) < enough {
                 self.rank_anew(at);
             }
-            moved(ix(at));
+            moved(ix(at), self.remembered_first(at));
         }
     }
 
-    fn put_in(&mut self, node: u16, moved: &mut impl FnMut(CheckIx)) {
+    fn put_in(&mut self, node: u16, moved: &mut impl FnMut(CheckIx, Option<NodeId>)) {
         let Node { id, capacity } = self.nodes[usize::from(node)];
         let others = self.eligible() - 1;
         for at in 0..self.checks.len() {
@@ -245,7 +255,7 @@ impl Ranks {
             top.nodes[rank] = node;
             top.scores[rank] = score;
             top.len = u8::try_from(end).expect("RANKS is small");
-            moved(ix(at));
+            moved(ix(at), self.remembered_first(at));
         }
     }
 
@@ -315,13 +325,13 @@ mod tests {
                 .map(|at| ranks.first(ix(at), |_| true))
                 .collect();
             let mut moved = Vec::new();
-            ranks.set(node, capacity, |ix| moved.push(ix));
+            ranks.set(node, capacity, |ix, first| moved.push((ix, first)));
             for (at, &first_before) in before.iter().enumerate() {
                 let order = ranks.order(ix(at));
                 let first = ranks.first(ix(at), |_| true);
                 assert_eq!(first, order.first().copied());
                 if first != first_before {
-                    assert!(moved.contains(&ix(at)));
+                    assert!(moved.contains(&(ix(at), first)));
                 }
                 for (rank, &id) in order.iter().enumerate() {
                     assert_eq!(ranks.rank(ix(at), id), rank);

@@ -112,7 +112,7 @@ impl Walker {
                 }
                 self.met.insert(print, left8);
                 self.walk.states += 1;
-                let calm = print % CALM_SHARE == 0;
+                let calm = print.is_multiple_of(CALM_SHARE);
                 if world.contradicts_itself() || (calm && !world.converges()) {
                     self.walk.divergences += 1;
                     if self.walk.witness.is_empty() {

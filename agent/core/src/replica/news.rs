@@ -149,7 +149,7 @@ impl News {
             }
         }
         for (peer, (hops, heads)) in by_peer {
-            for heads in heads.chunks(limits::HEADS_PER_NOTIFY) {
+            for heads in heads.chunks(limits::heads_per_notify(config.datagram_bytes)) {
                 out.push(Out::Send {
                     to: peers[peer].addr,
                     body: Replica::Notify {

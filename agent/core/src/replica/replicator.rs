@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use rkyv::rancor::Failure;
 use smallvec::SmallVec;
+use watchfire_wire::limits::DATAGRAM_BYTES;
 use watchfire_wire::message::replica::{
     ArchivedReplica, Claim, Cover, Delta, Floor, Head, Replica,
 };
@@ -49,6 +50,8 @@ pub struct ReplicaConfig {
     pub sync_spacing: Duration,
     /// Largest answer by datagrams.
     pub max_parts: usize,
+    /// Largest datagram, bytes.
+    pub datagram_bytes: usize,
 }
 
 impl Default for ReplicaConfig {
@@ -63,6 +66,7 @@ impl Default for ReplicaConfig {
             digest_patience: Duration::from_millis(10),
             sync_spacing: Duration::from_millis(100),
             max_parts: limits::PARTS,
+            datagram_bytes: DATAGRAM_BYTES,
         }
     }
 }
@@ -338,9 +342,7 @@ impl Replicator {
                     .as_ref()
                     .and_then(|cover| rkyv::deserialize::<Cover, Failure>(cover).ok());
                 let floors = rkyv::deserialize::<Vec<Floor>, Failure>(floors).unwrap_or_default();
-                if !claims.is_sorted_by_key(|claim| claim.actor)
-                    || claims.len() > 4 * limits::CLAIMS_PER_PULL
-                {
+                if !claims.is_sorted_by_key(|claim| claim.actor) || claims.len() > limits::LOGS {
                     self.counters.refused += 1;
                     return;
                 }
@@ -478,7 +480,7 @@ impl Replicator {
             pull,
             self.rng.u64(),
             answer,
-            limits::SLOTS_PER_PART,
+            limits::slots_per_part(self.config.datagram_bytes),
             self.config.max_parts,
         );
         let to = from.addr;
@@ -722,8 +724,9 @@ impl Replicator {
             let mut asked: Option<Peer> = None;
             let mut claims = Vec::new();
             let mut orphans = Vec::new();
+            let most = limits::claims_per_pull(self.config.datagram_bytes);
             for (&actor, want) in &self.pulls.wanted {
-                if want.asked.is_some() || claims.len() >= limits::CLAIMS_PER_PULL {
+                if want.asked.is_some() || claims.len() >= most {
                     continue;
                 }
                 if let Some(peer) = asked {
@@ -796,7 +799,8 @@ impl Replicator {
     }
 
     fn sync_from(&mut self, now: Time, peer: Peer, first: Actor, out: &mut Vec<Out>) {
-        let (claims, cover) = self.store.claims_from(first, limits::CLAIMS_PER_PULL);
+        let most = limits::claims_per_pull(self.config.datagram_bytes);
+        let (claims, cover) = self.store.claims_from(first, most);
         let pull = self.ask(now, peer, claims, Some(cover), 1, out);
         self.sync = Some(Sync { peer, pull });
     }
