@@ -358,11 +358,19 @@ impl Engine {
 const REPORTED_IN_A_ROW: u32 = 8;
 
 /// A fail while we were not looking for half of the timeout may be the origin
-/// losing patience with us. A refusal is its own word whenever we read it.
+/// losing patience with us. A refusal is its own word whenever we read it, and
+/// a timeout was judged by our lateness already.
 fn excuse(outcome: Outcome, late_us: u32, timeout: core::time::Duration) -> Outcome {
     let spoiled = u128::from(late_us) > timeout.as_micros() / 2;
     match outcome {
-        Outcome::Fail(Reason::ConnectRefused | Reason::HostUnreachable) => outcome,
+        Outcome::Fail(
+            Reason::ConnectRefused
+            | Reason::HostUnreachable
+            | Reason::ConnectTimeout
+            | Reason::TlsTimeout
+            | Reason::FirstByteTimeout
+            | Reason::ResponseTimeout,
+        ) => outcome,
         Outcome::Fail(_) if spoiled => Outcome::NotMeasured(Unmeasured::Late),
         other => other,
     }

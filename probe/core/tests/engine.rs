@@ -1,0 +1,684 @@
+//! The engine in virtual time: schedule, health, truthfulness, reports, slots.
+//! The driver here is a script; a second costs nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use watchfire_probe_core::engine::{
+    Action, Config, During, Engine, Event, Inherited, Pacing, Report, ReportKind, Slot,
+};
+use watchfire_probe_core::limits::ASKS;
+use watchfire_probe_core::rate::{Caps, Pace};
+use watchfire_probe_core::{CheckSpec, HealthRule, Kind, Outcome, Schedule};
+use watchfire_wire::message::replica::Answer;
+use watchfire_wire::{CheckId, Reason, Time, Unmeasured, Verdict};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// What the scripted network does with an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Net {
+    /// Connects, and answers with 200.
+    Answers,
+    /// Refuses to connect.
+    Refuses,
+    /// Connects and says nothing.
+    Hangs,
+    /// The host has no descriptor left.
+    NoFiles,
+    /// Resets after the request.
+    Resets,
+}
+
+/// An engine, virtual time, and the operations in progress.
+struct World {
+    engine: Engine,
+    now: Time,
+    net: Net,
+    /// Each operation's end: when, and what.
+    due: BTreeMap<(Time, u64), (Slot, End)>,
+    doing: BTreeMap<Slot, (Time, u64)>,
+    next: u64,
+    /// How long the network takes.
+    delay: Duration,
+    /// Starts of probes.
+    starts: Vec<Time>,
+    reports: Vec<Report>,
+    peak: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Connected,
+    Answer,
+    Failed(During, i32),
+    Closed,
+}
+
+impl World {
+    fn new(slots: u32) -> Self {
+        let now = Time(5_000_000);
+        let config = Config {
+            slots,
+            pacing: Pacing::Scheduled,
+            user_agent: "test".to_owned(),
+            schedule: Schedule::new(now, 1_700_000_000_000_000),
+            tls: None,
+        };
+        Self {
+            engine: Engine::new(config, now),
+            now,
+            net: Net::Answers,
+            due: BTreeMap::new(),
+            doing: BTreeMap::new(),
+            next: 0,
+            delay: Duration::from_micros(300),
+            starts: Vec::new(),
+            reports: Vec::new(),
+            peak: 0,
+        }
+    }
+
+    fn start(&mut self, spec: &CheckSpec, inherit: Option<Inherited>) -> CheckId {
+        let (spec, id) = (Arc::new(spec.clone()), spec.id());
+        let caps = Caps::default();
+        self.engine
+            .start(id, &spec, 1, inherit, None, caps, self.now)
+            .unwrap();
+        id
+    }
+
+    fn later(&mut self, slot: Slot, delay: Duration, end: End) {
+        let key = (self.now + delay, self.next);
+        self.next += 1;
+        self.due.insert(key, (slot, end));
+        self.doing.insert(slot, key);
+    }
+
+    /// Does what the engine wants.
+    fn act(&mut self) {
+        let mut actions = Vec::new();
+        self.engine.take_actions(&mut actions);
+        for action in actions {
+            let (delay, net) = (self.delay, self.net);
+            match action {
+                Action::Open(slot) => {
+                    self.starts.push(self.now);
+                    let end = match net {
+                        Net::Refuses => End::Failed(During::Connect, libc::ECONNREFUSED),
+                        Net::NoFiles => End::Failed(During::Open, libc::EMFILE),
+                        Net::Hangs if self.engine.target(slot).half_open => continue,
+                        _ => End::Connected,
+                    };
+                    self.later(slot, delay, end);
+                }
+                Action::Exchange(slot) => match net {
+                    Net::Hangs => {}
+                    Net::Resets => {
+                        self.later(slot, delay, End::Failed(During::Receive, libc::ECONNRESET));
+                    }
+                    _ => self.later(slot, delay, End::Answer),
+                },
+                Action::Receive(_) => {}
+                Action::Cancel(slot) => {
+                    if let Some(key) = self.doing.remove(&slot) {
+                        self.due.remove(&key);
+                    }
+                    self.later(
+                        slot,
+                        Duration::ZERO,
+                        End::Failed(During::Connect, libc::ECANCELED),
+                    );
+                }
+                Action::Close { slot, .. } => self.later(slot, delay, End::Closed),
+            }
+        }
+    }
+
+    /// One turn: everything that had happened by `now`, then the engine.
+    fn turn(&mut self, late: Duration) {
+        self.engine.begin_turn(late.as_micros() as u64);
+        while let Some((&key, &(slot, end))) = self.due.first_key_value() {
+            if key.0 > self.now {
+                break;
+            }
+            self.due.remove(&key);
+            self.doing.remove(&slot);
+            let half_open = self.engine.target(slot).half_open;
+            let (now, engine) = (self.now, &mut self.engine);
+            match end {
+                End::Connected => engine.on_event(now, slot, Event::Connected),
+                End::Answer => engine.on_event(now, slot, Event::Received(OK)),
+                End::Failed(during, errno) => {
+                    engine.on_event(now, slot, Event::Failed { during, errno });
+                }
+                End::Closed => engine.on_event(now, slot, Event::Closed),
+            }
+            if half_open && !matches!(end, End::Closed) {
+                engine.on_event(now, slot, Event::Closed);
+            }
+        }
+        self.engine.advance(self.now);
+        self.act();
+        self.peak = self.peak.max(self.engine.slots_in_use());
+        while let Some(report) = self.engine.poll_report() {
+            self.reports.push(report);
+        }
+    }
+
+    /// Lets time pass, a millisecond or a network event at a time.
+    fn run(&mut self, span: Duration) {
+        let until = self.now + span;
+        while self.now < until {
+            let tick = Time((self.now.0 / 1_000 + 1) * 1_000);
+            let event = self
+                .due
+                .first_key_value()
+                .map_or(Time::NEVER, |(key, _)| key.0);
+            self.now = tick.min(event).max(self.now).min(until);
+            self.turn(Duration::ZERO);
+            if self.due.is_empty() && self.engine.next_timeout().is_none() {
+                self.now = until;
+            }
+        }
+    }
+
+    /// Lets time pass without looking, then looks.
+    fn stall(&mut self, span: Duration) {
+        self.now += span;
+        self.turn(span);
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
+        self.reports
+            .iter()
+            .filter_map(|report| match report.kind {
+                ReportKind::Measured { verdict, .. } => Some(verdict),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn tcp(n: u16) -> CheckSpec {
+    CheckSpec::tcp(([192, 0, 2, 7], 1_000 + n).into())
+}
+
+fn http(n: u16) -> CheckSpec {
+    CheckSpec::http(([192, 0, 2, 7], 1_000 + n).into(), "/")
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn one_probe_per_check_and_interval_evenly_spread() {
+    let mut world = World::new(512);
+    for n in 0..2_000 {
+        world.start(&http(n), None);
+    }
+    world.run(SECOND * 10);
+    assert!(
+        (19_990..=20_010).contains(&world.starts.len()),
+        "{}",
+        world.starts.len()
+    );
+    let began = world.starts[0].0;
+    let mut buckets = [0_u32; 100];
+    for start in &world.starts {
+        buckets[((start.0 - began) / 100_000).min(99) as usize] += 1;
+    }
+    let mean = world.starts.len() as u32 / 100;
+    assert!(
+        buckets[..99].iter().all(|&count| count * 10 <= mean * 13),
+        "{buckets:?}"
+    );
+    let stats = world.engine.stats();
+    assert_eq!(
+        (stats.skipped, stats.not_measured(), stats.failed()),
+        (0, 0, 0)
+    );
+    assert!(
+        stats.lateness_us.max() <= 1_010,
+        "{}",
+        stats.lateness_us.max()
+    );
+}
+
+#[test]
+fn verdicts_follow_rise_and_fall_and_only_news_is_reported() {
+    let mut world = World::new(16);
+    world.start(&tcp(1), None);
+    world.run(SECOND * 5);
+    // The first measured outcome, and the rise.
+    assert_eq!(world.verdicts(), [Verdict::Unknown, Verdict::Up]);
+    world.net = Net::Refuses;
+    world.run(SECOND * 10);
+    assert_eq!(world.verdicts()[2..], [Verdict::Down]);
+    world.net = Net::Answers;
+    world.run(SECOND * 10);
+    assert_eq!(world.verdicts()[3..], [Verdict::Up]);
+    assert_eq!(world.engine.slots_in_use(), 0);
+}
+
+#[test]
+fn doubt_is_settled_at_the_fast_interval() {
+    let mut world = World::new(16);
+    let spec = CheckSpec {
+        timeout: Duration::from_millis(100),
+        fast_interval: Some(Duration::from_millis(100)),
+        down_interval: Some(SECOND * 5),
+        ..tcp(1)
+    };
+    world.start(
+        &spec,
+        Some(Inherited {
+            verdict: Verdict::Up,
+            contrary: 0,
+        }),
+    );
+    world.run(SECOND * 5);
+    assert!(
+        (4..=6).contains(&world.starts.len()),
+        "{}",
+        world.starts.len()
+    );
+    world.net = Net::Refuses;
+    let before = world.starts.len();
+    world.run(SECOND + Duration::from_millis(300));
+    assert_eq!(world.verdicts().last(), Some(&Verdict::Down));
+    assert_eq!(world.starts.len() - before, 3);
+    world.run(SECOND * 20);
+    let slow = world.starts.len() - before - 3;
+    assert!((4..=5).contains(&slow), "{slow}");
+}
+
+#[test]
+fn a_silent_origin_times_out_and_an_attentive_prober_says_so() {
+    let mut world = World::new(16);
+    world.net = Net::Hangs;
+    world.start(&http(1), None);
+    world.start(&tcp(2), None);
+    world.run(SECOND * 4);
+    let stats = world.engine.stats();
+    assert!(stats.reason(Reason::FirstByteTimeout) >= 3);
+    assert!(stats.reason(Reason::ConnectTimeout) >= 3);
+    assert_eq!(stats.not_measured(), 0);
+    assert_eq!(
+        world
+            .verdicts()
+            .iter()
+            .filter(|&&verdict| verdict == Verdict::Down)
+            .count(),
+        2
+    );
+    assert!(world.engine.slots_in_use() <= 2);
+}
+
+#[test]
+fn what_came_while_we_were_stopped_is_no_timeout() {
+    for http_check in [false, true] {
+        let mut world = World::new(64);
+        for n in 0..50 {
+            let spec = if http_check { http(n) } else { tcp(n) };
+            world.start(
+                &spec,
+                Some(Inherited {
+                    verdict: Verdict::Up,
+                    contrary: 2,
+                }),
+            );
+        }
+        // One fail is enough to turn each: a stop must not be that one.
+        for _ in 0..20 {
+            world.run(Duration::from_millis(137));
+            world.stall(SECOND * 3);
+        }
+        world.run(SECOND * 2);
+        let stats = world.engine.stats();
+        assert_eq!(stats.failed(), 0);
+        assert!(stats.skipped > 0);
+        assert_eq!(stats.transitions, 0);
+        assert_eq!(
+            world
+                .verdicts()
+                .iter()
+                .filter(|&&verdict| verdict == Verdict::Down)
+                .count(),
+            0
+        );
+    }
+}
+
+#[test]
+fn nothing_bursts_after_a_stall() {
+    let mut world = World::new(4_096);
+    for n in 0..1_000 {
+        world.start(&tcp(n), None);
+    }
+    world.run(SECOND * 2);
+    world.starts.clear();
+    world.stall(SECOND * 3);
+    let at_once = world.starts.len();
+    assert!(at_once < 600, "{at_once} of 1000 at once");
+    world.run(SECOND * 2);
+    assert!(world.starts.len() < 2_600, "{}", world.starts.len());
+}
+
+#[test]
+fn silence_during_a_stall_is_asked_again_before_it_counts() {
+    let mut world = World::new(16);
+    world.net = Net::Hangs;
+    let spec = http(1);
+    world.start(
+        &spec,
+        Some(Inherited {
+            verdict: Verdict::Up,
+            contrary: 2,
+        }),
+    );
+    while world.starts.is_empty() {
+        world.run(Duration::from_millis(1));
+    }
+    world.run(Duration::from_millis(100));
+    // Stopped over the deadline, but not for long: the time is given again.
+    world.stall(Duration::from_millis(450));
+    assert_eq!(world.engine.stats().failed(), 0);
+    world.run(Duration::from_millis(470));
+    let stats = world.engine.stats();
+    assert_eq!((stats.failed(), stats.not_measured()), (1, 0));
+}
+
+#[test]
+fn our_own_trouble_is_never_a_fail_and_is_reported_by_name() {
+    let mut world = World::new(16);
+    world.start(
+        &tcp(1),
+        Some(Inherited {
+            verdict: Verdict::Up,
+            contrary: 0,
+        }),
+    );
+    world.run(SECOND * 2);
+    world.net = Net::NoFiles;
+    world.reports.clear();
+    world.run(SECOND * 20);
+    let stats = world.engine.stats();
+    assert_eq!(stats.failed(), 0);
+    assert!(stats.unmeasured(Unmeasured::OutOfFiles) >= 19);
+    let in_a_row: Vec<u32> = world
+        .reports
+        .iter()
+        .map(|report| match report.kind {
+            ReportKind::Unmeasured {
+                reason: Unmeasured::OutOfFiles,
+                in_a_row,
+            } => in_a_row,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(in_a_row, [1, 2, 3, 4, 5, 6, 7, 8, 16]);
+    // Whoever heard of the trouble hears of its end.
+    world.net = Net::Answers;
+    world.reports.clear();
+    world.run(SECOND * 2);
+    assert_eq!(world.verdicts(), [Verdict::Up]);
+}
+
+#[test]
+fn full_slots_make_checks_wait_in_order_and_none_starves() {
+    let mut world = World::new(8);
+    world.delay = Duration::from_millis(40);
+    for n in 0..100 {
+        world.start(&http(n), None);
+    }
+    world.run(SECOND * 20);
+    assert!(world.peak <= 8);
+    // A probe holds its slot for three delays: 8 slots carry 66 a second.
+    let stats = world.engine.stats();
+    assert!(stats.started >= 1_200, "{}", stats.started);
+    assert!(stats.unmeasured(Unmeasured::InFlightFull) > 0);
+    assert_eq!(stats.failed(), 0);
+    let up = world
+        .verdicts()
+        .iter()
+        .filter(|&&verdict| verdict == Verdict::Up)
+        .count();
+    assert_eq!(up, 100);
+}
+
+#[test]
+fn a_cap_refuses_what_is_beyond_it_and_calls_nobody_down() {
+    let mut world = World::new(64);
+    let caps = Caps {
+        address: Some(Arc::new(Pace::new(20))),
+        prefix: None,
+    };
+    for n in 0..100 {
+        let spec = Arc::new(tcp(n));
+        let inherit = Some(Inherited {
+            verdict: Verdict::Up,
+            contrary: 0,
+        });
+        world
+            .engine
+            .start(spec.id(), &spec, 1, inherit, None, caps.clone(), world.now)
+            .unwrap();
+    }
+    world.run(SECOND * 10);
+    assert!(
+        (190..=215).contains(&world.starts.len()),
+        "{}",
+        world.starts.len()
+    );
+    let stats = world.engine.stats();
+    assert!(stats.unmeasured(Unmeasured::RateCapped) >= 750);
+    assert_eq!((stats.failed(), stats.transitions), (0, 0));
+}
+
+#[test]
+fn a_question_is_answered_once_and_beside_the_schedule() {
+    let mut world = World::new(16);
+    let spec = Arc::new(tcp(1));
+    for (ask, net) in [(7, Net::Answers), (8, Net::Refuses), (9, Net::NoFiles)] {
+        world.net = net;
+        world
+            .engine
+            .ask(spec.id(), &spec, ask, Caps::default(), world.now);
+        world.run(Duration::from_millis(20));
+    }
+    let answers: Vec<(u64, Answer)> = world
+        .reports
+        .iter()
+        .map(|report| match report.kind {
+            ReportKind::Opinion { ask, answer, .. } => (ask, answer),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        answers,
+        [(7, Answer::Pass), (8, Answer::Fail), (9, Answer::Silent)]
+    );
+    assert_eq!((world.starts.len(), world.engine.checks()), (3, 0));
+}
+
+#[test]
+fn questions_beyond_the_limit_are_answered_with_silence() {
+    let mut world = World::new(4);
+    world.net = Net::Hangs;
+    let spec = Arc::new(tcp(1));
+    for ask in 0..ASKS as u64 + 5 {
+        world
+            .engine
+            .ask(spec.id(), &spec, ask, Caps::default(), world.now);
+    }
+    let silent: Vec<Report> = std::iter::from_fn(|| world.engine.poll_report()).collect();
+    assert_eq!(silent.len(), 5);
+    assert!(silent.iter().all(|report| matches!(
+        report.kind,
+        ReportKind::Opinion {
+            outcome: Outcome::NotMeasured(Unmeasured::InFlightFull),
+            ..
+        }
+    )));
+}
+
+#[test]
+fn a_new_generation_goes_on_and_reports_under_its_own_number() {
+    let mut world = World::new(16);
+    let spec = Arc::new(tcp(1));
+    let id = world.start(&spec, None);
+    world.run(SECOND * 3);
+    world.reports.clear();
+    world
+        .engine
+        .start(id, &spec, 2, None, None, Caps::default(), world.now)
+        .unwrap();
+    world.run(SECOND * 3);
+    assert_eq!(world.reports.len(), 1);
+    assert_eq!(world.reports[0].generation, 2);
+    assert_eq!(world.verdicts(), [Verdict::Up]);
+}
+
+#[test]
+fn a_taker_whose_phase_has_passed_probes_when_told() {
+    let mut world = World::new(16);
+    let spec = Arc::new(tcp(1));
+    let first = world.now + Duration::from_millis(37);
+    world
+        .engine
+        .start(
+            spec.id(),
+            &spec,
+            1,
+            None,
+            Some(first),
+            Caps::default(),
+            world.now,
+        )
+        .unwrap();
+    world.run(Duration::from_millis(50));
+    assert_eq!(world.starts.len(), 1);
+    assert!(world.starts[0].since(first) <= Duration::from_millis(1));
+    // From then on it keeps to its phase.
+    world.run(SECOND * 4);
+    let gaps: Vec<u64> = world
+        .starts
+        .windows(2)
+        .map(|pair| pair[1].0 - pair[0].0)
+        .collect();
+    assert!((500_000..=1_501_000).contains(&gaps[0]), "{gaps:?}");
+    assert!(
+        gaps[1..].iter().all(|gap| gap.abs_diff(1_000_000) <= 1_000),
+        "{gaps:?}"
+    );
+}
+
+#[test]
+fn a_kept_connection_serves_the_next_probe() {
+    let mut world = World::new(16);
+    let mut spec = http(1);
+    if let Kind::Http(http) = &mut spec.kind {
+        http.reuse = true;
+    }
+    world.start(&spec, None);
+    world.run(SECOND * 10);
+    assert_eq!(world.starts.len(), 1);
+    assert!(world.engine.stats().passed() >= 9);
+    assert_eq!(world.engine.slots_in_use(), 1);
+    // The origin closes it between two probes: not a fail, a new connection.
+    world.net = Net::Resets;
+    while world.engine.stats().reopened == 0 {
+        world.run(Duration::from_micros(100));
+    }
+    world.net = Net::Answers;
+    world.run(SECOND * 2);
+    let stats = world.engine.stats();
+    assert_eq!((stats.reopened, stats.failed()), (1, 0));
+    world.engine.stop(spec.id());
+    world.run(SECOND);
+    assert_eq!(world.engine.slots_in_use(), 0);
+}
+
+/// Anything that can happen to an engine from outside.
+#[derive(Clone, Debug)]
+enum Deed {
+    Start(u16, bool),
+    Stop(u16),
+    Ask(u16),
+    Net(Net),
+    Run(u64),
+    Stall(u64),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let net = prop_oneof![
+        Just(Net::Answers),
+        Just(Net::Refuses),
+        Just(Net::Hangs),
+        Just(Net::NoFiles),
+        Just(Net::Resets)
+    ];
+    prop_oneof![
+        (0_u16..20, any::<bool>()).prop_map(|(n, reuse)| Deed::Start(n, reuse)),
+        (0_u16..20).prop_map(Deed::Stop),
+        (0_u16..20).prop_map(Deed::Ask),
+        net.prop_map(Deed::Net),
+        (1_u64..2_000).prop_map(Deed::Run),
+        (1_u64..4_000).prop_map(Deed::Stall),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn whatever_happens_no_slot_and_no_question_is_lost(
+        deeds in proptest::collection::vec(deed(), 1..40)
+    ) {
+        let mut world = World::new(6);
+        let spec = |n: u16, reuse: bool| {
+            let mut spec = if n.is_multiple_of(2) { tcp(n) } else { http(n) };
+            spec.rule = HealthRule::RiseFall { rise: 1, fall: 1 };
+            if let Kind::Http(http) = &mut spec.kind {
+                http.reuse = reuse;
+            }
+            spec
+        };
+        let mut asked = 0_u64;
+        for deed in deeds {
+            match deed {
+                Deed::Start(n, reuse) => { world.start(&spec(n, reuse), None); }
+                Deed::Stop(n) => {
+                    world.engine.stop(spec(n, false).id());
+                    world.engine.stop(spec(n, true).id());
+                }
+                Deed::Ask(n) => {
+                    let spec = Arc::new(spec(n, false));
+                    world.engine.ask(spec.id(), &spec, asked, Caps::default(), world.now);
+                    asked += 1;
+                }
+                Deed::Net(net) => world.net = net,
+                Deed::Run(ms) => world.run(Duration::from_millis(ms)),
+                Deed::Stall(ms) => world.stall(Duration::from_millis(ms)),
+            }
+            prop_assert!(world.engine.slots_in_use() <= 6);
+        }
+        for n in 0..20 {
+            world.engine.stop(spec(n, false).id());
+            world.engine.stop(spec(n, true).id());
+        }
+        world.run(SECOND * 30);
+        prop_assert_eq!(world.engine.slots_in_use(), 0);
+        prop_assert_eq!(world.engine.checks(), 0);
+        prop_assert_eq!(world.engine.next_timeout(), None);
+        let answered =
+            world.reports.iter().filter(|report| matches!(report.kind, ReportKind::Opinion { .. }));
+        prop_assert_eq!(answered.count() as u64, asked);
+        let stats = world.engine.stats();
+        prop_assert_eq!(stats.waiting, 0);
+        // Each probe that was started has at most one outcome.
+        let outcomes = stats.measured() + stats.not_measured();
+        prop_assert!(stats.measured() <= stats.started && outcomes >= stats.measured());
+    }
+}
