@@ -7,7 +7,28 @@
 
 #![forbid(unsafe_code)]
 
+mod act;
+pub mod agent;
+mod carry;
+pub mod clock;
 pub mod compare;
+pub mod endure;
+pub mod faults;
+pub mod limits;
+pub mod measure;
+pub mod mutate;
+pub mod net;
+pub mod oracle;
+pub mod origin;
+pub mod plot;
+pub mod prober;
+mod probing;
 pub mod queue;
+pub mod report;
 pub mod rng;
+pub mod run;
 pub mod stats;
+mod stream;
+pub mod trace;
+pub mod workload;
+pub mod world;

@@ -145,7 +145,8 @@ impl Memberlist {
             // Each loop starts after a random part of its interval.
             next_probe_us: PROBE_INTERVAL_US + rng.below(PROBE_INTERVAL_US),
             next_gossip_us: GOSSIP_INTERVAL_US + rng.below(GOSSIP_INTERVAL_US),
-            next_push_pull_us: rng.below(PUSH_PULL_INTERVAL_US) + push_pull_interval_us(n),
+            // As if the cluster had been running for long.
+            next_push_pull_us: rng.below(push_pull_interval_us(n)),
             rng,
         }
     }

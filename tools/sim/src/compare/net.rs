@@ -182,7 +182,10 @@ impl<T: Member> Arena<T> {
         self.members[member] = None;
     }
 
-    /// Blocks a member: what arrives waits in its socket, its timers wait.
+    /// Blocks a member: what it sends and what arrives is held back until then,
+    /// while its timers go on. So were slow members made in the evaluation of
+    /// Lifeguard (arXiv 1707.00788): a starved process that still thinks that
+    /// time is passing.
     pub fn block(&mut self, member: usize, until_us: u64) {
         self.blocked_until_us[member] = until_us;
     }
@@ -227,12 +230,7 @@ impl<T: Member> Arena<T> {
             return;
         };
         let blocked_until_us = self.blocked_until_us[i];
-        if blocked_until_us > self.now_us {
-            // It waits in the socket, or in the timer queue, of a process that
-            // does not run.
-            if matches!(happening, Happening::Wake(_)) {
-                self.woken_for_us[i] = blocked_until_us;
-            }
+        if blocked_until_us > self.now_us && matches!(happening, Happening::Arrive { .. }) {
             self.queue.push(blocked_until_us, happening);
             return;
         }
@@ -267,7 +265,7 @@ impl<T: Member> Arena<T> {
                 Effect::Send { to, message, bytes } => {
                     self.count(from, 1, bytes as u64 + UDP_HEADER_BYTES);
                     if !self.rng.chance(self.weather.loss) {
-                        let at_us = self.now_us + self.delay_us();
+                        let at_us = self.sent_us(from) + self.delay_us();
                         self.queue
                             .push(at_us, Happening::Arrive { to, from, message });
                     }
@@ -290,7 +288,7 @@ impl<T: Member> Arena<T> {
             segments + 1,
             bytes as u64 + (segments + 1) * TCP_HEADER_BYTES,
         );
-        let mut at_us = self.now_us + 3 * self.delay_us();
+        let mut at_us = self.sent_us(from) + 3 * self.delay_us();
         for _ in 0..segments {
             let mut tries = 0;
             while self.rng.chance(self.weather.loss) {
@@ -303,6 +301,11 @@ impl<T: Member> Arena<T> {
         }
         self.queue
             .push(at_us, Happening::Arrive { to, from, message });
+    }
+
+    /// When what a member sends now really leaves it.
+    fn sent_us(&self, from: usize) -> u64 {
+        self.now_us.max(self.blocked_until_us[from])
     }
 
     fn delay_us(&mut self) -> u64 {

@@ -120,7 +120,7 @@ pub fn mistakes<T: Member>(
         for i in (0..n).filter(|&i| slow[i]) {
             arena.block(i, now_us + slowness.blocked_us);
         }
-        let period_us = (slowness.blocked_us + slowness.running_us).max(1_000_000);
+        let period_us = (slowness.blocked_us + slowness.running_us).max(100_000);
         arena.run_until(now_us + period_us);
         mistakes.count(&arena.take_beliefs(), &slow);
     }

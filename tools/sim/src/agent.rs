@@ -1,0 +1,154 @@
+//! The production node, as the simulator starts it and looks into it. The only
+//! file that knows how a node is made.
+
+use core::net::SocketAddr;
+use std::hash::Hasher;
+
+use watchfire_core::gate::Keys;
+use watchfire_core::io::{Input, Output};
+pub use watchfire_core::mutations::Mutation;
+use watchfire_core::mutations::Mutations;
+use watchfire_core::node::{Node, NodeConfig};
+use watchfire_core::swim::State;
+use watchfire_wire::keys::{Key, KeyId, KeyRing};
+use watchfire_wire::{Actor, CheckId, Time};
+
+use crate::prober::SmallHasher;
+
+/// What a process knows when it starts.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// Its configured name.
+    pub name: String,
+    /// Where others reach it.
+    pub addr: SocketAddr,
+    /// 64 random bits of this start.
+    pub boot: u64,
+    /// The epoch on its disk; 0 if there is none.
+    pub persisted_epoch: u64,
+    /// The wall clock at monotonic zero, milliseconds since 1970.
+    pub wall_at_zero_ms: u64,
+    /// Where to join.
+    pub seeds: Vec<SocketAddr>,
+    /// Seed of its own randomness.
+    pub rng_seed: [u8; 32],
+    /// Seal frames with a real key.
+    pub sealed: bool,
+    /// The highest protocol version that it understands.
+    pub protocol_max: u8,
+    /// A bug to be found.
+    pub mutation: Option<Mutation>,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Agent(Box<Node>);
+
+impl Agent {
+    /// A process starts.
+    #[must_use]
+    pub fn start(boot: &Boot, now: Time) -> Self {
+        let mut config = NodeConfig::new(boot.name.clone(), boot.addr);
+        config.boot = boot.boot;
+        config.persisted_epoch = boot.persisted_epoch;
+        config.wall_at_zero_ms = boot.wall_at_zero_ms;
+        config.seeds.clone_from(&boot.seeds);
+        config.rng_seed = boot.rng_seed;
+        config.protocol.1 = boot.protocol_max;
+        config.mutations = boot.mutation.map_or(Mutations::NONE, Mutations::only);
+        if boot.sealed {
+            let ring = KeyRing::of(KeyId(1), Key::from_bytes(&[7; 32]));
+            config.keys = Keys::Sealed(ring.expect("1 is a key's id"));
+        }
+        Self(Box::new(Node::new(config, now)))
+    }
+
+    /// See [`Node::handle`].
+    pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        self.0.handle(now, input);
+    }
+
+    /// See [`Node::poll_output`].
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.0.poll_output()
+    }
+
+    /// See [`Node::next_timeout`].
+    #[must_use]
+    pub fn next_timeout(&self) -> Time {
+        self.0.next_timeout()
+    }
+
+    /// Who this is, in its present life.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        self.0.swim().actor()
+    }
+
+    /// The digest of its replicated state.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.0.digest()
+    }
+
+    /// What it claims: actor, sequence number, and a digest of what it holds of
+    /// that actor.
+    pub fn claims(&self) -> impl Iterator<Item = (Actor, u64, u64)> + '_ {
+        self.0.claims()
+    }
+
+    /// What it holds of an actor, hashed slot by slot, trusting no digest that
+    /// the node keeps itself.
+    #[must_use]
+    pub fn held_of(&self, actor: Actor) -> u64 {
+        let mut hasher = SmallHasher::default();
+        for slot in self.0.store().words_by(actor) {
+            hasher.write(format!("{slot:?}").as_bytes());
+        }
+        hasher.finish()
+    }
+
+    /// Who has the winning word on a check, and what it is.
+    #[must_use]
+    pub fn winner(&self, check: CheckId) -> Option<(Actor, u64)> {
+        self.0
+            .store()
+            .winner(check)
+            .map(|word| (word.actor, word.slot.seq))
+    }
+
+    /// How many members it holds for alive, itself included.
+    #[must_use]
+    pub fn living_members(&self) -> usize {
+        self.0
+            .members()
+            .filter(|member| member.state == State::Alive)
+            .count()
+    }
+
+    /// Lifeguard's local health score: 0 is healthy.
+    #[must_use]
+    pub fn health_score(&self) -> u32 {
+        self.0.swim().health()
+    }
+
+    /// The last sequence number that it wrote in its present life.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        let me = self.actor();
+        self.0
+            .claims()
+            .find(|(actor, _, _)| *actor == me)
+            .map_or(0, |(_, seq, _)| seq)
+    }
+
+    /// The sizes of what it remembers, by name.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("members", self.0.members().count()),
+            ("claims", self.0.claims().count()),
+            ("floors", self.0.store().floors_len()),
+        ]
+    }
+}

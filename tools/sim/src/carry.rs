@@ -1,0 +1,269 @@
+//! Carrying out what nodes want: datagrams, streams, probes, tables, disks.
+
+use watchfire_core::io::{Event as Word, Inherit, Output, Published};
+use watchfire_wire::limits::DATAGRAM_BYTES;
+use watchfire_wire::{Actor, CheckId, NodeId, Time, Verdict};
+
+use crate::faults::Fault;
+use crate::limits;
+use crate::measure::SpreadWatch;
+use crate::workload::Phase;
+use crate::world::{Event, Peer, World};
+
+/// Bytes of IP and UDP headers per datagram.
+const UDP_HEADER_BYTES: u64 = 28;
+
+impl World {
+    pub(crate) fn carry_out(&mut self, host: usize, output: Output) {
+        match output {
+            Output::Datagram { to, bytes } => self.send(host, to, bytes),
+            Output::BulkConnect { conn, to, hello } => {
+                if let Some(peer) = Peer::of(to, self.hosts.len()) {
+                    self.connect(host, conn, peer, hello);
+                }
+            }
+            Output::BulkSend { conn, bytes } => self.stream_send(host, conn, bytes),
+            Output::BulkClose { conn } => self.stream_close(host, conn),
+            Output::Start {
+                check,
+                generation,
+                inherit,
+                first,
+            } => {
+                self.start_probing(host, check, generation, inherit, first);
+            }
+            Output::Stop { check } => {
+                let check = self.check_index[&check];
+                self.say(host, || format!("stops probing check {check}"));
+                self.hosts[host].prober.stop(check);
+            }
+            Output::Attend { check } => {
+                let check = self.check_index[&check];
+                self.hosts[host].prober.attend(check);
+            }
+            Output::Ask { check, ask } => self.ask(host, check, ask),
+            Output::Publish { check, what } => self.publish(host, check, what),
+            Output::PersistEpoch(epoch) => self.hosts[host].disk_epoch = epoch,
+            Output::Left => {
+                self.fired.count(Fault::Leave);
+                self.kill(host);
+            }
+            Output::Conflict { addr, actor } => {
+                self.oracles.violate(self.now_us, Some(host), "names", || {
+                    format!("gave up its name to {actor:?} at {addr}, and nobody else bears it")
+                });
+                self.kill(host);
+            }
+            Output::Event(word) => self.on_word(host, &word),
+        }
+    }
+
+    fn send(&mut self, host: usize, to: std::net::SocketAddr, bytes: Vec<u8>) {
+        if bytes.len() > DATAGRAM_BYTES {
+            self.oracles.violate(self.now_us, Some(host), "bounds", || {
+                format!("sent a datagram of {} bytes", bytes.len())
+            });
+        }
+        let sender = &mut self.hosts[host];
+        sender.packets_sent += 1;
+        sender.bytes_sent += bytes.len() as u64 + UDP_HEADER_BYTES;
+        match Peer::of(to, self.hosts.len()) {
+            Some(Peer::Host(target)) => {
+                let sent_us = self.now_us.max(self.hosts[host].held_until_us);
+                let arrivals = self.net.carry(host, target, bytes, &mut self.fired);
+                for arrival in arrivals.into_iter().flatten() {
+                    let from = Peer::Host(host);
+                    let event = Event::Datagram {
+                        host: target,
+                        from,
+                        bytes: arrival.bytes,
+                    };
+                    self.queue.push(sent_us + arrival.after_us, event);
+                }
+            }
+            Some(Peer::Stranger(stranger)) => {
+                if let Some(words) = self.oracles.gate.answered(stranger, bytes.len()) {
+                    self.oracles
+                        .violate(self.now_us, Some(host), "gate", || words);
+                }
+            }
+            None => self.oracles.violate(self.now_us, Some(host), "gate", || {
+                format!("sent a datagram to {to}, which nobody told it of")
+            }),
+        }
+    }
+
+    fn start_probing(
+        &mut self,
+        host: usize,
+        id: CheckId,
+        generation: u32,
+        inherit: Option<Inherit>,
+        first: Option<Time>,
+    ) {
+        let check = self.check_index[&id];
+        let now = self.local(host);
+        let due = first.map_or_else(|| self.due_from(host, check, now), |first| first.max(now));
+        self.say(host, || {
+            format!("starts probing check {check}, inherits {inherit:?}")
+        });
+        let it = &mut self.hosts[host];
+        it.prober.start(check, generation, inherit, due);
+        self.schedule_probe(host, check, generation, due);
+    }
+
+    fn publish(&mut self, host: usize, id: CheckId, what: Option<Published>) {
+        let check = self.check_index[&id];
+        self.say(host, || format!("publishes check {check}: {what:?}"));
+        let now_us = self.now_us;
+        let old = std::mem::replace(&mut self.hosts[host].table.verdicts[check as usize], what);
+        let Some(new) = what else { return };
+        if let Some(watch) = self.spreading.get_mut(&check)
+            && watch.verdict == new.verdict
+            && watch.seen_by(host)
+        {
+            let took_ms = (now_us - watch.at_us) as f64 / 1e3;
+            let mass = watch.mass;
+            let sample = if mass {
+                &mut self.measures.mass_spread_ms
+            } else {
+                &mut self.measures.spread_ms
+            };
+            sample.push(took_ms);
+            self.spreading.remove(&check);
+        }
+        if old.is_none_or(|old| old.verdict != new.verdict) {
+            self.oracles.truth.published(check, now_us);
+        }
+    }
+
+    fn on_word(&mut self, host: usize, word: &Word) {
+        self.say(host, || format!("{word:?}"));
+        match *word {
+            Word::Died(actor) => self.on_death(host, actor),
+            Word::Transition(check, old, new) => self.on_transition(host, check, old, new),
+            _ => {}
+        }
+    }
+
+    fn on_death(&mut self, observer: usize, dead: Actor) {
+        let Some(&subject) = self.by_node.get(&dead.node) else {
+            return;
+        };
+        let is_running = self.is_current(subject, dead);
+        if let Some(watch) = self.crash.as_mut().filter(|_| !is_running)
+            && watch.victim == subject
+            && std::mem::take(&mut watch.untold[observer])
+        {
+            let took_ms = (self.now_us - watch.at_us) as f64 / 1e3;
+            if !std::mem::replace(&mut watch.first_told, true) {
+                self.measures.detect_first_ms.push(took_ms);
+            }
+            if watch.untold.iter().all(|&untold| !untold) {
+                self.measures.detect_all_ms.push(took_ms);
+            }
+        }
+        // A stopped, slow or unreachable member is rightly held for dead, and
+        // who was stopped itself may well be wrong and tell others.
+        let calm_since_us = self.disturbed_us() + limits::HEALTHY_AFTER_US;
+        if is_running && self.net.is_whole() && calm_since_us < self.now_us {
+            self.measures.false_positives += 1;
+            self.oracles
+                .violate(self.now_us, Some(observer), "membership", || {
+                    format!("holds n{subject} for dead, which is alive and well")
+                });
+        }
+    }
+
+    fn on_transition(&mut self, host: usize, id: CheckId, old: Verdict, new: Verdict) {
+        let check = self.check_index[&id];
+        if new == Verdict::Down {
+            let reach_us = limits::TRUTH_INTERVALS * self.options.interval_us;
+            let since_us = self.now_us.saturating_sub(reach_us);
+            // Nobody can tell a node that is blind and cut off at once from a
+            // POP whose origins have all died.
+            let cut_off = !self.net.is_whole() || self.healed_us > since_us;
+            let forlorn = self.hosts[host].blind && cut_off;
+            if !forlorn && !self.origins.was_bad_since(check, since_us) {
+                self.measures.false_downs += 1;
+                self.oracles
+                    .violate(self.now_us, Some(host), "truthfulness", || {
+                        format!("wrote Down for check {check}, whose origin is good")
+                    });
+            }
+        }
+        let mass = match self.phase {
+            Phase::Single => false,
+            Phase::Mass => true,
+            _ => return,
+        };
+        if mass {
+            self.measures.mass_transitions += 1;
+        }
+        if old == Verdict::Unknown {
+            return;
+        }
+        let mut missing = vec![0_u64; self.hosts.len().div_ceil(64)];
+        let mut missing_hosts = 0;
+        for other in self.living().filter(|&other| other != host) {
+            let has = self.hosts[other].table.verdicts[check as usize];
+            if has.is_none_or(|has| has.verdict != new) {
+                missing[other / 64] |= 1 << (other % 64);
+                missing_hosts += 1;
+            }
+        }
+        if missing_hosts > 0 {
+            let at_us = self.now_us;
+            let watch = SpreadWatch {
+                at_us,
+                verdict: new,
+                mass,
+                missing,
+                missing_hosts,
+            };
+            self.spreading.insert(check, watch);
+        }
+    }
+
+    /// Whether this is the life that the host's process lives.
+    pub(crate) fn is_current(&self, host: usize, actor: Actor) -> bool {
+        self.hosts[host]
+            .agent
+            .as_ref()
+            .is_some_and(|agent| agent.actor() == actor)
+    }
+
+    /// When a host was last started, stopped, held back or cut off.
+    fn disturbed_us(&self) -> u64 {
+        let hosts = self
+            .hosts
+            .iter()
+            .map(|it| it.started_us.max(it.stalled_until_us).max(it.held_until_us));
+        hosts.max().unwrap_or(0).max(self.healed_us)
+    }
+
+    pub(crate) fn local(&self, host: usize) -> Time {
+        self.hosts[host].clock.local(self.now_us)
+    }
+
+    /// When a check is due by its phase, on a host's clock, not before `from`.
+    pub(crate) fn due_from(&self, host: usize, check: u32, from: Time) -> Time {
+        let interval = std::time::Duration::from_micros(self.options.interval_us);
+        self.hosts[host]
+            .schedule
+            .first(self.checks[check as usize], interval, from)
+    }
+
+    /// A line of the history, if one is written.
+    pub(crate) fn say(&mut self, host: usize, words: impl FnOnce() -> String) {
+        if self.trace.is_on() {
+            self.trace
+                .line(self.now_us, Some(host), format_args!("{}", words()));
+        }
+    }
+
+    /// The host that bears this name.
+    pub(crate) fn host_of(&self, node: NodeId) -> Option<usize> {
+        self.by_node.get(&node).copied()
+    }
+}

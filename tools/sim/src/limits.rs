@@ -1,0 +1,64 @@
+//! Every bound that the simulator holds the core to, and its own limits.
+
+/// The oracles sweep over all checks and nodes this often, microseconds.
+pub const SWEEP_US: u64 = 250_000;
+
+/// Beyond its interval, no check goes unprobed for longer than this after one
+/// fault on a network that delivers, microseconds.
+pub const TAKEOVER_BOUND_US: u64 = 4_000_000;
+
+/// The same while faults overlap: the successor may be the next to die, and
+/// what should tell of it may be lost.
+pub const TAKEOVER_BOUND_ROUGH_US: u64 = 12_000_000;
+
+/// A small component that is cut off must find out about each of the others;
+/// for each one that falls to each of its nodes it may take this long,
+/// microseconds.
+pub const MINORITY_US_PER_OTHER: u64 = 3_000_000;
+
+/// A node takes part at the latest so long after its start, microseconds.
+pub const JOIN_BOUND_US: u64 = 8_000_000;
+
+/// All replicas agree at the latest so long after the last fault, and every
+/// check has exactly one prober, microseconds.
+pub const CONVERGENCE_BOUND_US: u64 = 15_000_000;
+
+/// A verdict on which no newer word has come is in every table that can be
+/// reached at the latest so long after it was written, microseconds.
+pub const SPREAD_BOUND_US: u64 = 10_000_000;
+
+/// A Down (or Up) is excused if the origin was bad (or good) within so many
+/// intervals before it was written: probing to fall, a second opinion, and a
+/// writer that was stopped in between.
+pub const TRUTH_INTERVALS: u64 = 8;
+
+/// In a quiet minute at most this share of probes may be a second one of their
+/// interval.
+pub const QUIET_DUPLICATES: f64 = 0.001;
+
+/// In the quiet minute a check is written at most once in so many seconds: a
+/// false suspicion or a lost probe may cost a write, steady probing none.
+pub const QUIET_S_PER_WRITE: u64 = 5;
+
+/// A member that runs, and one that holds it for dead, count as healthy once
+/// nobody has been stopped or held back for this long, microseconds: before
+/// that, somebody's wrong word may still be on its way.
+pub const HEALTHY_AFTER_US: u64 = 10_000_000;
+
+/// Highest local health score of a node when a peer is really dead, on a
+/// network that loses nothing: that a peer is silent is no sign that one's own
+/// ears are bad.
+pub const HEALTH_SCORE: u32 = 1;
+
+/// Bytes that an address which is no member's may draw beyond what it sent.
+pub const STRANGER_EXCESS_BYTES: u64 = 0;
+
+/// Datagrams that wait in the socket of a stopped process. At the limit newer
+/// ones are lost, as the kernel would lose them.
+pub const SOCKET_DATAGRAMS: usize = 2_000;
+
+/// Violations that one run reports. It ends at the limit.
+pub const VIOLATIONS: usize = 8;
+
+/// Outputs that a node may give for one input. More is a runaway.
+pub const OUTPUTS_PER_INPUT: usize = 200_000;

@@ -1,0 +1,127 @@
+//! Convergence: equal claims imply equal state at every moment, and after calm
+//! everybody agrees on everything.
+
+use std::collections::BTreeMap;
+
+use watchfire_wire::Actor;
+
+use crate::limits;
+use crate::workload::Phase;
+use crate::world::World;
+
+impl World {
+    /// What is checked again and again while a run goes on.
+    pub(crate) fn sweep(&mut self) {
+        self.oracles.sweeps += 1;
+        self.judge_coverage();
+        self.judge_spread();
+        self.judge_health();
+        if self.oracles.sweeps.is_multiple_of(4) {
+            self.judge_equal_claims();
+        }
+        let calm_us = self.now_us - self.oracles.calm_since_us;
+        if self.phase == Phase::Rest && calm_us > limits::CONVERGENCE_BOUND_US {
+            self.judge_single_prober();
+        }
+    }
+
+    /// What must hold when a run ends, in peace.
+    pub(crate) fn final_judgement(&mut self) {
+        self.judge_budget();
+        self.judge_single_prober();
+        self.judge_equal_claims();
+        self.judge_agreement();
+        self.judge_truth();
+        let silent = self.fired.silent(self.options.faults);
+        if !silent.is_empty() {
+            self.oracles.violate(self.now_us, None, "faults", || {
+                format!("asked for and never happened: {silent}")
+            });
+        }
+    }
+
+    /// Invariant 3, its first half: who claims the same of an actor holds the
+    /// same of it.
+    fn judge_equal_claims(&mut self) {
+        let mut seen: BTreeMap<(Actor, u64), (usize, u64)> = BTreeMap::new();
+        let mut wrong = None;
+        'hosts: for host in self.living() {
+            let Some(agent) = &self.hosts[host].agent else {
+                continue;
+            };
+            for (actor, claim, state) in agent.claims() {
+                let first = *seen.entry((actor, claim)).or_insert((host, state));
+                if first.1 != state {
+                    wrong = Some((first.0, host, actor, claim));
+                    break 'hosts;
+                }
+            }
+        }
+        if let Some((a, b, actor, claim)) = wrong {
+            let author = self.host_of(actor.node);
+            self.oracles.violate(self.now_us, Some(b), "equal claims", || {
+                format!("n{a} and n{b} claim all that n{author:?} (epoch {}) wrote up to {claim} and differ", actor.epoch)
+            });
+        }
+    }
+
+    /// Equal claims again, slot by slot, trusting no digest of the nodes' own.
+    fn judge_held(&mut self, first: usize, others: &[usize]) {
+        let held = |host: usize| -> BTreeMap<(Actor, u64), u64> {
+            let agent = self.hosts[host].agent.as_ref().expect("it lives");
+            let claims = agent
+                .claims()
+                .map(|(actor, seq, _)| ((actor, seq), agent.held_of(actor)));
+            claims.collect()
+        };
+        let here = held(first);
+        for &other in others {
+            for (claim, there) in held(other) {
+                if here.get(&claim).is_some_and(|here| *here != there) {
+                    let (actor, seq) = claim;
+                    self.oracles.violate(self.now_us, Some(other), "equal claims", || {
+                        format!("slot by slot it differs from n{first} in what both claim of {actor:?} up to {seq}")
+                    });
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Invariant 3, its second half: after calm all replicas and tables agree.
+    fn judge_agreement(&mut self) {
+        let living: Vec<usize> = self.living().collect();
+        let Some((&first, others)) = living.split_first() else {
+            return;
+        };
+        for &host in &living {
+            let agent = self.hosts[host].agent.as_ref().expect("it lives");
+            let knows = agent.living_members();
+            if knows != living.len() {
+                self.oracles
+                    .violate(self.now_us, Some(host), "membership", || {
+                        format!("knows {knows} living members of {}", living.len())
+                    });
+                return;
+            }
+        }
+        let digest = |host: usize| self.hosts[host].agent.as_ref().map(|agent| agent.digest());
+        if let Some(&other) = others.iter().find(|&&other| digest(other) != digest(first)) {
+            self.oracles
+                .violate(self.now_us, Some(other), "convergence", || {
+                    format!("its state differs from that of n{first}")
+                });
+        }
+        for check in 0..self.options.checks {
+            let says = |host: usize| self.hosts[host].table.verdicts[check];
+            if let Some(&other) = others.iter().find(|&&other| says(other) != says(first)) {
+                let (here, there) = (says(first), says(other));
+                self.oracles
+                    .violate(self.now_us, Some(other), "tables", || {
+                        format!("check {check}: n{first} says {here:?}, n{other} {there:?}")
+                    });
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The oracles: what must hold at every moment, and what must hold after calm.
+//! One file for each kind of invariant; what they need to see comes to them
+//! from the [world](crate::world).
+
+pub mod convergence;
+pub mod coverage;
+pub mod gate;
+pub mod membership;
+pub mod truth;
+
+use crate::faults::Fault;
+use crate::limits;
+use crate::workload::Options;
+
+/// An invariant that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Violation {
+    /// When, microseconds of virtual time.
+    pub at_us: u64,
+    /// At which node, if it is one's.
+    pub node: Option<usize>,
+    /// Which invariant.
+    pub invariant: &'static str,
+    /// What happened.
+    pub words: String,
+}
+
+/// All that the oracles remember.
+#[derive(Debug)]
+pub(crate) struct Oracles {
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) coverage: coverage::Coverage,
+    pub(crate) gate: gate::Gate,
+    pub(crate) truth: truth::Truth,
+    /// Since when no fault but the network's has happened.
+    pub(crate) calm_since_us: u64,
+    pub(crate) sweeps: u64,
+}
+
+impl Oracles {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            violations: Vec::new(),
+            coverage: coverage::Coverage::new(options),
+            gate: gate::Gate::default(),
+            truth: truth::Truth::new(options.checks),
+            calm_since_us: 0,
+            sweeps: 0,
+        }
+    }
+
+    pub(crate) fn violate(
+        &mut self,
+        at_us: u64,
+        node: Option<usize>,
+        invariant: &'static str,
+        words: impl FnOnce() -> String,
+    ) {
+        if self.violations.len() < limits::VIOLATIONS {
+            self.violations.push(Violation {
+                at_us,
+                node,
+                invariant,
+                words: words(),
+            });
+        }
+    }
+}
+
+/// How long a check may go unprobed beyond its interval.
+pub(crate) fn takeover_bound_us(options: &Options) -> u64 {
+    let gentle = options.faults.iter().all(|fault| {
+        matches!(
+            fault,
+            Fault::Duplication | Fault::Reordering | Fault::ClockRate | Fault::MixedVersions
+        )
+    });
+    if gentle {
+        limits::TAKEOVER_BOUND_US
+    } else {
+        limits::TAKEOVER_BOUND_ROUGH_US
+    }
+}

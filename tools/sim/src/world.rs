@@ -1,0 +1,640 @@
+//! The world of one run: hosts with their processes, clocks and probers, the
+//! network between them, the origins, and one queue of what happens next.
+//!
+//! It carries out what nodes want and what the plan says, and tells the
+//! [oracles](crate::oracle) and the [measures](crate::measure) what it sees.
+//! It decides nothing itself: all chance comes from the seed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use rkyv::util::AlignedVec;
+use watchfire_core::io::{CheckMeta, ConnId, Input, Output, Published, Report, ReportKind};
+use watchfire_probe_core::schedule::Schedule;
+use watchfire_wire::{CheckId, NodeId, Time};
+
+use crate::agent::{Agent, Boot};
+use crate::clock::Clock;
+use crate::faults::{Fault, Fired};
+use crate::limits;
+use crate::measure::{CrashWatch, Measures, SpreadWatch};
+use crate::net::Net;
+use crate::oracle::Oracles;
+use crate::origin::Origins;
+use crate::prober::{Outcome, Prober};
+use crate::queue::Queue;
+use crate::rng::Rng;
+use crate::run::Verdict;
+use crate::stream::Streams;
+use crate::trace::Trace;
+use crate::workload::{self, Action, Options, Phase, Plan};
+
+/// Seeds that every node is configured with.
+const JOIN_SEEDS: usize = 3;
+
+/// One run.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) options: Options,
+    pub(crate) now_us: u64,
+    pub(crate) queue: Queue<Event>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) by_node: BTreeMap<NodeId, usize>,
+    pub(crate) net: Net,
+    pub(crate) streams: Streams,
+    pub(crate) origins: Origins,
+    pub(crate) checks: Vec<CheckId>,
+    pub(crate) check_index: HashMap<CheckId, u32>,
+    pub(crate) phase: Phase,
+    /// When the network was last made whole.
+    pub(crate) healed_us: u64,
+    /// What all nodes together had written when quiet began.
+    pub(crate) written_before: u64,
+    pub(crate) plan: std::vec::IntoIter<(u64, Action)>,
+    pub(crate) rng: Rng,
+    pub(crate) fired: Fired,
+    pub(crate) oracles: Oracles,
+    pub(crate) measures: Measures,
+    pub(crate) crash: Option<CrashWatch>,
+    pub(crate) spreading: BTreeMap<u32, SpreadWatch>,
+    pub(crate) trace: Trace,
+    outputs: Vec<Output>,
+    buffer: AlignedVec<16>,
+}
+
+/// A server of the POP.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) addr: SocketAddr,
+    pub(crate) clock: Clock,
+    /// The process, while there is one.
+    pub(crate) agent: Option<Agent>,
+    /// Counts its starts, so that what was meant for one does not reach the
+    /// next.
+    pub(crate) life: u32,
+    pub(crate) started_us: u64,
+    /// When checks are due, as the process worked it out at its start.
+    pub(crate) schedule: Schedule,
+    /// Stopped until then.
+    pub(crate) stalled_until_us: u64,
+    /// Its network holds everything back until then.
+    pub(crate) held_until_us: u64,
+    pub(crate) waiting_datagrams: usize,
+    pub(crate) tick_due_us: u64,
+    pub(crate) prober: Prober,
+    pub(crate) disk_epoch: u64,
+    pub(crate) config: Vec<bool>,
+    pub(crate) table: Table,
+    pub(crate) blind: bool,
+    pub(crate) unmeasurable: bool,
+    pub(crate) sick: bool,
+    pub(crate) bytes_sent: u64,
+    pub(crate) packets_sent: u64,
+}
+
+/// What a host's table says, as far as the oracles care.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) verdicts: Vec<Option<Published>>,
+}
+
+/// What happens next.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A node's timer.
+    Tick { host: usize },
+    /// A datagram arrives.
+    Datagram {
+        host: usize,
+        from: Peer,
+        bytes: Vec<u8>,
+    },
+    /// Something happens at one end of a stream.
+    Stream {
+        host: usize,
+        life: u32,
+        conn: ConnId,
+        frame: Option<Vec<u8>>,
+    },
+    /// A probe is due.
+    Probe {
+        host: usize,
+        life: u32,
+        check: u32,
+        generation: u32,
+        due: Time,
+    },
+    /// Its outcome is known.
+    Probed {
+        host: usize,
+        life: u32,
+        check: u32,
+        generation: u32,
+        outcome: Outcome,
+        took_us: u32,
+    },
+    /// The outcome of a probe for a second opinion is known.
+    Asked {
+        host: usize,
+        life: u32,
+        check: u32,
+        ask: u64,
+        outcome: Outcome,
+    },
+    /// A process goes on after a stop.
+    Resume { host: usize },
+}
+
+/// Who sent a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// A host of the POP.
+    Host(usize),
+    /// Somebody else.
+    Stranger(u16),
+}
+
+impl World {
+    /// The world of this seed, before anything happened.
+    #[must_use]
+    pub fn new(options: Options, seed: u64, trace: Trace) -> Self {
+        let plan = workload::plan(&options, &mut Rng::new(seed).fork(2));
+        Self::with_plan(options, plan, seed, trace)
+    }
+
+    /// The same with a plan of one's own.
+    pub(crate) fn with_plan(options: Options, plan: Plan, seed: u64, trace: Trace) -> Self {
+        let root = Rng::new(seed);
+        let mut rng = root.fork(1);
+        let name = |i: usize| format!("edge-{i}");
+        let hosts: Vec<Host> = (0..options.nodes)
+            .map(|i| Host::new(&options, name(i), host_addr(i), &mut rng))
+            .collect();
+        let checks: Vec<CheckId> = (0..options.checks)
+            .map(|i| CheckId::of_canonical(format!("origin-{i}").as_bytes()))
+            .collect();
+        let mut net = Net::new(options.nodes, root.fork(3));
+        net.set_recording(options.faults.has(Fault::Replay));
+        Self {
+            now_us: 0,
+            queue: Queue::default(),
+            by_node: hosts
+                .iter()
+                .map(|h| NodeId::of_name(&h.name))
+                .zip(0..)
+                .collect(),
+            net,
+            streams: Streams::default(),
+            origins: Origins::new(options.checks),
+            check_index: checks.iter().copied().zip(0..).collect(),
+            phase: Phase::Settle,
+            healed_us: 0,
+            written_before: 0,
+            plan: plan.into_iter(),
+            rng,
+            fired: Fired::default(),
+            oracles: Oracles::new(&options),
+            measures: Measures::default(),
+            crash: None,
+            spreading: BTreeMap::new(),
+            trace,
+            outputs: Vec::new(),
+            buffer: AlignedVec::new(),
+            hosts,
+            checks,
+            options,
+        }
+    }
+
+    /// Runs to the end of the plan, or to the limit of violations.
+    pub fn run(&mut self) {
+        self.run_watched(&mut |_| {});
+    }
+
+    /// The same, with a look at it after every sweep.
+    pub(crate) fn run_watched(&mut self, watch: &mut dyn FnMut(&Self)) {
+        let mut action = self.plan.next();
+        let mut sweep_us = limits::SWEEP_US;
+        while let Some((action_us, _)) = action {
+            let next_us = self.queue.next_us().unwrap_or(u64::MAX);
+            if sweep_us <= action_us && sweep_us <= next_us {
+                self.now_us = sweep_us;
+                self.sweep();
+                watch(self);
+                sweep_us += limits::SWEEP_US;
+            } else if action_us <= next_us {
+                self.now_us = action_us;
+                let (_, act) = action.take().expect("the loop's condition");
+                self.act(act);
+                action = self.plan.next();
+            } else {
+                let (at_us, event) = self.queue.pop().expect("its time was just read");
+                self.now_us = at_us;
+                self.measures.steps += 1;
+                self.step(event);
+            }
+            if self.oracles.violations.len() >= limits::VIOLATIONS {
+                return;
+            }
+        }
+    }
+
+    /// What the run came to, and its trace.
+    pub(crate) fn into_verdict(self, seed: u64) -> (Verdict, Trace) {
+        let verdict = Verdict {
+            seed,
+            violations: self.oracles.violations,
+            measures: self.measures,
+            fired: self.fired,
+            fingerprint: self.trace.fingerprint(),
+        };
+        (verdict, self.trace)
+    }
+
+    fn step(&mut self, event: Event) {
+        let host = event.host();
+        if self.hosts[host].stalled_until_us > self.now_us && !matches!(event, Event::Resume { .. })
+        {
+            self.wait_for_resume(host, event);
+            return;
+        }
+        if self.hosts[host].held_until_us > self.now_us
+            && matches!(event, Event::Datagram { .. } | Event::Stream { .. })
+        {
+            self.queue.push(self.hosts[host].held_until_us, event);
+            return;
+        }
+        match event {
+            Event::Tick { host } => {
+                if self.hosts[host].tick_due_us == self.now_us {
+                    self.hosts[host].tick_due_us = u64::MAX;
+                    self.trace.mix(1, self.now_us ^ (host as u64) << 48);
+                    self.feed(host, Input::Tick);
+                }
+            }
+            Event::Datagram { host, from, bytes } => self.receive(host, from, &bytes),
+            Event::Stream {
+                host,
+                life,
+                conn,
+                frame,
+            } => self.on_stream(host, life, conn, frame),
+            Event::Probe {
+                host,
+                life,
+                check,
+                generation,
+                due,
+            } => {
+                self.on_probe_due(host, life, check, generation, due);
+            }
+            Event::Probed {
+                host,
+                life,
+                check,
+                generation,
+                outcome,
+                took_us,
+            } => {
+                self.on_probed(host, life, check, generation, outcome, took_us);
+            }
+            Event::Asked {
+                host,
+                life,
+                check,
+                ask,
+                outcome,
+            } => {
+                if self.hosts[host].life == life {
+                    let kind = ReportKind::Opinion {
+                        ask,
+                        answer: outcome.answer(),
+                    };
+                    self.report(host, check, 0, kind);
+                }
+            }
+            Event::Resume { host } => {
+                if self.hosts[host].stalled_until_us <= self.now_us {
+                    self.hosts[host].waiting_datagrams = 0;
+                    self.trace
+                        .line(self.now_us, Some(host), format_args!("goes on"));
+                }
+            }
+        }
+    }
+
+    /// The kernel holds for a stopped process what it can.
+    fn wait_for_resume(&mut self, host: usize, mut event: Event) {
+        let it = &mut self.hosts[host];
+        let resume_us = it.stalled_until_us;
+        match &mut event {
+            Event::Datagram { .. } => {
+                it.waiting_datagrams += 1;
+                if it.waiting_datagrams > limits::SOCKET_DATAGRAMS {
+                    return;
+                }
+            }
+            Event::Tick { .. } => {
+                if it.tick_due_us != self.now_us {
+                    return;
+                }
+                it.tick_due_us = resume_us;
+            }
+            // A completion waits in the ring; that nothing came in time is
+            // seen late, and proves nothing.
+            Event::Probed { outcome, .. } | Event::Asked { outcome, .. } => {
+                *outcome = outcome.seen_late();
+            }
+            Event::Stream { .. } | Event::Probe { .. } | Event::Resume { .. } => {}
+        }
+        self.queue.push(resume_us, event);
+    }
+
+    /// Gives a datagram to a process, if there is one.
+    pub(crate) fn receive(&mut self, host: usize, from: Peer, bytes: &[u8]) {
+        if self.hosts[host].agent.is_none() {
+            return;
+        }
+        self.trace.mix(
+            2,
+            self.now_us ^ (host as u64) << 48 ^ (bytes.len() as u64) << 32,
+        );
+        if let Peer::Stranger(stranger) = from {
+            self.oracles.gate.heard(stranger, bytes.len());
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.extend_from_slice(bytes);
+        self.feed(
+            host,
+            Input::Datagram {
+                from: from.addr(),
+                bytes: &mut buffer,
+            },
+        );
+        self.buffer = buffer;
+    }
+
+    fn on_stream(&mut self, host: usize, life: u32, conn: ConnId, frame: Option<Vec<u8>>) {
+        if self.hosts[host].life != life || self.hosts[host].agent.is_none() {
+            return;
+        }
+        self.trace.mix(3, self.now_us ^ (host as u64) << 48);
+        self.deliver_stream(host, conn, frame);
+    }
+
+    pub(crate) fn aligned(&mut self, bytes: &[u8]) -> AlignedVec<16> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.extend_from_slice(bytes);
+        buffer
+    }
+
+    pub(crate) fn give_back(&mut self, buffer: AlignedVec<16>) {
+        self.buffer = buffer;
+    }
+
+    /// Gives an input to a node and carries out all that it wants.
+    pub(crate) fn feed(&mut self, host: usize, input: Input<'_>) {
+        let it = &mut self.hosts[host];
+        let Some(agent) = &mut it.agent else { return };
+        let now = it.clock.local(self.now_us);
+        agent.handle(now, input);
+        let mut outputs = std::mem::take(&mut self.outputs);
+        while let Some(output) = agent.poll_output() {
+            outputs.push(output);
+            if outputs.len() > limits::OUTPUTS_PER_INPUT {
+                self.oracles.violate(self.now_us, Some(host), "bounds", || {
+                    format!(
+                        "more than {} outputs for one input",
+                        limits::OUTPUTS_PER_INPUT
+                    )
+                });
+                break;
+            }
+        }
+        for output in outputs.drain(..) {
+            self.carry_out(host, output);
+        }
+        self.outputs = outputs;
+        self.arm(host);
+    }
+
+    /// Makes sure that the node is woken when it wants to be.
+    pub(crate) fn arm(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        let Some(agent) = &it.agent else { return };
+        let due_us = it.clock.when_us(agent.next_timeout()).max(self.now_us);
+        if due_us < it.tick_due_us {
+            it.tick_due_us = due_us;
+            self.queue.push(due_us, Event::Tick { host });
+        }
+    }
+
+    /// Starts a process.
+    pub(crate) fn boot(&mut self, host: usize) {
+        if self.hosts[host].agent.is_some() {
+            return;
+        }
+        let seeds: Vec<SocketAddr> = (0..self.options.nodes.min(JOIN_SEEDS))
+            .filter(|&seed| seed != host)
+            .map(host_addr)
+            .collect();
+        let mixed = self.options.faults.has(Fault::MixedVersions);
+        let protocol_max =
+            watchfire_wire::message::PROTOCOL + u8::from(mixed && host.is_multiple_of(2));
+        let boot_id = self.rng.bits();
+        let rng_seed = self.rng.seed_bytes();
+        let it = &mut self.hosts[host];
+        it.life += 1;
+        it.started_us = self.now_us;
+        let wall_at_zero_ms = it.clock.wall_at_zero_ms(self.now_us);
+        it.schedule = Schedule::new(Time::ZERO, wall_at_zero_ms * 1_000);
+        it.tick_due_us = u64::MAX;
+        it.stalled_until_us = 0;
+        it.table.verdicts.fill(None);
+        let boot = Boot {
+            name: it.name.clone(),
+            addr: it.addr,
+            boot: boot_id,
+            persisted_epoch: it.disk_epoch,
+            wall_at_zero_ms,
+            seeds,
+            rng_seed,
+            sealed: self.options.sealed,
+            protocol_max,
+            mutation: self.options.mutation,
+        };
+        it.agent = Some(Agent::start(&boot, it.clock.local(self.now_us)));
+        if self.options.faults.has(Fault::ClockRate) {
+            self.fired.count(Fault::ClockRate);
+        }
+        if mixed && host.is_multiple_of(2) {
+            self.fired.count(Fault::MixedVersions);
+        }
+        self.trace
+            .line(self.now_us, Some(host), format_args!("starts"));
+        let checks = (0..self.options.checks as u32)
+            .filter(|&check| self.hosts[host].config[check as usize])
+            .collect::<Vec<_>>();
+        self.configure(host, &checks, &[]);
+        if self.hosts[host].sick {
+            self.feed(host, Input::ProberHealthy(false));
+        }
+        self.feed(host, Input::Tick);
+    }
+
+    /// Tells a node of a change of its configuration.
+    pub(crate) fn configure(&mut self, host: usize, add: &[u32], remove: &[u32]) {
+        let interval = Duration::from_micros(self.options.interval_us);
+        let meta = CheckMeta {
+            interval,
+            timeout: interval / 2,
+        };
+        let add: Vec<_> = add
+            .iter()
+            .map(|&check| (self.checks[check as usize], meta))
+            .collect();
+        let remove: Vec<_> = remove
+            .iter()
+            .map(|&check| self.checks[check as usize])
+            .collect();
+        self.feed(
+            host,
+            Input::Checks {
+                add: &add,
+                remove: &remove,
+            },
+        );
+    }
+
+    /// Ends a process without a word.
+    pub(crate) fn kill(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        if it.agent.take().is_none() {
+            return;
+        }
+        self.trace
+            .line(self.now_us, Some(host), format_args!("ends"));
+        it.life += 1;
+        it.tick_due_us = u64::MAX;
+        it.stalled_until_us = 0;
+        for check in it.prober.checks() {
+            self.oracles.coverage.excuse(check, self.now_us);
+        }
+        it.prober.clear();
+        it.table.verdicts.fill(None);
+        self.drop_streams(host);
+        for watch in self.spreading.values_mut() {
+            watch.seen_by(host);
+        }
+    }
+
+    /// Gives a report of the prober to its node.
+    pub(crate) fn report(&mut self, host: usize, check: u32, generation: u32, kind: ReportKind) {
+        let report = Report {
+            check: self.checks[check as usize],
+            generation,
+            kind,
+        };
+        self.trace
+            .mix(4, self.now_us ^ (host as u64) << 48 ^ u64::from(check));
+        if self.trace.is_on() {
+            let words = format_args!("reports of check {check}: {kind:?}");
+            self.trace.line(self.now_us, Some(host), words);
+        }
+        self.feed(host, Input::Report(report));
+    }
+
+    /// The nodes that run.
+    pub(crate) fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.hosts.iter().filter_map(|host| host.agent.as_ref())
+    }
+
+    /// Hosts with a running process.
+    pub(crate) fn living(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.hosts.len()).filter(|&host| self.hosts[host].agent.is_some())
+    }
+}
+
+impl Host {
+    fn new(options: &Options, name: String, addr: SocketAddr, rng: &mut Rng) -> Self {
+        let boot_us = rng.below(1 << 40);
+        let rate_ppm = if options.faults.has(Fault::ClockRate) {
+            rng.below(4_001) as i32 - 2_000
+        } else {
+            0
+        };
+        Self {
+            name,
+            addr,
+            clock: Clock::new(boot_us, rate_ppm),
+            agent: None,
+            life: 0,
+            started_us: 0,
+            schedule: Schedule::new(Time::ZERO, 0),
+            stalled_until_us: 0,
+            held_until_us: 0,
+            waiting_datagrams: 0,
+            tick_due_us: u64::MAX,
+            prober: Prober::default(),
+            disk_epoch: 0,
+            config: vec![true; options.checks],
+            table: Table {
+                verdicts: vec![None; options.checks],
+            },
+            blind: false,
+            unmeasurable: false,
+            sick: false,
+            bytes_sent: 0,
+            packets_sent: 0,
+        }
+    }
+}
+
+impl Event {
+    fn host(&self) -> usize {
+        match *self {
+            Self::Tick { host }
+            | Self::Datagram { host, .. }
+            | Self::Stream { host, .. }
+            | Self::Probe { host, .. }
+            | Self::Probed { host, .. }
+            | Self::Asked { host, .. }
+            | Self::Resume { host } => host,
+        }
+    }
+}
+
+impl Peer {
+    pub(crate) fn addr(self) -> SocketAddr {
+        match self {
+            Self::Host(host) => host_addr(host),
+            Self::Stranger(stranger) => {
+                let [hi, lo] = stranger.to_be_bytes();
+                SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, hi, lo)), 40_000)
+            }
+        }
+    }
+
+    /// Whose address this is, if it is one of these.
+    pub(crate) fn of(addr: SocketAddr, hosts: usize) -> Option<Self> {
+        let IpAddr::V4(ip) = addr.ip() else {
+            return None;
+        };
+        let [a, b, hi, lo] = ip.octets();
+        let number = u16::from_be_bytes([hi, lo]);
+        match (a, b) {
+            (10, 0) if usize::from(number) < hosts => Some(Self::Host(usize::from(number))),
+            (198, 51) => Some(Self::Stranger(number)),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) fn host_addr(host: usize) -> SocketAddr {
+    let [hi, lo] = (host as u16).to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, hi, lo)), 7_946)
+}
