@@ -104,7 +104,7 @@ pub enum Swim {
         answer: bool,
     },
     /// Members as the sender knows them, as rumors. Records, not fresh news:
-    /// a death among them is a doubt and not a verdict.
+    /// they are not told on.
     Roster,
 }
 

@@ -15,8 +15,7 @@ pub struct SwimCounters {
     pub failed_rounds: u64,
     /// Rounds that only a relay's answer saved: a path of one's own is bad.
     pub saved_by_relay: u64,
-    /// Times that everybody was pinged because nothing was heard, or that those
-    /// whom this node accuses were.
+    /// Times that everybody was pinged because nothing was heard.
     pub roll_calls: u64,
     /// Members that this node itself accused.
     pub accusations: u64,

@@ -3,7 +3,9 @@
 //!
 //! Of two lives of one node the one of the greater epoch counts. Within a life
 //! the greater incarnation counts, and at equal ones death over suspicion over
-//! life. A goodbye is final for its life.
+//! life; but a death is believed only of a suspect, so that a node which was cut
+//! off cannot bury those who lived on without it. A goodbye is final for its
+//! life.
 
 use core::cmp::Ordering;
 use core::net::SocketAddr;
@@ -26,8 +28,7 @@ use super::{Swim, sync};
 pub(super) enum Manner {
     /// As news: they are told on.
     News,
-    /// As another's records: they are not told on, and a death among them is a
-    /// doubt.
+    /// As another's records: they are not told on.
     Record,
 }
 
@@ -261,12 +262,11 @@ impl Swim {
         if stale {
             return;
         }
-        if manner == Manner::Record {
-            // Another's belief about somebody who lives here: this node looks
-            // for itself, and next.
-            if member.state.is_living() {
-                self.table.hasten(about.node);
-            }
+        if member.actor == about && member.state == State::Alive {
+            // A death counts only where the suspicion that led to it was heard.
+            // One that comes out of the blue is the belief of somebody who was
+            // cut off: this node looks for itself, and next.
+            self.table.hasten(about.node);
             return;
         }
         let died = member.state.is_living().then_some(member.actor);
@@ -281,11 +281,13 @@ impl Swim {
         if let Some(died) = died {
             out.push(Output::Died(died));
         }
-        self.announce(Rumor {
-            about,
-            incarnation,
-            news: News::Dead { by },
-        });
+        if manner == Manner::News {
+            self.announce(Rumor {
+                about,
+                incarnation,
+                news: News::Dead { by },
+            });
+        }
     }
 
     fn hear_left(

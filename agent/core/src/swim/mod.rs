@@ -65,6 +65,8 @@ pub struct Swim {
     roll_call: Option<rollcall::RollCall>,
     next_roll_call: Time,
     roll_seq: u32,
+    next_recall: Time,
+    recall_seq: u32,
     joining: join::Joining,
     admitted: bool,
     token_key: [u8; 32],
@@ -112,6 +114,8 @@ impl Swim {
             roll_call: None,
             next_roll_call: now,
             roll_seq: 0,
+            next_recall: now,
+            recall_seq: 0,
             joining: join::Joining::new(seeds, profile.addr, now, &mut rng),
             admitted: false,
             token_key: rng.bytes(),
@@ -150,7 +154,7 @@ impl Swim {
         }
         self.take_in(now, from, sender, body, rumors, out);
         self.flush(now, out);
-        self.due = self.next_timeout();
+        self.due = self.next_timeout().max(now);
     }
 
     /// Rumors arrived on a packet of another kind.
@@ -168,7 +172,7 @@ impl Swim {
         }
         self.judge_all(now, from, rumors, judge::Manner::News, out);
         self.flush(now, out);
-        self.due = self.next_timeout();
+        self.due = self.next_timeout().max(now);
     }
 
     /// The time that [`next_timeout`](Self::next_timeout) named has come. An
@@ -181,6 +185,7 @@ impl Swim {
         self.poll_leaving(now, out);
         self.poll_round(now, out);
         self.poll_roll_call(now, out);
+        self.poll_recall(now, out);
         // After the round, for it may have confirmed a suspicion.
         self.poll_suspicions(now, out);
         self.poll_relays(now, out);
@@ -196,7 +201,7 @@ impl Swim {
             });
         }
         self.flush(now, out);
-        self.due = self.next_timeout();
+        self.due = self.next_timeout().max(now);
     }
 
     /// When to call [`tick`](Self::tick) next.
@@ -334,7 +339,7 @@ impl Swim {
         self.profile = profile;
         self.raise(self.incarnation, out);
         self.flush(now, out);
-        self.due = self.next_timeout();
+        self.due = self.next_timeout().max(now);
     }
 
     /// This node takes a greater epoch: another life to all others. One that is
@@ -354,7 +359,7 @@ impl Swim {
         } else {
             self.joining.hurry(now);
         }
-        self.due = self.next_timeout();
+        self.due = self.next_timeout().max(now);
     }
 
     /// Says goodbye; ends with [`Output::Departed`], after which this node is
@@ -365,7 +370,7 @@ impl Swim {
             self.leaving = Some(leave::Leaving::new(now));
             self.poll_leaving(now, out);
         }
-        self.due = self.next_timeout();
+        self.due = self.next_timeout().max(now);
     }
 
     /// Looks at the time that has passed since this node should have been
@@ -451,7 +456,7 @@ impl Swim {
                 }
                 let asked = self.round_acked(now, sender, seq)
                     || self.relay_acked(sender, seq, out)
-                    || seq == self.roll_seq;
+                    || self.was_called(seq);
                 if asked {
                     self.answered(now, sender, out);
                 }

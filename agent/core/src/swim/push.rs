@@ -74,6 +74,7 @@ impl Swim {
         }
         self.push.next = now + PUSH_GAP;
         let datagrams = self.pack_urgent();
+        let limit = self.tellings();
         // Random members reach almost all, and the successors the rest.
         let mut targets: Vec<NodeId> = self.table.successor(self.me.node).into_iter().collect();
         let others = self.config.fanout.saturating_sub(targets.len());
@@ -95,6 +96,10 @@ impl Swim {
                     body: Body::News,
                     rumors: rumors.clone(),
                 });
+            }
+            for rumor in &rumors {
+                let times = targets.len() as u32;
+                self.gossip.told(rumor.about.node, times, limit);
             }
         }
     }

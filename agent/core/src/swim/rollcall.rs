@@ -36,31 +36,58 @@ impl Swim {
         }
         let alive = self.table.all().filter(|m| m.state == State::Alive);
         let called = alive.map(|member| member.actor).collect();
-        self.begin_roll_call(now, called, ROLL_CALL_TRIES);
+        self.roll_seq = self.next_seq();
+        self.counters.roll_calls += 1;
+        self.roll_call = Some(RollCall {
+            silent: called,
+            tries: ROLL_CALL_TRIES,
+            next: now,
+        });
         self.poll_roll_call(now, out);
     }
 
-    /// When the roll is called or goes on.
+    /// When the roll call goes on, or those whom this node accuses are pinged
+    /// again.
     pub(super) fn next_call(&self) -> Time {
-        match &self.roll_call {
-            Some(call) => call.next,
-            None if self.table.accuses(self.me.node) => self.next_roll_call,
-            None => Time::NEVER,
+        let call = self
+            .roll_call
+            .as_ref()
+            .map_or(Time::NEVER, |call| call.next);
+        if self.table.accuses(self.me.node) {
+            call.min(self.next_recall)
+        } else {
+            call
         }
+    }
+
+    /// Pings those whom this node accuses once more.
+    pub(super) fn poll_recall(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.next_recall > now || !self.table.accuses(self.me.node) {
+            return;
+        }
+        self.next_recall = now + ROLL_CALL_GAP;
+        self.recall_seq = self.next_seq();
+        for node in self.table.accused_by(self.me.node) {
+            if let Some(member) = self.table.get(node) {
+                let addr = member.addr;
+                self.ping(addr, node, self.recall_seq, false, out);
+            }
+        }
+    }
+
+    /// This ping belonged to a roll call.
+    pub(super) const fn was_called(&self, seq: u32) -> bool {
+        seq == self.roll_seq || seq == self.recall_seq
     }
 
     /// Repeats the pings of those who are silent, or ends the roll call.
     pub(super) fn poll_roll_call(&mut self, now: Time, out: &mut Vec<Output>) {
-        if self.next_call() > now {
-            return;
-        }
-        if self.roll_call.is_none() {
-            let called = self.table.accused_by(self.me.node);
-            self.begin_roll_call(now, called, 1);
-        }
         let Some(call) = &mut self.roll_call else {
             return;
         };
+        if call.next > now {
+            return;
+        }
         if call.tries == 0 || call.silent.is_empty() {
             let silent = core::mem::take(&mut call.silent);
             self.roll_call = None;
@@ -110,16 +137,6 @@ impl Swim {
     pub(super) fn drop_roll_call(&mut self, now: Time, pause: Duration) {
         self.roll_call = None;
         self.next_roll_call = now + pause;
-    }
-
-    fn begin_roll_call(&mut self, now: Time, silent: BTreeSet<Actor>, tries: u32) {
-        self.roll_seq = self.next_seq();
-        self.counters.roll_calls += 1;
-        self.roll_call = Some(RollCall {
-            silent,
-            tries,
-            next: now,
-        });
     }
 
     fn suspect_quietly(&mut self, now: Time, actor: Actor, out: &mut Vec<Output>) {

@@ -55,7 +55,7 @@ impl Suspicion {
         }
     }
 
-    /// This node is one of the accusers.
+    /// That node is one of the accusers.
     pub(super) fn is_accuser(&self, node: NodeId) -> bool {
         self.accusers.contains(&node)
     }

@@ -140,12 +140,11 @@ impl Table {
     }
 
     /// Those whom this node accuses.
-    pub(super) fn accused_by(&self, me: NodeId) -> BTreeSet<Actor> {
+    pub(super) fn accused_by(&self, me: NodeId) -> Vec<NodeId> {
         let suspicions = self.suspicions.iter();
         suspicions
             .filter(|(_, suspicion)| suspicion.is_accuser(me))
-            .filter_map(|(node, _)| self.members.get(node))
-            .map(|member| member.actor)
+            .map(|(node, _)| *node)
             .collect()
     }
 

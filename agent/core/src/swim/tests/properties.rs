@@ -77,6 +77,14 @@ fn hear(swim: &mut Swim, now: Time, rumors: &[Rumor]) -> Vec<Output> {
     out
 }
 
+/// A death counts only after its suspicion, by rule; all other news may come in
+/// any order.
+fn in_any_order() -> impl Strategy<Value = Rumor> {
+    rumor().prop_filter("deaths follow suspicions", |rumor| {
+        !matches!(rumor.news, News::Dead { .. })
+    })
+}
+
 /// Lives introduce themselves before anything else is heard of them; then the
 /// order of the rest must not matter.
 fn introduced(swim: &mut Swim, rumors: &[Rumor]) {
@@ -116,7 +124,7 @@ proptest! {
 
     #[test]
     fn order_and_repetition_do_not_matter(
-        rumors in prop::collection::vec(rumor(), 0..24),
+        rumors in prop::collection::vec(in_any_order(), 0..24),
         shuffle in any::<[u8; 32]>(),
     ) {
         let mut one = swim();
@@ -129,6 +137,25 @@ proptest! {
         Rng::from_seed(shuffle).shuffle(&mut other);
         hear(&mut two, Time::from_millis(3), &other);
         prop_assert_eq!(beliefs(&one), beliefs(&two));
+    }
+
+    #[test]
+    fn only_a_suspect_can_die(rumors in prop::collection::vec(rumor(), 0..24)) {
+        let mut swim = swim();
+        introduced(&mut swim, &rumors);
+        let mut suspects = Vec::new();
+        for rumor in &rumors {
+            for output in hear(&mut swim, Time::from_millis(3), core::slice::from_ref(rumor)) {
+                match output {
+                    Output::Suspected(actor) => suspects.push(actor),
+                    // A later life ends an earlier one, suspected or not.
+                    Output::Died(actor) if rumor.about == actor => {
+                        prop_assert!(suspects.contains(&actor));
+                    }
+                    _ => {}
+                }
+            }
+        }
     }
 
     #[test]
