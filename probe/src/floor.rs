@@ -151,6 +151,9 @@ pub fn thread_cpu_us() -> u64 {
 /// Operations of a chain of either kind.
 const LINKS: usize = 5;
 const RECEIVE_BYTES: usize = 4_096;
+/// `IORING_RECVSEND_POLL_FIRST`: an answer cannot be there before the request
+/// has left.
+const POLL_FIRST: u16 = 1;
 /// Marks the last operation of a chain in its user data.
 const LAST_LINK: u64 = 1 << 32;
 
@@ -217,7 +220,8 @@ impl Memory {
             self.request.len() as u32,
         );
         let received = self.received[slot as usize].as_mut_ptr();
-        let receive = opcode::Recv::new(Fixed(slot), received, RECEIVE_BYTES as u32);
+        let receive =
+            opcode::Recv::new(Fixed(slot), received, RECEIVE_BYTES as u32).ioprio(POLL_FIRST);
         [
             linked(slot, socket(slot)),
             linked(slot, self.connect(slot, target)),

@@ -1,1 +1,0 @@
-//! Watchfire's benchmarks: floors, peers and micro benches.
