@@ -471,8 +471,10 @@ impl Driver for UringDriver<'_> {
         let mut now = now;
         let mut woken = false;
         let mut told = 0;
+        let mut asked = false;
         self.tell_pending(engine, now);
         loop {
+            let told_before = told;
             self.completions.sync();
             while let Some(entry) = self.completions.next() {
                 woken |= self.complete(engine, now, entry.user_data(), entry.result());
@@ -483,11 +485,15 @@ impl Driver for UringDriver<'_> {
             }
             self.completions.sync();
             // The kernel hands over a few at a time; whatever had happened is
-            // to be told before any deadline passes.
+            // to be told before any deadline passes. Its word that there is
+            // more may be stale, for it is written beside the list and not
+            // with it: a pass that found nothing is the last one.
             self.queue.sync();
-            if !self.queue.taskrun() && !self.queue.cq_overflow() {
+            let more = self.queue.taskrun() || self.queue.cq_overflow();
+            if !more || (asked && told == told_before) {
                 break;
             }
+            asked = true;
             self.wait(Duration::ZERO)?;
         }
         if woken {
