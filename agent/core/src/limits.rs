@@ -125,7 +125,7 @@ pub const RANDOM_PEERS: usize = 2;
 pub const TREE_HEADS: usize = 16;
 
 /// Peers told in each round of a mass event.
-pub const MASS_PEERS: usize = 4;
+pub const MASS_PEERS: usize = 3;
 
 /// Second opinions that this node is asked for at one time. Further questions
 /// are answered with silence, which counts as no opinion.

@@ -21,8 +21,9 @@ use crate::rng::Rng;
 #[derive(Clone, Debug, Default)]
 pub(super) struct News {
     told: BTreeMap<Actor, Telling>,
-    last_flush: Time,
-    flushed_many: bool,
+    last_flush: Option<Time>,
+    /// Heads that were new lately: halved with every mass spacing that passes.
+    activity: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,20 +38,14 @@ const ROUNDS: u8 = 3;
 
 impl News {
     /// This log grew, by news that has travelled `hops` rounds so far.
-    pub(super) fn learn(&mut self, now: Time, config: &ReplicaConfig, actor: Actor, hops: u8) {
+    pub(super) fn learn(&mut self, now: Time, actor: Actor, hops: u8) {
         if hops >= limits::HOPS || self.told.len() >= limits::LOGS {
             return;
         }
-        let spacing = if self.flushed_many || self.told.len() >= limits::TREE_HEADS {
-            config.mass_spacing
-        } else {
-            config.notify_spacing
-        };
-        let due = now.max(self.last_flush + spacing);
         let telling = Telling {
             round: 0,
             hops,
-            due,
+            due: now,
         };
         match self.told.get_mut(&actor) {
             Some(known) if known.round == 0 => known.hops = known.hops.min(hops),
@@ -61,13 +56,36 @@ impl News {
         }
     }
 
+    /// Many logs grow at once.
+    pub(super) fn is_busy(&self, now: Time, config: &ReplicaConfig) -> bool {
+        self.faded(now, config) > limits::TREE_HEADS
+    }
+
     /// When there is something to tell.
-    pub(super) fn next_timeout(&self) -> Time {
-        self.told
-            .values()
-            .map(|telling| telling.due)
-            .min()
-            .unwrap_or(Time::NEVER)
+    pub(super) fn next_timeout(&self, config: &ReplicaConfig) -> Time {
+        let due = self.told.values().map(|telling| telling.due).min();
+        due.map_or(Time::NEVER, |due| due.max(self.open_at(config)))
+    }
+
+    /// Before this nothing more is told.
+    fn open_at(&self, config: &ReplicaConfig) -> Time {
+        let Some(last) = self.last_flush else {
+            return Time::ZERO;
+        };
+        if self.activity > limits::TREE_HEADS {
+            last + config.mass_spacing
+        } else {
+            last + config.notify_spacing
+        }
+    }
+
+    fn faded(&self, now: Time, config: &ReplicaConfig) -> usize {
+        let Some(last) = self.last_flush else {
+            return 0;
+        };
+        let halvings = now.since(last).as_micros() / config.mass_spacing.as_micros().max(1);
+        let halvings = u32::try_from(halvings).unwrap_or(u32::MAX);
+        self.activity.checked_shr(halvings).unwrap_or(0)
     }
 
     /// Tells what is due.
@@ -80,6 +98,9 @@ impl News {
         rng: &mut Rng,
         out: &mut Vec<Out>,
     ) {
+        if now < self.open_at(config) {
+            return;
+        }
         let due: Vec<(Actor, Telling)> = self
             .told
             .iter()
@@ -104,18 +125,18 @@ impl News {
                 self.told.remove(&actor);
             }
         }
-        self.last_flush = now;
+        let fresh = due.iter().filter(|(_, telling)| telling.round == 0).count();
+        self.activity = self.faded(now, config) + fresh;
+        self.last_flush = Some(now);
         if peers.is_empty() {
             return;
         }
-        let fresh = due.iter().filter(|(_, telling)| telling.round == 0).count();
-        self.flushed_many = fresh > limits::TREE_HEADS;
         let heads = due.iter().filter_map(|&(actor, telling)| {
             let (seq, _) = store.claim(actor)?;
             Some((Head { actor, seq }, telling))
         });
         let mut by_peer: BTreeMap<usize, (u8, Vec<Head>)> = BTreeMap::new();
-        if self.flushed_many {
+        if self.activity > limits::TREE_HEADS {
             let (heads, hops) = heads.fold((Vec::new(), 0), |(mut heads, hops), (head, t)| {
                 heads.push(head);
                 (heads, t.hops.max(hops))

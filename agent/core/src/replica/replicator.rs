@@ -41,6 +41,9 @@ pub struct ReplicaConfig {
     pub notify_spacing: Duration,
     /// The same in a mass event.
     pub mass_spacing: Duration,
+    /// From one round of pulls to the next in a mass event: what becomes known
+    /// meanwhile is asked for together.
+    pub mass_gathering: Duration,
     /// From the first telling of a head to its first echo; the second comes
     /// after twice as long.
     pub echo_spacing: Duration,
@@ -61,7 +64,8 @@ impl Default for ReplicaConfig {
             pull_tries: 3,
             bulk_timeout: Duration::from_secs(10),
             notify_spacing: Duration::from_millis(4),
-            mass_spacing: Duration::from_millis(50),
+            mass_spacing: Duration::from_millis(80),
+            mass_gathering: Duration::from_millis(20),
             echo_spacing: Duration::from_millis(60),
             digest_patience: Duration::from_millis(10),
             sync_spacing: Duration::from_millis(100),
@@ -161,6 +165,10 @@ pub struct Replicator {
     last_sync: Option<Time>,
     synced: bool,
     doubt: Option<Doubt>,
+    /// Before this, in a mass event, nothing more is asked for.
+    next_round: Time,
+    /// Something waits for that.
+    gathering: bool,
     next_conn: u64,
     mutations: Mutations,
     counters: ReplicaCounters,
@@ -197,6 +205,8 @@ impl Replicator {
             last_sync: None,
             synced: false,
             doubt: None,
+            next_round: Time::ZERO,
+            gathering: false,
             next_conn: 0,
             mutations,
             counters: ReplicaCounters::default(),
@@ -231,7 +241,7 @@ impl Replicator {
     pub fn is_idle(&self) -> bool {
         self.pulls.open.is_empty()
             && self.pulls.wanted.is_empty()
-            && self.news.next_timeout() == Time::NEVER
+            && self.news.next_timeout(&self.config) == Time::NEVER
             && self.sync.is_none()
     }
 
@@ -244,7 +254,7 @@ impl Replicator {
     /// This node's own log has grown.
     pub fn wrote(&mut self, now: Time) {
         let me = self.store.me();
-        self.news.learn(now, &self.config, me, 0);
+        self.news.learn(now, me, 0);
     }
 
     /// When [`tick`](Self::tick) is due.
@@ -253,8 +263,13 @@ impl Replicator {
         let doubt = self.doubt.map_or(Time::NEVER, |doubt| doubt.due);
         self.pulls
             .next_timeout()
-            .min(self.news.next_timeout())
+            .min(self.news.next_timeout(&self.config))
             .min(doubt)
+            .min(if self.gathering {
+                self.next_round
+            } else {
+                Time::NEVER
+            })
     }
 
     /// Time has passed.
@@ -268,6 +283,9 @@ impl Replicator {
             .collect();
         for id in late {
             self.pull_failed(now, id, out);
+        }
+        if self.gathering && self.next_round <= now {
+            self.pump(now, out);
         }
         if let Some(doubt) = self.doubt.filter(|doubt| doubt.due <= now) {
             self.doubt = None;
@@ -307,7 +325,9 @@ impl Replicator {
         let early = self
             .last_sync
             .is_some_and(|last| now.since(last) < self.config.sync_spacing);
-        if self.doubt.is_none() && self.sync.is_none() && !early {
+        // In a mass event all digests differ, and the news is on its way.
+        let busy = self.news.is_busy(now, &self.config);
+        if self.doubt.is_none() && self.sync.is_none() && !early && !busy {
             self.doubt = Some(Doubt {
                 due: now + self.config.digest_patience,
                 peer,
@@ -599,7 +619,7 @@ impl Replicator {
                         None if !self.synced => limits::HOPS,
                         None => 1,
                     };
-                    self.news.learn(now, &self.config, delta.actor, hops);
+                    self.news.learn(now, delta.actor, hops);
                 }
                 Applied::Own(seq) => {
                     if self
@@ -720,6 +740,14 @@ impl Replicator {
     /// Asks for what is wanted and not being asked for, as far as the limits
     /// on open pulls allow. What waits meanwhile is asked for together.
     fn pump(&mut self, now: Time, out: &mut Vec<Out>) {
+        self.gathering = false;
+        if self.news.is_busy(now, &self.config) {
+            if now < self.next_round {
+                self.gathering = true;
+                return;
+            }
+            self.next_round = now + self.config.mass_gathering;
+        }
         while self.pulls.open.len() < limits::PULLS {
             let mut asked: Option<Peer> = None;
             let mut claims = Vec::new();
