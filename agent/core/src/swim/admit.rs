@@ -98,7 +98,7 @@ impl Swim {
             return;
         }
         let introduction = core::slice::from_ref(introduction);
-        self.judge_all(now, from, introduction, Manner::News, out);
+        self.judge_all(now, None, introduction, Manner::News, out);
         self.counters.admitted += 1;
         self.welcome(welcome, out);
     }

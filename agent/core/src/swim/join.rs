@@ -136,7 +136,7 @@ impl Swim {
             self.counters.strangers += 1;
             return;
         }
-        self.judge_all(now, from, rumors, Manner::Record, out);
+        self.judge_all(now, Some(from), rumors, Manner::Record, out);
         if epoch_floor >= self.me.epoch {
             self.need_epoch(epoch_floor, out);
         }

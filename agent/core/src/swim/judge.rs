@@ -33,11 +33,12 @@ pub(super) enum Manner {
 }
 
 impl Swim {
-    /// Judges the rumors of one packet.
+    /// Judges the rumors of one packet. If its sender is known at the address
+    /// that it came from, `home` is that address.
     pub(super) fn judge_all(
         &mut self,
         now: Time,
-        from: SocketAddr,
+        home: Option<SocketAddr>,
         rumors: &[ArchivedRumor],
         manner: Manner,
         out: &mut Vec<Output>,
@@ -49,7 +50,7 @@ impl Swim {
             if about.epoch > EPOCH_MAX || incarnation == u32::MAX {
                 self.counters.rumors_refused += 1;
             } else if about.node == self.me.node {
-                self.judge_own(now, from, about, incarnation, &rumor.news, out);
+                self.judge_own(now, home, about, incarnation, &rumor.news, out);
             } else {
                 match &rumor.news {
                     ArchivedNews::Alive(profile) => {

@@ -170,7 +170,8 @@ impl Swim {
         if self.silent || sender == self.me {
             return;
         }
-        self.judge_all(now, from, rumors, judge::Manner::News, out);
+        let home = self.home(sender, from);
+        self.judge_all(now, home, rumors, judge::Manner::News, out);
         self.flush(now, out);
         self.due = self.next_timeout().max(now);
     }
@@ -407,6 +408,7 @@ impl Swim {
         rumors: &[ArchivedRumor],
         out: &mut Vec<Output>,
     ) {
+        let home = self.home(sender, from);
         match body {
             ArchivedSwim::JoinAsk { nonce } => {
                 return self.on_join_ask(now, from, nonce.to_native(), out);
@@ -432,11 +434,11 @@ impl Swim {
             }
             ArchivedSwim::Roster => {
                 if self.is_living(sender) {
-                    self.judge_all(now, from, rumors, judge::Manner::Record, out);
+                    self.judge_all(now, home, rumors, judge::Manner::Record, out);
                 }
                 return;
             }
-            _ => self.judge_all(now, from, rumors, judge::Manner::News, out),
+            _ => self.judge_all(now, home, rumors, judge::Manner::News, out),
         }
         match body {
             ArchivedSwim::Ping {
@@ -467,7 +469,7 @@ impl Swim {
                 target,
                 window_us,
                 ..
-            } if self.is_living(sender) => {
+            } if self.is_living(sender) && home.is_some() => {
                 let request = relay::Request {
                     seq: seq.to_native(),
                     target: NodeId::from(target),
@@ -479,7 +481,7 @@ impl Swim {
                 self.round_relayed(sender, NodeId::from(target), seq.to_native());
             }
             ArchivedSwim::Nack { seq } => self.round_nacked(sender, seq.to_native()),
-            ArchivedSwim::View { parts, answer } if self.is_living(sender) => {
+            ArchivedSwim::View { parts, answer } if self.is_living(sender) && home.is_some() => {
                 let mut theirs = [0; table::PARTS];
                 if parts.len() == theirs.len() {
                     for (part, sent) in theirs.iter_mut().zip(parts.iter()) {
@@ -490,6 +492,12 @@ impl Swim {
             }
             _ => {}
         }
+    }
+
+    /// The address, if it is the one at which the sender is known.
+    fn home(&self, sender: Actor, from: SocketAddr) -> Option<SocketAddr> {
+        let member = self.table.get(sender.node)?;
+        (member.actor == sender && member.addr == from).then_some(from)
     }
 
     /// Answers a ping, if its sender is one to be answered: a living member, a
@@ -537,7 +545,8 @@ impl Swim {
             return self.send_bare(from, body, out);
         }
         let mut first = Vec::new();
-        if member.actor == sender && member.state == State::Dead {
+        let buried = member.actor == sender && member.state == State::Dead;
+        if buried && self.push.take(now) {
             first.push(Rumor {
                 about: sender,
                 incarnation: member.incarnation,

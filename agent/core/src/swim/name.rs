@@ -44,7 +44,7 @@ impl Swim {
     pub(super) fn judge_own(
         &mut self,
         now: Time,
-        from: SocketAddr,
+        home: Option<SocketAddr>,
         about: Actor,
         incarnation: u32,
         news: &ArchivedNews,
@@ -52,9 +52,9 @@ impl Swim {
     ) {
         if about.boot == self.me.boot {
             match order(about, self.me) {
-                Ordering::Equal => self.judge_this_life(now, from, incarnation, news, out),
+                Ordering::Equal => self.judge_this_life(now, home, incarnation, news, out),
                 // News of a life that this process has left behind.
-                Ordering::Less => self.correct(now, from, out),
+                Ordering::Less => self.correct(now, home, out),
                 Ordering::Greater => self.need_epoch(about.epoch, out),
             }
             return;
@@ -71,7 +71,7 @@ impl Swim {
         if later {
             self.need_epoch(about.epoch, out);
         } else if matches!(news, ArchivedNews::Alive(_)) {
-            self.correct(now, from, out);
+            self.correct(now, home, out);
         }
     }
 
@@ -149,7 +149,7 @@ impl Swim {
     fn judge_this_life(
         &mut self,
         now: Time,
-        from: SocketAddr,
+        home: Option<SocketAddr>,
         incarnation: u32,
         news: &ArchivedNews,
         out: &mut Vec<Output>,
@@ -173,7 +173,7 @@ impl Swim {
                     }
                     self.raise(incarnation, out);
                 }
-                self.correct(now, from, out);
+                self.correct(now, home, out);
             }
             ArchivedNews::Left => {
                 if self.leaving.is_none() {
@@ -196,10 +196,13 @@ impl Swim {
         self.announce(self.introduction());
     }
 
-    /// Whoever holds an old belief about this node hears the present.
-    fn correct(&mut self, now: Time, from: SocketAddr, out: &mut Vec<Output>) {
-        let introduction = self.introduction();
-        self.tell_directly(now, from, introduction, out);
+    /// A member that holds an old belief about this node hears the present. To
+    /// an address that is not its own nothing goes: the packet may be a replay.
+    fn correct(&mut self, now: Time, home: Option<SocketAddr>, out: &mut Vec<Output>) {
+        if let Some(home) = home {
+            let introduction = self.introduction();
+            self.tell_directly(now, home, introduction, out);
+        }
     }
 
     fn inquire(&mut self, now: Time, holder: Actor, addr: SocketAddr, out: &mut Vec<Output>) {

@@ -101,6 +101,32 @@ fn a_token_is_good_for_its_address_alone() {
 }
 
 #[test]
+fn no_replay_draws_more_than_it_brings() {
+    let mut world = World::settled(8, 4);
+    world.record = Some(Vec::new());
+    let suspect = world.swim(2).actor();
+    world.with(1, |swim, now, out| swim.accuse(now, suspect, out));
+    world.run(Duration::from_secs(1));
+    world.crash(7);
+    world.start(7, 3_000);
+    world.run(Duration::from_secs(2));
+    world.crash(6);
+    world.run(Duration::from_secs(4));
+    for mut datagram in world.record.take().expect("it was asked for") {
+        let brought = datagram.body.len();
+        datagram.from = addr_of(99);
+        let drawn: usize = answers(&mut world, datagram.clone())
+            .iter()
+            .map(|answer| answer.body.len())
+            .sum();
+        assert!(
+            drawn <= brought,
+            "{drawn} bytes for {brought}: {datagram:?}"
+        );
+    }
+}
+
+#[test]
 fn replayed_datagrams_raise_nobody_from_the_dead() {
     let mut world = World::settled(6, 2);
     world.record = Some(Vec::new());
