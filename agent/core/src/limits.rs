@@ -102,11 +102,10 @@ pub const BULK_FRAMES: usize = 4_096;
 
 /// Bulk offers that wait to be redeemed, of one node. At the limit the oldest
 /// is withdrawn; its requester asks again.
-pub const OFFERS: usize = 64;
+pub const OFFERS: usize = 256;
 
-/// Bulk offers that wait to be redeemed by one peer; the older one is
-/// withdrawn.
-pub const OFFERS_PER_PEER: usize = 1;
+/// Bulk offers that wait to be redeemed by one peer; the oldest is withdrawn.
+pub const OFFERS_PER_PEER: usize = PULLS_PER_PEER + 1;
 
 /// How long an offer can be redeemed.
 pub const OFFER_LIFE: Duration = Duration::from_secs(2);
