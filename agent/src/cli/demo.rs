@@ -21,6 +21,9 @@ pub(super) struct Options {
     /// About how long it may take, at least 18
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(18..=600))]
     seconds: u64,
+    /// Write every probe that the origins saw to this file, as CSV
+    #[arg(long, value_name = "FILE")]
+    trace: Option<std::path::PathBuf>,
     #[command(flatten)]
     format: Format,
 }
@@ -30,6 +33,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         origins: options.origins,
         nodes: usize::from(options.nodes),
         seconds: options.seconds,
+        trace: options.trace.clone(),
     })?;
     if options.format.json {
         print_json(&report)?;

@@ -11,8 +11,8 @@ mod progress;
 mod report;
 mod tables;
 
-use std::fmt::Write as _;
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -50,6 +50,10 @@ const PHASE_SLACK: Duration = Duration::from_millis(50);
 /// A change that some table has not shown after this long is a wrong verdict.
 const FLIP_PATIENCE: Duration = Duration::from_secs(8);
 
+/// One of so many origins turns bad, and at most so many of all.
+const ORIGINS_PER_FLIP: u32 = 125;
+const FLIPPED_MAX: u32 = 40;
+
 /// How long the POP may take to settle before the demo gives up.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -58,11 +62,13 @@ const SETTLE_PATIENCE: Duration = Duration::from_secs(20);
 const STORY: Duration = Duration::from_secs(18);
 
 /// What the user chose.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) origins: u32,
     pub(crate) nodes: usize,
     pub(crate) seconds: u64,
+    /// Where to write every probe that the origins saw.
+    pub(crate) trace: Option<PathBuf>,
 }
 
 /// Why the demo could not be played.
@@ -191,6 +197,9 @@ impl Stage {
         }
 
         let log = self.log();
+        if let Some(file) = &self.options.trace {
+            self.write_trace(file, &log, killed_us)?;
+        }
         let times = Times {
             settled_us,
             flipped_us,
@@ -245,10 +254,14 @@ impl Stage {
             .sum()
     }
 
-    /// Every fiftieth origin, spread over all.
+    /// Some origins, spread over all. They are few on purpose: before one
+    /// turns Down two more agents probe it once, and those second opinions
+    /// count as duplicates.
     fn choose_origins(&self) -> Vec<u32> {
-        let step = (self.options.origins / 20).max(1) as usize;
-        (0..self.options.origins).step_by(step).take(20).collect()
+        let count = (self.options.origins / ORIGINS_PER_FLIP).clamp(1, FLIPPED_MAX);
+        let step = (self.options.origins / count) as usize;
+        let chosen = (0..self.options.origins).step_by(step);
+        chosen.take(count as usize).collect()
     }
 
     /// Turns origins bad or good, one after the other within a second, and
@@ -333,6 +346,24 @@ impl Stage {
             })
             .collect();
         Log::new(self.options.origins, &probes)
+    }
+
+    /// Every probe by origin and time, in seconds from the kill.
+    fn write_trace(&self, file: &Path, log: &Log, killed_us: u64) -> std::io::Result<()> {
+        let mut out = std::io::BufWriter::new(std::fs::File::create(file)?);
+        writeln!(out, "origin,at_s,took_ms,agent")?;
+        for (origin, name) in self.names.iter().enumerate() {
+            for probe in log.of(origin as u32) {
+                writeln!(
+                    out,
+                    "{name},{:.6},{:.3},{}",
+                    (probe.at_us as f64 - killed_us as f64) / 1e6,
+                    millis(probe.ended_us.saturating_sub(probe.at_us)),
+                    self.farm.who(probe.who)
+                )?;
+            }
+        }
+        out.flush()
     }
 
     fn judge(&self, log: &Log, times: &Times, killed: &str, tables_agree: bool) -> Report {
@@ -467,11 +498,9 @@ fn origins_file(farm: &Farm, names: &[String]) -> String {
     );
     for (index, name) in names.iter().enumerate() {
         let address = farm.address(index as u32);
-        writeln!(
-            text,
-            "[[origin]]\nname = \"{name}\"\naddress = \"{address}\"\n"
-        )
-        .expect("writing to a string does not fail");
+        text.push_str(&format!(
+            "[[origin]]\nname = \"{name}\"\naddress = \"{address}\"\n\n"
+        ));
     }
     text
 }

@@ -3,13 +3,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long an agent may take to start.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Ports that are tried for one agent.
+const PORT_TRIES: usize = 16;
 
 /// Agents on loopback, each with its folder.
 pub(crate) struct Pop {
@@ -36,7 +39,7 @@ impl Pop {
         nodes: usize,
         origins: &str,
     ) -> io::Result<Self> {
-        let ports = free_ports(nodes)?;
+        let ports = free_addresses(nodes)?;
         let key_file = dir.join("pop.key");
         fs::write(&key_file, crate::keys::generate())?;
         let origins_file = dir.join("origins.toml");
@@ -154,11 +157,25 @@ impl Drop for Pop {
     }
 }
 
-/// Loopback addresses with a free port each; they are held only while they
-/// are looked for, so an agent may still find one taken and says so.
-fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
-    let sockets = (0..count)
-        .map(|_| UdpSocket::bind("127.0.0.1:0"))
-        .collect::<io::Result<Vec<_>>>()?;
-    sockets.iter().map(UdpSocket::local_addr).collect()
+/// Loopback addresses with a port each that is free for UDP and TCP. They are
+/// not 127.0.0.1, from which the probes of this host connect: its ephemeral
+/// ports come and go. Nothing holds them until the agents start, so an agent
+/// may still find one taken, and says so.
+fn free_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
+    let net = Ipv4Addr::new(127, 77, (std::process::id() % 250) as u8, 0);
+    (1..=count)
+        .map(|host| {
+            let ip = Ipv4Addr::from(u32::from(net) + host as u32);
+            let mut last = None;
+            for _ in 0..PORT_TRIES {
+                let tcp = TcpListener::bind((ip, 0))?;
+                let addr = tcp.local_addr()?;
+                match UdpSocket::bind(addr) {
+                    Ok(_) => return Ok(addr),
+                    Err(error) => last = Some(error),
+                }
+            }
+            Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+        })
+        .collect()
 }

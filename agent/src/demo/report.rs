@@ -15,7 +15,8 @@ pub(crate) struct Report {
     pub(crate) probes: u64,
     /// Requests per origin and interval in quiet times, the median origin's.
     pub(crate) probes_per_check_interval_p50: f64,
-    /// Requests within one interval after another agent's, in quiet times.
+    /// Requests within one interval after another agent's, in quiet times;
+    /// second opinions before a Down are among them.
     pub(crate) duplicate_probes: u64,
     /// The same within 2 s of the kill or of the restart.
     pub(crate) handover_probes: u64,
@@ -65,7 +66,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  probed twice in quiet times   {} ({:.3} %)",
+            "  probed twice in quiet times   {} ({:.3} %), second opinions before a Down included",
             self.duplicate_probes,
             100.0 * self.duplicate_probes as f64 / (self.probes.max(1)) as f64
         )?;

@@ -121,7 +121,10 @@ impl Drop for Watcher {
 }
 
 /// All verdicts of one table, by origin.
-pub(crate) fn verdicts(path: &std::path::Path, names: &[String]) -> Result<Vec<TableVerdict>, String> {
+pub(crate) fn verdicts(
+    path: &std::path::Path,
+    names: &[String],
+) -> Result<Vec<TableVerdict>, String> {
     let reader = Reader::open(path).map_err(|e| e.to_string())?;
     Ok(names
         .iter()
@@ -149,7 +152,7 @@ fn watch(paths: &[PathBuf], names: &[String], board: &Mutex<Board>, stop: &Atomi
             .lock()
             .expect("no thread panics while it holds the board");
         look_for_flips(&mut board, &readers, names);
-        if round % SWEEP_EVERY == 0 {
+        if round.is_multiple_of(SWEEP_EVERY) {
             sweep(&mut board, &readers, names);
         }
     }

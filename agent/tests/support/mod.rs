@@ -6,9 +6,10 @@
 pub(crate) mod nginx;
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use watchfire_table::{Reader, TableVerdict, monotonic_ns};
@@ -237,13 +238,19 @@ pub(crate) fn origin_address(index: u32) -> std::net::Ipv4Addr {
     std::net::Ipv4Addr::from(u32::from(std::net::Ipv4Addr::new(127, 40, 0, 1)) + index)
 }
 
+/// Addresses for gossip, each free for UDP and TCP. Not 127.0.0.1, from which
+/// probes connect: its ephemeral ports come and go.
 pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let sockets: Vec<_> = (0..count)
-        .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
-        .collect();
-    sockets
-        .iter()
-        .map(|socket| socket.local_addr().unwrap())
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let net = u32::from(Ipv4Addr::new(127, 78, (std::process::id() % 250) as u8, 0));
+    (0..count)
+        .map(|_| {
+            let ip = Ipv4Addr::from(net + NEXT.fetch_add(1, Ordering::Relaxed));
+            let tcp = TcpListener::bind((ip, 0)).unwrap();
+            let addr = tcp.local_addr().unwrap();
+            drop(UdpSocket::bind(addr).unwrap());
+            addr
+        })
         .collect()
 }
 
