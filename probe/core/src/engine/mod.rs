@@ -182,6 +182,12 @@ impl Engine {
     #[must_use]
     pub fn new(config: Config, now: Time) -> Self {
         let slots = config.slots.clamp(1, SLOTS);
+        let parked_max = match config.pacing {
+            Pacing::Scheduled => slots * PARKED_PERCENT / 100,
+            // No connection idles: each is taken up again in the next turn. One
+            // slot is left for a check that has none to take up.
+            Pacing::Closed => slots - 1,
+        };
         Self {
             config: Config { slots, ..config },
             entries: Vec::new(),
@@ -191,7 +197,7 @@ impl Engine {
             free_slots: Vec::new(),
             in_use: 0,
             parked: 0,
-            parked_max: slots * PARKED_PERCENT / 100,
+            parked_max,
             starts: Wheel::new(now),
             deadlines: Wheel::new(now),
             waiting: VecDeque::new(),
