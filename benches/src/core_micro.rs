@@ -21,7 +21,7 @@ const NODES: u64 = 168;
 const CHECKS: u32 = 100_000;
 
 /// Runs all and prints a table, or one JSON object on the last line.
-pub fn run(json: bool) {
+pub(crate) fn run(json: bool) {
     let small = delta_of_ten_us(1_000);
     let large = delta_of_ten_us(CHECKS);
     let merge = merge_slots_per_s();

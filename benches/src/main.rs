@@ -1,6 +1,7 @@
 //! Watchfire's benchmarks: floors, peers and micro benches. Each subcommand
 //! prints a table for people, or with `--json` one object on its last line.
 
+mod core_micro;
 mod probe;
 mod table;
 
@@ -25,6 +26,10 @@ fn main() -> ExitCode {
         "probe-farm" => probe::farm::serve(args),
         "probe-once" => probe::instructions::once(args),
         "table" => table::run(args),
+        "core" => {
+            core_micro::run(args.any(|arg| arg == "--json"));
+            Ok(())
+        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::FAILURE;

@@ -7,6 +7,7 @@ mod haproxy;
 pub(crate) mod instructions;
 mod pairs;
 mod room;
+mod schedule;
 
 use std::error::Error;
 use std::net::SocketAddrV4;
@@ -45,6 +46,10 @@ struct Options {
     /// Pairs of runs, of which the medians count
     #[arg(long, default_value_t = 9)]
     rounds: usize,
+    /// Measure the schedule too: punctuality at half of the greatest rate, and
+    /// many checks against few
+    #[arg(long)]
+    schedule: bool,
     /// Leave out the runs under callgrind, which take a minute
     #[arg(long)]
     no_callgrind: bool,
@@ -128,6 +133,9 @@ pub(crate) fn run(args: impl Iterator<Item = String>) -> Result<(), Box<dyn Erro
         bench.against_floor(kind, &options, &mut farm)?;
     }
     bench.reuse(options.rounds)?;
+    if options.schedule {
+        bench.schedule(options.rounds)?;
+    }
     if options.peers {
         for kind in [Kind::Tcp, Kind::Http] {
             bench.against_haproxy(kind, &options, &mut farm)?;
@@ -195,12 +203,12 @@ impl Bench {
     }
 
     /// The engine on kept connections against itself on new ones. As many
-    /// origins as connections that may be kept beside those in flight.
+    /// origins as probes in flight, so that every connection can be kept.
     fn reuse(&mut self, rounds: usize) -> Result<(), Box<dyn Error>> {
         let mut new = Column::default();
         let mut kept = Column::default();
         let all = self.load.targets.clone();
-        self.load.targets.truncate(self.load.in_flight / 2);
+        self.load.targets.truncate(self.load.in_flight);
         for _ in 0..rounds {
             new.push(self.turn(Contender::Engine, Kind::Http)?);
             kept.push(self.turn(Contender::EngineReuse, Kind::Http)?);
@@ -208,6 +216,28 @@ impl Bench {
         self.load.targets = all;
         self.figure("reuse_vs_new", ratio(&kept.cpu, &new.cpu));
         self.figure("reuse_cpu_us", median(kept.cpu));
+        Ok(())
+    }
+
+    /// TCP checks on a schedule.
+    fn schedule(&mut self, rounds: usize) -> Result<(), Box<dyn Error>> {
+        let greatest = self
+            .report
+            .get("engine_tcp_rate_per_s")
+            .and_then(Value::as_f64);
+        let half = (greatest.ok_or("no rate was measured")? / 2.0) as u32;
+        let (targets, core) = (self.load.targets.clone(), self.load.core);
+        let seen = schedule::at_rate(&targets, core, half, SCHEDULE_FOR)?;
+        self.note("schedule_rate_per_s", json!(seen.result.rate_per_s.round()));
+        self.note("schedule_late_us_p50", json!(seen.result.late_us_p50));
+        self.note("schedule_late_us_p99", json!(seen.result.late_us_p99));
+        self.note("schedule_skipped", json!(seen.result.skipped));
+        self.note("schedule_not_measured", json!(seen.result.not_measured));
+        self.figure("schedule_busiest_vs_mean", seen.busiest_vs_mean);
+        let rounds = rounds.min(SCHEDULE_ROUNDS_MAX);
+        let (many_vs_few, rss_bytes) = schedule::many_against_few(&targets, core, rounds)?;
+        self.figure("cpu_100k_checks_vs_5k", many_vs_few);
+        self.note("rss_bytes_100k_checks", json!(rss_bytes));
         Ok(())
     }
 
@@ -329,6 +359,10 @@ impl Bench {
     }
 }
 
+/// For how long the schedule is watched.
+const SCHEDULE_FOR: Duration = Duration::from_secs(4);
+/// Pairs of runs with many checks and with few: each takes seconds.
+const SCHEDULE_ROUNDS_MAX: usize = 3;
 /// Checks per second offered to HAProxy, to find what suits it best.
 const OFFERED_TCP: &[u32] = &[15_000, 20_000, 25_000, 30_000, 40_000];
 const OFFERED_HTTP: &[u32] = &[8_000, 11_000, 14_000, 17_000, 20_000];
