@@ -70,7 +70,6 @@ fn packets() -> Vec<Packet> {
         Body::Swim(Swim::PingReq {
             seq: 1,
             target: NodeId(2),
-            target_addr: "[2001:db8::1]:1".parse().expect("an address"),
             window_us: 100_000,
         }),
         Body::Swim(Swim::View {

@@ -39,11 +39,8 @@ pub enum Swim {
     PingReq {
         /// Echoed by the ack or nack.
         seq: u32,
-        /// Whom to ask.
+        /// Whom to ask, at the address that the relay knows.
         target: NodeId,
-        /// Where it was last seen.
-        #[rkyv(with = AsAddr)]
-        target_addr: SocketAddr,
         /// How long the asker still waits, microseconds: the nack goes at 0.8
         /// of it.
         window_us: u32,

@@ -218,7 +218,6 @@ impl Swim {
         let body = Body::PingReq {
             seq: round.seq,
             target: round.target.node,
-            target_addr: round.addr,
             window_us: u32::try_from(window_us).unwrap_or(u32::MAX),
         };
         for relay in relays {

@@ -4,4 +4,6 @@ mod hostile;
 mod life;
 mod network;
 mod properties;
+#[cfg(feature = "mutations")]
+mod seeded;
 mod world;
