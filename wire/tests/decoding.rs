@@ -90,6 +90,7 @@ fn packets() -> Vec<Packet> {
         }),
         Body::Replica(Replica::Part {
             pull: 1,
+            answer: 1,
             index: 0,
             count: 1,
             deltas: vec![Delta {
