@@ -158,27 +158,27 @@ impl fmt::Display for TableError {
         match self {
             Self::Missing { path } => write!(
                 f,
-                "no table at {}: start the agent, or compare its configured table path with this one",
+                "no table at {}\n  help: start the agent, or compare its configured table path with this one",
                 path.display()
             ),
             Self::NoFolder { path } => write!(
                 f,
-                "the folder of {} does not exist: create it (it must be on a tmpfs) or configure another table path",
+                "the folder of {} does not exist\n  help: create it (it must be on a tmpfs) or configure another table path",
                 path.display()
             ),
             Self::NotPermitted { path, doing } => write!(
                 f,
-                "this user may not {doing} {}: run as the table's owner, or as a member of its group to read",
+                "this user may not {doing} {}\n  help: run as the table's owner, or as a member of its group to read",
                 path.display()
             ),
             Self::ReadOnlyFilesystem { path } => write!(
                 f,
-                "{} is on a read-only filesystem: configure a table path on a writable tmpfs such as /dev/shm or /run",
+                "{} is on a read-only filesystem\n  help: configure a table path on a writable tmpfs such as /dev/shm or /run",
                 path.display()
             ),
             Self::NotInMemory { path } => write!(
                 f,
-                "{} is not on a tmpfs, so that reading it could wait for a disk: configure a table path under /dev/shm or /run, or allow any filesystem",
+                "{} is not on a tmpfs, so that reading it could wait for a disk\n  help: configure a table path under /dev/shm or /run, or allow any filesystem",
                 path.display()
             ),
             Self::FilesystemFull {
@@ -187,7 +187,7 @@ impl fmt::Display for TableError {
                 free_bytes,
             } => write!(
                 f,
-                "no room for {}: it takes {needed_bytes} bytes and its filesystem has {free_bytes} free: make room, or mount the tmpfs larger",
+                "no room for {}: it takes {needed_bytes} bytes and its filesystem has {free_bytes} free\n  help: make room, or mount the tmpfs larger",
                 path.display()
             ),
             Self::SecondWriter { path, pid } => {
@@ -195,43 +195,45 @@ impl fmt::Display for TableError {
                 if let Some(pid) = pid {
                     write!(f, " (process {pid})")?;
                 }
-                f.write_str(": stop that agent, or configure another table path for this one")
+                f.write_str(
+                    "\n  help: stop that agent, or configure another table path for this one",
+                )
             }
             Self::NotAFile { path } => write!(
                 f,
-                "{} is not a regular file: configure another table path",
+                "{} is not a regular file\n  help: configure another table path",
                 path.display()
             ),
             Self::Foreign { path } => write!(
                 f,
-                "{} is not a table of Watchfire: configure another table path, or remove the file if nobody needs it",
+                "{} is not a table of Watchfire\n  help: configure another table path, or remove the file if nobody needs it",
                 path.display()
             ),
             Self::OtherVersion { path, found } => write!(
                 f,
-                "{} is a table of layout version {found} and this program speaks version {VERSION}: use programs of one release, or stop the agent, remove the file and start the agent again",
+                "{} is a table of layout version {found} and this program speaks version {VERSION}\n  help: use programs of one release, or stop the agent, remove the file and start the agent again",
                 path.display()
             ),
             Self::Corrupt { path, what } => write!(
                 f,
-                "{} is damaged: {what}: stop the agent, remove the file and start the agent again",
+                "{} is damaged: {what}\n  help: stop the agent, remove the file and start the agent again",
                 path.display()
             ),
             Self::TooManyNames { wanted } => write!(
                 f,
-                "{wanted} names are more than one table holds ({CAPACITY_MAX}): configure fewer origins or a smaller capacity"
+                "{wanted} names are more than one table holds ({CAPACITY_MAX})\n  help: configure fewer origins or a smaller capacity"
             ),
             Self::BadName { bytes } => write!(
                 f,
-                "an origin's name has {bytes} bytes, where 1 to {NAME_BYTES} are allowed: rename it"
+                "an origin's name has {bytes} bytes, where 1 to {NAME_BYTES} are allowed\n  help: rename it"
             ),
             Self::Crowded { hash } => write!(
                 f,
-                "more than {PROBE_LIMIT} names crowd around the hash {hash:016x}, as if chosen to collide: rename this origin"
+                "more than {PROBE_LIMIT} names crowd around the hash {hash:016x}, as if chosen to collide\n  help: rename this origin"
             ),
             Self::Os { path, doing, errno } => write!(
                 f,
-                "cannot {doing} {}: {}: see that the path is right and the system has resources left",
+                "cannot {doing} {}: {}\n  help: see that the path is right and the system has resources left",
                 path.display(),
                 errno.desc()
             ),

@@ -49,9 +49,11 @@ impl FileHome {
             .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits())
             .open(&lock_path)
             .map_err(|e| match errno_of(&e) {
-                Errno::ENOENT | Errno::ENOTDIR => TableError::NoFolder {
-                    path: path.to_owned(),
-                },
+                Errno::ENOENT | Errno::ENOTDIR if !path.parent().is_some_and(Path::is_dir) => {
+                    TableError::NoFolder {
+                        path: path.to_owned(),
+                    }
+                }
                 errno => TableError::of_errno(&lock_path, "make or open", errno),
             })?;
         let lock =
