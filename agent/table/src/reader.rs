@@ -116,14 +116,16 @@ impl Reader {
     #[inline]
     #[must_use]
     pub fn get_hashed(&self, hash: u64, name: &[u8], now_ns: u64) -> Lookup {
-        let found = self.stable(|view| {
-            let freshness = self.look(view, now_ns);
-            (view.raw(hash, name), freshness)
-        });
-        match found {
-            Some((raw, freshness)) => raw.with(freshness),
-            None => Raw::Busy.with(NEVER),
+        // Nearly every lookup is done at the first try; the loops are apart so
+        // that it stays in registers.
+        if let Some((view, seen)) = self.pin() {
+            let freshness = self.look(&view, now_ns);
+            let raw = view.raw_once(hash, name);
+            if !matches!(raw, Raw::Busy) && twin::unmoved(&self.handle.0, seen) {
+                return raw.with(freshness);
+            }
         }
+        self.get_again(hash, name, now_ns)
     }
 
     /// Whether somebody still writes the table.
@@ -211,24 +213,42 @@ impl Reader {
         self.stable(|view| view.verify())
     }
 
+    /// A lookup that the writer overtook, or under which the handle moved.
+    #[cold]
+    #[inline(never)]
+    fn get_again(&self, hash: u64, name: &[u8], now_ns: u64) -> Lookup {
+        let found = self.stable(|view| (view.raw(hash, name), self.look(view, now_ns)));
+        match found {
+            Some((raw, freshness)) => raw.with(freshness),
+            None => Raw::Busy.with(NEVER),
+        }
+    }
+
     /// Runs a read on one file from beginning to end; nothing if the handle
     /// moves again and again.
-    #[inline]
     fn stable<T>(&self, mut read: impl FnMut(&View<'_>) -> T) -> Option<T> {
         for _ in 0..MOVE_TRIES {
-            let Some((seen, [base, words, slots])) = twin::read(&self.handle.0) else {
+            let Some((view, seen)) = self.pin() else {
                 continue;
             };
-            // SAFETY: the handle's twin was read whole, so these are the base
-            // and the length of one of this reader's ranges; ranges are
-            // dropped with the reader only, and `read` cannot keep the view.
-            let words = unsafe { mapping::words_at(base, words as usize) };
-            let answer = read(&View::with_slots(words, slots as usize));
+            let answer = read(&view);
             if twin::unmoved(&self.handle.0, seen) {
                 return Some(answer);
             }
         }
         None
+    }
+
+    /// What the handle shows now, and the handle's counter: what is read from
+    /// the view counts only if [`twin::unmoved`] says so afterwards.
+    #[inline(always)]
+    fn pin(&self) -> Option<(View<'_>, u64)> {
+        let (seen, [base, words, slots]) = twin::read(&self.handle.0)?;
+        // SAFETY: the handle's twin was read whole, so these are the base and
+        // the length of one of this reader's ranges; ranges are dropped with
+        // the reader only, which the view does not outlive.
+        let words = unsafe { mapping::words_at(base, words as usize) };
+        Some((View::with_slots(words, slots as usize), seen))
     }
 
     /// The file's freshness; looks for a new file if this one has moved or is

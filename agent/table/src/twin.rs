@@ -14,7 +14,7 @@ pub const fn words(n: usize) -> usize {
 }
 
 /// Publishes a value. Only one thread of one process may do so at a time.
-#[inline]
+#[inline(always)]
 pub fn write<const N: usize>(twin: &[AtomicU64], value: &[u64; N]) {
     let counter = twin[0].load(Ordering::Relaxed);
     let next = counter.wrapping_add(1);
@@ -30,7 +30,7 @@ pub fn write<const N: usize>(twin: &[AtomicU64], value: &[u64; N]) {
 
 /// One attempt to read: the counter and the value, or nothing if the writer
 /// flipped meanwhile.
-#[inline]
+#[inline(always)]
 pub fn read<const N: usize>(twin: &[AtomicU64]) -> Option<(u64, [u64; N])> {
     let counter = twin[0].load(Ordering::Acquire);
     let copy = &twin[1 + (counter & 1) as usize * N..][..N];
@@ -43,7 +43,7 @@ pub fn read<const N: usize>(twin: &[AtomicU64]) -> Option<(u64, [u64; N])> {
 
 /// Whether the counter still is what an earlier read saw. Everything that was
 /// read between the two belongs to that state.
-#[inline]
+#[inline(always)]
 pub fn unmoved(twin: &[AtomicU64], counter: u64) -> bool {
     // Pairs with the writer's release fence.
     fence(Ordering::Acquire);

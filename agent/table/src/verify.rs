@@ -187,7 +187,7 @@ impl View<'_> {
         Geometry {
             capacity: slots / 2,
             slots,
-            arena: self.arena_words(),
+            arena: self.arena().len(),
         }
     }
 }

@@ -100,7 +100,6 @@ pub struct Freshness {
 pub struct View<'a> {
     words: &'a [AtomicU64],
     slots: &'a [[AtomicU64; SLOT]],
-    arena: &'a [AtomicU64],
 }
 
 impl<'a> View<'a> {
@@ -120,11 +119,10 @@ impl<'a> View<'a> {
     /// Over words whose header was parsed earlier.
     #[inline]
     pub(crate) fn with_slots(words: &'a [AtomicU64], slots: usize) -> Self {
-        let (slots, arena) = words[layout::SLOTS..].split_at(slots * SLOT);
+        let slots = &words[layout::SLOTS..][..slots * SLOT];
         Self {
             words,
             slots: slots.as_chunks().0,
-            arena,
         }
     }
 
@@ -229,9 +227,9 @@ impl<'a> View<'a> {
         self.words[at].load(Ordering::Acquire)
     }
 
-    /// Words of the arena.
-    pub(crate) const fn arena_words(&self) -> usize {
-        self.arena.len()
+    /// The words in which long names lie.
+    pub(crate) fn arena(&self) -> &'a [AtomicU64] {
+        &self.words[layout::SLOTS + self.slots.len() * SLOT..]
     }
 
     /// All slots.
@@ -239,8 +237,20 @@ impl<'a> View<'a> {
         self.slots
     }
 
-    /// Looks a name up and leaves the answer packed.
-    #[inline]
+    /// Looks a name up, reading its value once, and leaves the answer packed.
+    #[inline(always)]
+    pub(crate) fn raw_once(&self, hash: u64, name: &[u8]) -> Raw {
+        let Some(slot) = self.find(hash, name) else {
+            return Raw::NotInTable;
+        };
+        match twin::read(&slot[S_TWIN..]) {
+            Some((_, value)) => Raw::Found(Packed(value), self.owner(Packed(value))),
+            None => Raw::Busy,
+        }
+    }
+
+    /// Looks a name up, reading its value as often as may be, and leaves the
+    /// answer packed.
     pub(crate) fn raw(&self, hash: u64, name: &[u8]) -> Raw {
         let Some(slot) = self.find(hash, name) else {
             return Raw::NotInTable;
@@ -252,7 +262,7 @@ impl<'a> View<'a> {
     }
 
     /// Finds a name's slot; a removed name still has one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, hash: u64, name: &[u8]) -> Option<&'a [AtomicU64; SLOT]> {
         if name.is_empty() {
             return None;
@@ -276,7 +286,6 @@ impl<'a> View<'a> {
     }
 
     /// Reads a slot's value, again if the writer overtakes.
-    #[inline]
     pub(crate) fn read(&self, slot: &[AtomicU64; SLOT]) -> Option<Packed> {
         for _ in 0..READ_TRIES {
             if let Some((_, value)) = twin::read(&slot[S_TWIN..]) {
@@ -299,7 +308,6 @@ impl<'a> View<'a> {
     }
 
     /// Where a slot's name lies: its length and its words.
-    #[inline]
     pub(crate) fn stored_name<'s>(
         &self,
         slot: &'s [AtomicU64; SLOT],
@@ -314,29 +322,27 @@ impl<'a> View<'a> {
             slot.get(S_NAME..S_NAME + words)?
         } else {
             let at = (key >> 32) as usize;
-            self.arena.get(at..at + words)?
+            self.arena().get(at..at + words)?
         };
         Some((length, stored))
     }
 
     /// Whether the slot's name is this one, all of it.
-    #[inline]
+    #[inline(always)]
     fn name_is(&self, slot: &[AtomicU64; SLOT], name: &[u8]) -> bool {
-        let Some((length, stored)) = self.stored_name(slot) else {
-            return false;
-        };
-        if length != name.len() {
-            return false;
+        if name.len() > INLINE_NAME_BYTES {
+            return self.long_name_is(slot, name);
         }
-        let (whole, tail) = name.as_chunks::<WORD>();
-        let mut differs = 0;
-        for (word, bytes) in stored.iter().zip(whole) {
-            differs |= word.load(Ordering::Relaxed) ^ u64::from_le_bytes(*bytes);
-        }
-        if let (false, Some(word)) = (tail.is_empty(), stored.get(whole.len())) {
-            differs |= word.load(Ordering::Relaxed) ^ tail_word(name, tail);
-        }
-        differs == 0
+        // A short name's key is its length alone.
+        slot[S_KEY].load(Ordering::Relaxed) == name.len() as u64 && same(&slot[S_NAME..], name)
+    }
+
+    /// The same for a name in the arena.
+    #[cold]
+    #[inline(never)]
+    fn long_name_is(&self, slot: &[AtomicU64; SLOT], name: &[u8]) -> bool {
+        self.stored_name(slot)
+            .is_some_and(|(length, stored)| length == name.len() && same(stored, name))
     }
 
     /// The id of a packed value's owner; zero if it is unknown.
@@ -346,6 +352,25 @@ impl<'a> View<'a> {
             owner @ 1..=OWNERS => self.word(OWNER_IDS + owner - 1),
             _ => 0,
         }
+    }
+}
+
+/// Whether the words begin with this name. Its length is known to be right.
+///
+/// Not inlined: it would cost the probing around it its registers.
+#[inline(never)]
+fn same(stored: &[AtomicU64], name: &[u8]) -> bool {
+    let (whole, tail) = name.as_chunks::<WORD>();
+    // Leaves at the first difference, which also keeps the loop as short as
+    // names are.
+    for (word, bytes) in stored.iter().zip(whole) {
+        if word.load(Ordering::Relaxed) != u64::from_le_bytes(*bytes) {
+            return false;
+        }
+    }
+    match stored.get(whole.len()) {
+        Some(word) if !tail.is_empty() => word.load(Ordering::Relaxed) == tail_word(name, tail),
+        _ => true,
     }
 }
 

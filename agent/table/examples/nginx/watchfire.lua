@@ -25,6 +25,10 @@ void watchfire_close(watchfire_table *table);
 int watchfire_lookup(const watchfire_table *table, const void *name,
                      size_t name_bytes, uint64_t now_ns,
                      watchfire_answer *answer);
+int watchfire_lookup_hashed(const watchfire_table *table, uint64_t hash,
+                            const void *name, size_t name_bytes,
+                            uint64_t now_ns, watchfire_answer *answer);
+uint64_t watchfire_hash(const void *name, size_t name_bytes);
 const char *watchfire_reason(uint8_t reason);
 uint64_t watchfire_now_ns(void);
 ]]
@@ -67,6 +71,18 @@ end
 function Table:lookup(name, now_ns)
     local answer = self.answer
     return self.lib.watchfire_lookup(self.handle, name, #name, now_ns, answer), answer
+end
+
+-- The hash of a name, for lookup_hashed. A pool computes it once per origin.
+function Table:hash(name)
+    return self.lib.watchfire_hash(name, #name)
+end
+
+-- The same as lookup, for a name whose hash is known.
+function Table:lookup_hashed(hash, name, now_ns)
+    local answer = self.answer
+    return self.lib.watchfire_lookup_hashed(
+        self.handle, hash, name, #name, now_ns, answer), answer
 end
 
 -- A reason in words.
