@@ -7,7 +7,8 @@
 use watchfire_wire::message::replica::{Claim, Cover, Delta, Floor, Head};
 use watchfire_wire::{Actor, NodeId};
 
-use super::store::{NIL, Store};
+use super::arena::NIL;
+use super::store::Store;
 
 /// What a pull finds here.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -6,7 +6,8 @@
 
 use watchfire_wire::message::replica::Delta;
 
-use super::store::{NIL, Store};
+use super::arena::NIL;
+use super::store::Store;
 use crate::limits;
 use crate::mutations::Mutation;
 

@@ -5,7 +5,10 @@
 //! the answer whole. See `ALGORITHM.md` beside the sources for the invariants
 //! and why the simpler rules do not hold.
 
+mod arena;
+mod config;
 mod delta;
+mod exchange;
 #[cfg(any(test, feature = "mutations"))]
 pub mod exhaustive;
 mod join;
@@ -15,9 +18,10 @@ mod replicator;
 mod serve;
 mod store;
 
+pub use self::config::{ReplicaConfig, ReplicaCounters};
 pub use self::delta::{Answer, FIRST, LAST, after};
 pub use self::join::Applied;
-pub use self::replicator::{Out, Peer, ReplicaConfig, ReplicaCounters, Replicator};
+pub use self::replicator::{Out, Peer, Replicator};
 pub use self::store::{CheckHasher, Collect, Store, Word};
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use watchfire_wire::message::replica::{Head, Replica};
 use watchfire_wire::{Actor, NodeId, Time};
 
-use super::replicator::{Out, Peer, ReplicaConfig};
+use super::config::ReplicaConfig;
+use super::replicator::{Out, Peer};
 use super::store::Store;
 use crate::limits;
 use crate::rng::Rng;

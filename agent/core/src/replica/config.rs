@@ -1,0 +1,85 @@
+//! What may be chosen about replication, and what it counts.
+
+use core::time::Duration;
+
+use watchfire_wire::limits::DATAGRAM_BYTES;
+
+use crate::limits;
+
+/// The knobs of replication. The defaults suit round trips below 1 ms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplicaConfig {
+    /// How long the first attempt of a pull waits; each further one twice as
+    /// long.
+    pub pull_timeout: Duration,
+    /// Attempts of one pull with one peer.
+    pub pull_tries: u8,
+    /// How long a bulk answer may take.
+    pub bulk_timeout: Duration,
+    /// From one round of news to the next, when little happens. The first piece
+    /// of news after calm goes out at once.
+    pub notify_spacing: Duration,
+    /// The same in a mass event.
+    pub mass_spacing: Duration,
+    /// From one round of pulls to the next in a mass event: what becomes known
+    /// meanwhile is asked for together.
+    pub mass_gathering: Duration,
+    /// From the first telling of a head to its first echo; the second comes
+    /// after twice as long.
+    pub echo_spacing: Duration,
+    /// How long unequal digests must last without progress before they count.
+    pub digest_patience: Duration,
+    /// From one comparison of all claims to the next.
+    pub sync_spacing: Duration,
+    /// Largest answer by datagrams.
+    pub max_parts: usize,
+    /// Largest datagram, bytes.
+    pub datagram_bytes: usize,
+}
+
+impl Default for ReplicaConfig {
+    fn default() -> Self {
+        Self {
+            pull_timeout: Duration::from_millis(25),
+            pull_tries: 3,
+            bulk_timeout: Duration::from_secs(10),
+            notify_spacing: Duration::from_millis(4),
+            mass_spacing: Duration::from_millis(80),
+            mass_gathering: Duration::from_millis(20),
+            echo_spacing: Duration::from_millis(60),
+            digest_patience: Duration::from_millis(10),
+            sync_spacing: Duration::from_millis(100),
+            max_parts: limits::PARTS,
+            datagram_bytes: DATAGRAM_BYTES,
+        }
+    }
+}
+
+/// Counters of replication, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaCounters {
+    /// Pulls sent, repetitions included.
+    pub pulls: u64,
+    /// Pulls that were given up after all attempts.
+    pub pulls_failed: u64,
+    /// Pulls answered.
+    pub answers: u64,
+    /// Of those, by a bulk offer.
+    pub offers: u64,
+    /// Bulk streams served.
+    pub bulk_served: u64,
+    /// Notifications sent.
+    pub notifies: u64,
+    /// Comparisons of all claims with a peer.
+    pub syncs: u64,
+    /// Slots taken in.
+    pub slots_taken: u64,
+    /// Replacing snapshots taken because state differed at equal claims.
+    pub repairs: u64,
+    /// Bodies refused: answers to no pull of ours, or that contradict it.
+    pub refused: u64,
+    /// Deltas refused because a limit was reached.
+    pub full: u64,
+    /// Bulk streams refused: no such token.
+    pub bulk_refused: u64,
+}
