@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use watchfire_probe_core::engine::Pacing;
-use watchfire_probe_core::{CheckSpec, Stats};
+use watchfire_probe_core::limits::SLOTS;
+use watchfire_probe_core::{CheckSpec, Kind, Stats};
 
 use crate::clock;
 use crate::error::StartError;
@@ -117,6 +118,10 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// production, so that a prober at its limit is not helped by short timers.
 const OPEN_LOOP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Slots for each check that keeps its connection: not all of a thread's may
+/// be kept, and the threads do not get equally many checks.
+const SLOTS_PER_KEPT: u32 = 3;
+
 /// Runs a bench; `progress` is called a few times a second.
 ///
 /// # Errors
@@ -130,7 +135,7 @@ pub fn bench(
         return Err(BenchError::NoTargets);
     };
     let kind = first.kind.key();
-    let prober = Options {
+    let mut prober = Options {
         rate_per_address: None,
         rate_per_prefix: None,
         ..options.prober.clone()
@@ -140,7 +145,18 @@ pub fn bench(
         BenchRate::PerSecond(rate) => (Pacing::Scheduled, open_loop(&options.specs, rate)),
         BenchRate::Max => {
             let wanted = prober.in_flight_max as usize * prober.threads;
-            (Pacing::Closed, copies(&options.specs, wanted))
+            let keeps = matches!(&first.kind, Kind::Http(http) if http.reuse);
+            if keeps {
+                // As many checks as are to be in flight, and for each of them
+                // a connection of its own.
+                prober.in_flight_max = (prober.in_flight_max * SLOTS_PER_KEPT).min(SLOTS);
+            }
+            let from = if keeps {
+                &options.specs[..options.specs.len().min(wanted)]
+            } else {
+                &options.specs[..]
+            };
+            (Pacing::Closed, copies(from, wanted))
         }
     };
     let mut prober = Prober::start_paced(prober, Arc::new(|| {}), pacing)?;

@@ -3,6 +3,8 @@
 //! Bytes come in as they arrive, in pieces of any size; the result does not
 //! depend on where they were cut. The body is measured, never kept.
 
+use core::mem::MaybeUninit;
+
 use watchfire_wire::Reason;
 
 use crate::limits::{
@@ -132,9 +134,10 @@ impl Response {
     fn head(&mut self, rest: &mut &[u8], wanted: &impl Fn(u16) -> bool) -> Progress {
         // Nearly always the whole head is here in one piece.
         if self.partial.is_empty() && rest.starts_with(VERSION) {
-            let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-            let mut head = httparse::Response::new(&mut headers);
-            if let Ok(httparse::Status::Complete(length)) = head.parse(rest) {
+            let mut headers = [const { MaybeUninit::uninit() }; HEADERS];
+            let mut head = httparse::Response::new(&mut []);
+            let parsed = parser().parse_response_with_uninit_headers(&mut head, rest, &mut headers);
+            if let Ok(httparse::Status::Complete(length)) = parsed {
                 if length > HEAD_BYTES {
                     return self.fail(Reason::HeadersTooLarge);
                 }
@@ -177,9 +180,10 @@ impl Response {
     /// Parses the head that `partial` holds to its last byte.
     fn whole_head(&mut self, wanted: &impl Fn(u16) -> bool, last: bool) -> Progress {
         let bytes = core::mem::take(&mut self.partial);
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-        let mut head = httparse::Response::new(&mut headers);
-        let next = match head.parse(&bytes) {
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS];
+        let mut head = httparse::Response::new(&mut []);
+        let parsed = parser().parse_response_with_uninit_headers(&mut head, &bytes, &mut headers);
+        let next = match parsed {
             Ok(httparse::Status::Complete(length)) if length == bytes.len() => {
                 self.begin(&head, wanted)
             }
@@ -341,6 +345,11 @@ impl Response {
     pub const fn status(&self) -> u16 {
         self.status
     }
+}
+
+/// The parser with its strict defaults.
+fn parser() -> httparse::ParserConfig {
+    httparse::ParserConfig::default()
 }
 
 /// What every HTTP/1.x response starts with.

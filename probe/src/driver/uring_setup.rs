@@ -41,7 +41,10 @@ pub(crate) fn ring(slots: u32) -> Result<IoUring, UringError> {
         .setup_submit_all()
         .setup_cqsize(completions)
         .build(SUBMISSIONS)
-        .map_err(|cause| refused(cause, completions))?;
+        .map_err(|cause| {
+            let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+            refused(cause, completions, sysctl.unwrap_or_default().trim())
+        })?;
     for (present, name) in [
         (ring.params().is_feature_nodrop(), "IORING_FEAT_NODROP"),
         (
@@ -135,22 +138,65 @@ pub(crate) fn try_socket_option(ring: &mut IoUring) -> Result<(), UringError> {
     }
 }
 
-/// Why `io_uring_setup` was refused, in words.
-fn refused(cause: io::Error, entries: u32) -> UringError {
+/// Why `io_uring_setup` was refused, in words, where the sysctl
+/// `kernel.io_uring_disabled` reads so.
+fn refused(cause: io::Error, entries: u32, sysctl: &str) -> UringError {
     match cause.raw_os_error() {
         Some(libc::ENOSYS) => UringError::Missing,
         Some(libc::EINVAL) => UringError::TooOld("DEFER_TASKRUN (Linux 6.1)"),
         Some(libc::ENOMEM) => UringError::Memory { entries, cause },
-        Some(libc::EPERM | libc::EACCES) => {
-            match std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
-                Ok(text) if text.trim() == "2" => UringError::Disabled,
-                Ok(text) if text.trim() == "1" => UringError::DisabledUnprivileged,
-                _ => UringError::Forbidden(cause),
-            }
-        }
+        Some(libc::EPERM | libc::EACCES) => match sysctl {
+            "2" => UringError::Disabled,
+            "1" => UringError::DisabledUnprivileged,
+            _ => UringError::Forbidden(cause),
+        },
         _ => UringError::Setup {
             step: "io_uring_setup",
             cause,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_names_its_cause_and_the_way_out() {
+        let words =
+            |errno, sysctl| refused(io::Error::from_raw_os_error(errno), 64, sysctl).to_string();
+        for (errno, sysctl, cause, way_out) in [
+            (
+                libc::EPERM,
+                "2",
+                "kernel.io_uring_disabled is 2",
+                "set it to 0",
+            ),
+            (
+                libc::EPERM,
+                "1",
+                "kernel.io_uring_disabled is 1",
+                "add the group",
+            ),
+            (libc::EPERM, "0", "seccomp", "allow io_uring_setup"),
+            (libc::EACCES, "", "seccomp", "allow io_uring_setup"),
+            (libc::ENOSYS, "", "no io_uring", "Linux 6.7 or newer"),
+            (
+                libc::EINVAL,
+                "0",
+                "lacks DEFER_TASKRUN",
+                "Linux 6.7 or newer",
+            ),
+            (libc::ENOMEM, "0", "no memory", "ulimit -l"),
+            (
+                libc::EMFILE,
+                "0",
+                "io_uring_setup failed",
+                "Too many open files",
+            ),
+        ] {
+            let words = words(errno, sysctl);
+            assert!(words.contains(cause) && words.contains(way_out), "{words}");
+        }
     }
 }

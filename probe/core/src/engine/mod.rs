@@ -25,7 +25,7 @@ use watchfire_wire::{CheckId, Time, Unmeasured, Verdict};
 use crate::check::{CheckSpec, Kind};
 use crate::errno::Step;
 use crate::health::Health;
-use crate::limits::{ASKS, CHECKS, EVENTS_PER_CLOCK, PARKED_PERCENT, PUNCTUAL_US, SLOTS};
+use crate::limits::{ASKS, CHECKS, PARKED_PERCENT, PUNCTUAL_US, SLOTS};
 use crate::outcome::Outcome;
 use crate::rate::Caps;
 use crate::schedule::{Schedule, step};
@@ -617,10 +617,4 @@ const fn step_of(during: During, tls: bool, begun: bool) -> Step {
         (During::Receive, _, false) => Step::FirstByte,
         (During::Receive, _, true) => Step::Rest,
     }
-}
-
-/// How many events a driver may tell with one reading of the clock.
-#[must_use]
-pub const fn events_per_clock() -> usize {
-    EVENTS_PER_CLOCK
 }
