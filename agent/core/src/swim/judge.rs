@@ -17,7 +17,7 @@ use watchfire_wire::message::swim::{
 };
 use watchfire_wire::{Actor, NodeId, Time};
 
-use super::limits::EPOCH_MAX;
+use super::limits::{DEAF_MAX, EPOCH_MAX};
 use super::member::{Member, State};
 use super::output::Output;
 use super::suspicion::Suspicion;
@@ -94,6 +94,11 @@ impl Swim {
 
     /// Suspicions that have run out become deaths.
     pub(super) fn poll_suspicions(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.is_deaf(now) {
+            let until = (self.heard + DEAF_MAX).max(now + self.config.period);
+            self.table.suspicions().for_each(|s| s.postpone(now, until));
+            return;
+        }
         while let Some(node) = self.table.run_out(now) {
             let Some(member) = self.table.get(node) else {
                 return;
@@ -206,10 +211,11 @@ impl Swim {
             return;
         }
         if member.state == State::Suspect && incarnation == member.incarnation {
+            let grace = self.config.period;
             let news = self
                 .table
                 .suspicion(about.node)
-                .is_some_and(|suspicion| suspicion.speak_out() | suspicion.confirm(by));
+                .is_some_and(|suspicion| suspicion.speak_out() | suspicion.confirm(now, by, grace));
             if !news {
                 return;
             }
@@ -270,6 +276,16 @@ impl Swim {
             self.table.hasten(about.node);
             return;
         }
+        let grace = self.config.period;
+        if member.actor == about
+            && let Some(suspicion) = self.table.suspicion(about.node)
+            && !suspicion.condemn(now, grace)
+        {
+            return;
+        }
+        let Some(member) = self.table.get(about.node) else {
+            return;
+        };
         let died = member.state.is_living().then_some(member.actor);
         let member = Member {
             actor: about,

@@ -76,6 +76,14 @@ pub const DOUBTS: usize = 16;
 /// Datagrams of one welcome: enough for [`MEMBERS`] with long names.
 pub const WELCOME_DATAGRAMS: usize = 160;
 
+/// A node that hears nobody for so many periods is deaf: its own ears are the
+/// likelier fault, and its suspicions wait.
+pub const DEAF_PERIODS: u32 = 3;
+
+/// After so much silence it is the others that are gone, or out of reach for
+/// good, and suspicions run out.
+pub const DEAF_MAX: Duration = Duration::from_secs(10);
+
 /// Shortest time between the end of a roll call and the next.
 pub const ROLL_CALL_GAP: Duration = Duration::from_secs(1);
 

@@ -82,6 +82,8 @@ pub struct Swim {
     digest: u64,
     seq: u32,
     due: Time,
+    /// When the last packet of a living member came.
+    heard: Time,
     counters: SwimCounters,
 }
 
@@ -130,6 +132,7 @@ impl Swim {
             digest: 0,
             seq: rng.u32(),
             due: now,
+            heard: now,
             counters: SwimCounters::default(),
             config,
             profile,
@@ -152,6 +155,7 @@ impl Swim {
         if self.silent || sender == self.me {
             return;
         }
+        self.listen(now, sender);
         self.take_in(now, from, sender, body, rumors, out);
         self.flush(now, out);
         self.due = self.next_timeout().max(now);
@@ -170,6 +174,7 @@ impl Swim {
         if self.silent || sender == self.me {
             return;
         }
+        self.listen(now, sender);
         let home = self.home(sender, from);
         self.judge_all(now, home, rumors, judge::Manner::News, out);
         self.flush(now, out);
@@ -397,6 +402,27 @@ impl Swim {
             self.drop_roll_call(now, self.config.period);
         }
         self.due = now;
+    }
+
+    /// A packet came. If nobody was heard for long, what ran out meanwhile
+    /// proves nothing, as after a stall: the answers may be right behind it.
+    fn listen(&mut self, now: Time, sender: Actor) {
+        if !self.is_living(sender) {
+            return;
+        }
+        let silence = now.since(self.heard);
+        self.heard = now;
+        if silence >= self.config.period * limits::DEAF_PERIODS && self.table.living() > 1 {
+            self.table.suspicions().for_each(|s| s.restart(now));
+        }
+    }
+
+    /// Nobody was heard for a while, and not yet for so long that they must all
+    /// be gone. In a POP of two the other's silence is no sign of that.
+    fn is_deaf(&self, now: Time) -> bool {
+        let silence = now.since(self.heard);
+        let deaf = self.config.period * limits::DEAF_PERIODS;
+        self.table.living() > 1 && silence >= deaf && silence < limits::DEAF_MAX
     }
 
     fn take_in(

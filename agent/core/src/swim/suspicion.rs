@@ -71,13 +71,29 @@ impl Suspicion {
     }
 
     /// Another member accuses; true if that was news and shortens the timeout.
-    pub(super) fn confirm(&mut self, accuser: NodeId) -> bool {
+    ///
+    /// However old the suspicion is, a refutation still gets `grace` to arrive:
+    /// accusers that were cut off confirm each other all at once when they are
+    /// heard again.
+    pub(super) fn confirm(&mut self, now: Time, accuser: NodeId, grace: Duration) -> bool {
         if self.accusers.len() > self.wanted || self.accusers.contains(&accuser) {
             return false;
         }
+        let before = self.deadline;
         self.accusers.push(accuser);
         self.reckon();
+        self.deadline = self.deadline.max(before.min(now + grace));
         true
+    }
+
+    /// Somebody's suspicion has run out. True if this one is old enough to
+    /// believe it; otherwise it runs out soon, unless it is refuted.
+    pub(super) fn condemn(&mut self, now: Time, grace: Duration) -> bool {
+        if now.since(self.began) >= grace {
+            return true;
+        }
+        self.deadline = self.deadline.min(self.began + grace);
+        false
     }
 
     /// When it turns into a death.
@@ -91,6 +107,13 @@ impl Suspicion {
         if !self.graced && self.deadline <= now {
             self.graced = true;
             self.deadline = now + wait;
+        }
+    }
+
+    /// This node hears nobody: if it would run out now it waits until then.
+    pub(super) fn postpone(&mut self, now: Time, until: Time) {
+        if self.deadline <= now {
+            self.deadline = until;
         }
     }
 
@@ -128,6 +151,8 @@ fn least_timeout(config: &SwimConfig, members: usize) -> Duration {
 mod tests {
     use super::*;
 
+    const GRACE: Duration = Duration::from_millis(200);
+
     fn wait(suspicion: &Suspicion) -> Duration {
         suspicion.deadline().since(Time::ZERO)
     }
@@ -139,12 +164,29 @@ mod tests {
         assert!(least > Duration::from_millis(1_770) && least < Duration::from_millis(1_790));
         let mut suspicion = Suspicion::new(&config, 168, Time::ZERO, NodeId(1));
         assert_eq!(wait(&suspicion).as_micros(), (least * 6).as_micros());
-        assert!(!suspicion.confirm(NodeId(1)));
-        assert!(suspicion.confirm(NodeId(2)));
+        assert!(!suspicion.confirm(Time::ZERO, NodeId(1), GRACE));
+        assert!(suspicion.confirm(Time::ZERO, NodeId(2), GRACE));
         assert!(wait(&suspicion) < least * 4);
-        assert!(suspicion.confirm(NodeId(3)));
+        assert!(suspicion.confirm(Time::ZERO, NodeId(3), GRACE));
         assert_eq!(wait(&suspicion).as_micros(), least.as_micros());
-        assert!(!suspicion.confirm(NodeId(4)));
+        assert!(!suspicion.confirm(Time::ZERO, NodeId(4), GRACE));
+    }
+
+    #[test]
+    fn late_confirmations_leave_time_to_refute() {
+        let mut suspicion = Suspicion::new(&SwimConfig::default(), 64, Time::ZERO, NodeId(1));
+        let late = Time::from_millis(5_000);
+        assert!(suspicion.confirm(late, NodeId(2), GRACE));
+        assert!(suspicion.confirm(late, NodeId(3), GRACE));
+        assert_eq!(suspicion.deadline(), late + GRACE);
+    }
+
+    #[test]
+    fn a_young_suspicion_is_not_condemned_at_once() {
+        let mut suspicion = Suspicion::new(&SwimConfig::default(), 64, Time::ZERO, NodeId(1));
+        assert!(!suspicion.condemn(Time::from_millis(50), GRACE));
+        assert_eq!(suspicion.deadline(), Time::ZERO + GRACE);
+        assert!(suspicion.condemn(Time::from_millis(200), GRACE));
     }
 
     #[test]

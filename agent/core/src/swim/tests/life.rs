@@ -229,7 +229,7 @@ fn the_lowest_newest_version_is_spoken() {
     assert_eq!(world.swim(1).protocol(), 1);
     world.crash(0);
     world.crash(2);
-    world.run(Duration::from_secs(10));
+    world.run(Duration::from_secs(15));
     assert_eq!(world.swim(1).protocol(), 3);
 }
 

@@ -6,4 +6,5 @@ mod network;
 mod properties;
 #[cfg(feature = "mutations")]
 mod seeded;
+mod slow;
 mod world;

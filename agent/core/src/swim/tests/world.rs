@@ -34,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) addr: SocketAddr,
     pub(crate) group: u8,
     pub(crate) stalled_until: Time,
+    /// Its timers run, but nothing goes in or out before this.
+    pub(crate) blocked_until: Time,
     pub(crate) bytes: u64,
     pub(crate) packets: u64,
 }
@@ -120,6 +122,7 @@ impl World {
             addr,
             group: 0,
             stalled_until: Time::ZERO,
+            blocked_until: Time::ZERO,
             bytes: 0,
             packets: 0,
         });
@@ -222,7 +225,8 @@ impl World {
             .is_some_and(|&other| self.nodes[other].group != self.nodes[index].group);
         let blocked = self.block == Some((datagram.from, to));
         if !lost && !crosses && !blocked {
-            self.inject(datagram, ONE_WAY);
+            let held = self.nodes[index].blocked_until.since(self.now);
+            self.inject(datagram, held + ONE_WAY);
         }
     }
 
@@ -281,8 +285,9 @@ impl World {
         if node.swim.is_none() {
             return;
         }
-        if node.stalled_until > self.now {
-            let wait = node.stalled_until.since(self.now) + Duration::from_micros(50);
+        let shut = node.stalled_until.max(node.blocked_until);
+        if shut > self.now {
+            let wait = shut.since(self.now) + Duration::from_micros(50);
             return self.inject(datagram, wait);
         }
         let buffer = FrameBuf::copied(&datagram.body);
