@@ -236,5 +236,24 @@ mod tests {
         assert_eq!(OWNER_NAME * WORD, 72);
         assert_eq!(SLOTS * WORD, 86_016);
         assert_eq!(SLOT * WORD, 128);
+        let header = [
+            (H_HEARTBEAT, 64),
+            (H_MOVED, 72),
+            (H_STALE_AFTER, 80),
+            (H_NODE, 128),
+            (H_EPOCH, 136),
+            (H_BOOT, 144),
+            (H_PID, 152),
+            (H_ADOPTED, 160),
+            (H_WRITES, 192),
+            (H_USED, 200),
+            (H_LIVE, 208),
+            (H_ARENA_USED, 216),
+            (H_RATE, 224),
+        ];
+        for (word, offset) in header {
+            assert_eq!(word * WORD, offset);
+        }
+        assert_eq!((S_TWIN * WORD, S_NAME * WORD), (16, 56));
     }
 }
