@@ -33,8 +33,19 @@ impl World {
                     self.kill(host);
                 }
             }
-            Action::Leave { host } => self.feed(host, Input::Leave),
+            Action::Leave { host } => {
+                let host = self.living_from(host);
+                self.feed(host, Input::Leave);
+            }
+            Action::Weigh { host, capacity } => {
+                self.hosts[host].capacity = capacity;
+                if self.hosts[host].agent.is_some() {
+                    self.fired.count(Fault::Capacity);
+                    self.feed(host, Input::Capacity(capacity));
+                }
+            }
             Action::Drain { host, on } => {
+                let host = self.living_from(host);
                 self.fired.count(Fault::Drain);
                 self.excuse_host(host);
                 self.feed(host, Input::Drain(on));
@@ -43,7 +54,7 @@ impl World {
                 if self.hosts[host].agent.is_some() {
                     self.fired.count(why);
                     self.excuse_host(host);
-                    let until_us = self.now_us + for_us;
+                    let until_us = (self.now_us + for_us).max(self.hosts[host].stalled_until_us);
                     self.hosts[host].stalled_until_us = until_us;
                     self.queue.push(until_us, Event::Resume { host });
                 }
@@ -51,7 +62,8 @@ impl World {
             Action::Hold { host, for_us } => {
                 self.fired.count(Fault::Slow);
                 self.excuse_host(host);
-                self.hosts[host].held_until_us = self.now_us + for_us;
+                let it = &mut self.hosts[host];
+                it.held_until_us = it.held_until_us.max(self.now_us + for_us);
             }
             Action::Leap { host, by_us } => self.leap(host, by_us),
             Action::Cut { hosts, one_way } => {
@@ -81,18 +93,19 @@ impl World {
                 }
             }
             Action::Blind { host, on } => {
-                // One at a time, and one that lives.
-                let living: Vec<usize> = self.living().collect();
-                let host = living.iter().copied().find(|&it| it >= host);
+                // One at a time.
+                let host = self.living_from(host);
                 for it in &mut self.hosts {
                     it.blind = false;
                 }
-                if let Some(host) = host.or(living.first().copied()) {
-                    self.hosts[host].blind = on;
-                }
+                self.hosts[host].blind = on;
             }
             Action::Unmeasurable { host, on } => {
+                let host = self.living_from(host);
                 self.excuse_host(host);
+                for it in &mut self.hosts {
+                    it.unmeasurable = false;
+                }
                 self.hosts[host].unmeasurable = on;
             }
             Action::Sick { host, on } => {
@@ -250,6 +263,15 @@ impl World {
                 self.hosts[host].table.verdicts[check as usize] = None;
             }
         }
+    }
+
+    /// This host, or the next one with a running process.
+    fn living_from(&self, host: usize) -> usize {
+        let all = self.hosts.len();
+        let next = (0..all).map(|i| (host + i) % all);
+        next.into_iter()
+            .find(|&it| self.hosts[it].agent.is_some())
+            .unwrap_or(host)
     }
 
     /// What a host probes may go unprobed for the time of a takeover.

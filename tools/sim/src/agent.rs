@@ -11,6 +11,7 @@ use watchfire_core::mutations::Mutations;
 use watchfire_core::node::{Node, NodeConfig};
 use watchfire_core::swim::State;
 use watchfire_wire::keys::{Key, KeyId, KeyRing};
+use watchfire_wire::message::replica::Hold;
 use watchfire_wire::{Actor, CheckId, Time};
 
 use crate::prober::SmallHasher;
@@ -124,6 +125,25 @@ impl Agent {
             .members()
             .filter(|member| member.state == State::Alive)
             .count()
+    }
+
+    /// The sequence number of its own live word on a check.
+    #[must_use]
+    pub fn own_word(&self, check: CheckId) -> Option<u64> {
+        let slot = self.0.store().word_of(self.actor(), check)?;
+        (slot.hold == Hold::Live).then_some(slot.seq)
+    }
+
+    /// Whose live word on a check loses to a release, if that is so: the author
+    /// of the release, and the author of the live word.
+    #[must_use]
+    pub fn beaten_by_release(&self, check: CheckId) -> Option<(Actor, Actor)> {
+        let store = self.0.store();
+        let winner = store.winner(check)?;
+        let live = store
+            .words(check)
+            .find(|word| word.slot.hold == Hold::Live)?;
+        (winner.slot.hold != Hold::Live).then_some((winner.actor, live.actor))
     }
 
     /// Lifeguard's local health score: 0 is healthy.

@@ -35,6 +35,7 @@ impl World {
             Output::Stop { check } => {
                 let check = self.check_index[&check];
                 self.say(host, || format!("stops probing check {check}"));
+                self.reasons_to_write += 1;
                 self.hosts[host].prober.stop(check);
             }
             Output::Attend { check } => {
@@ -102,6 +103,7 @@ impl World {
         first: Option<Time>,
     ) {
         let check = self.check_index[&id];
+        self.reasons_to_write += 1;
         let now = self.local(host);
         let due = first.map_or_else(|| self.due_from(host, check, now), |first| first.max(now));
         self.say(host, || {
@@ -118,6 +120,9 @@ impl World {
         let now_us = self.now_us;
         let old = std::mem::replace(&mut self.hosts[host].table.verdicts[check as usize], what);
         let Some(new) = what else { return };
+        if self.host_of(new.owner) == Some(host) {
+            self.judge_write(host, check);
+        }
         if let Some(watch) = self.spreading.get_mut(&check)
             && watch.verdict == new.verdict
             && watch.seen_by(host)
@@ -140,6 +145,7 @@ impl World {
     fn on_word(&mut self, host: usize, word: &Word) {
         self.say(host, || format!("{word:?}"));
         match *word {
+            Word::EpochTaken(_) => self.hosts[host].writes.clear(),
             Word::Died(actor) => self.on_death(host, actor),
             Word::Transition(check, old, new) => self.on_transition(host, check, old, new),
             _ => {}
@@ -163,6 +169,7 @@ impl World {
                 self.measures.detect_all_ms.push(took_ms);
             }
         }
+        self.judge_death_after_stall(observer, subject, is_running);
         // A stopped, slow or unreachable member is rightly held for dead, and
         // who was stopped itself may well be wrong and tell others.
         let calm_since_us = self.disturbed_us() + limits::HEALTHY_AFTER_US;
@@ -176,6 +183,7 @@ impl World {
     }
 
     fn on_transition(&mut self, host: usize, id: CheckId, old: Verdict, new: Verdict) {
+        self.reasons_to_write += 1;
         let check = self.check_index[&id];
         if new == Verdict::Down {
             let reach_us = limits::TRUTH_INTERVALS * self.options.interval_us;

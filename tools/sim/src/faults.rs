@@ -63,6 +63,7 @@ faults! {
     ProberSick = "prober-sick", "one node's probe threads can measure nothing at all";
     MixedVersions = "mixed-versions", "some nodes understand a later protocol version too";
     Drain = "drain", "a node hands over its checks and takes part again later";
+    Capacity = "capacity", "nodes change their weight while they run";
     Leave = "leave", "a node says goodbye and starts again later";
 }
 

@@ -3,6 +3,9 @@
 /// The oracles sweep over all checks and nodes this often, microseconds.
 pub const SWEEP_US: u64 = 250_000;
 
+/// Winners that one sweep reads, over all nodes; the next sweep reads others.
+pub const WINNERS_PER_SWEEP: usize = 5_000;
+
 /// Beyond its interval, no check goes unprobed for longer than this after one
 /// fault on a network that delivers, microseconds.
 pub const TAKEOVER_BOUND_US: u64 = 4_000_000;
@@ -39,6 +42,10 @@ pub const QUIET_DUPLICATES: f64 = 0.001;
 /// In the quiet minute a check is written at most once in so many seconds: a
 /// false suspicion or a lost probe may cost a write, steady probing none.
 pub const QUIET_S_PER_WRITE: u64 = 5;
+
+/// One write in so many may have another reason: a collection takes a sequence
+/// number too, and two nodes that begin at once may both write.
+pub const EXCESS_WRITES_DIVISOR: u64 = 10;
 
 /// A member that runs, and one that holds it for dead, count as healthy once
 /// nobody has been stopped or held back for this long, microseconds: before

@@ -45,11 +45,11 @@ pub fn hunt(mutation: Mutation) -> Hunt {
         ..small
     };
     let options = match mutation {
-        Mutation::NoRefutation => Options {
-            loss: 0.2,
-            ..with(&[Fault::Loss, Fault::Slow])
-        },
-        Mutation::SuspicionAfterStall => with(&[Fault::Stall, Fault::Slow]),
+        // What they cost shows best where nothing else happens.
+        Mutation::LateNack => small,
+        Mutation::ReleaseWinsTerm => with(&[Fault::Drain, Fault::Capacity]),
+        Mutation::SuspicionAfterStall => with(&[Fault::Stall]),
+        Mutation::NoRefutation => with(&[Fault::Stall, Fault::Slow]),
         Mutation::EpochBelowFloorIgnored => with(&[Fault::EpochReuse]),
         _ => Options {
             faults: FaultSet::ALL,
@@ -65,13 +65,21 @@ pub fn hunt(mutation: Mutation) -> Hunt {
     }
 }
 
-/// Looks for one bug.
+/// Looks for one bug. A seed counts only if it passes without the bug.
 #[must_use]
 pub fn find(mutation: Mutation) -> Catch {
     let hunt = hunt(mutation);
+    let healthy = Options {
+        mutation: None,
+        ..hunt.options
+    };
     for seed in 0..hunt.seeds {
         let (verdict, _) = run::one(hunt.options, seed, Trace::default());
-        if let Some(first) = verdict.violations.into_iter().next() {
+        let Some(first) = verdict.violations.into_iter().next() else {
+            continue;
+        };
+        let (control, _) = run::one(healthy, seed, Trace::default());
+        if control.violations.is_empty() {
             let words = Some(format!("{}: {}", first.invariant, first.words));
             return Catch {
                 mutation,

@@ -23,6 +23,8 @@ pub(crate) enum Action {
     Leave { host: usize },
     /// A node hands over its checks, or takes part again.
     Drain { host: usize, on: bool },
+    /// A node's weight changes.
+    Weigh { host: usize, capacity: u16 },
     /// A process is stopped for so long.
     Stall {
         host: usize,
@@ -323,6 +325,19 @@ impl Turmoil<'_> {
                 for _ in 0..3 {
                     let host = self.rng.index(self.options.nodes);
                     let (from_us, to_us) = self.span(500_000, 8 * SECOND_US);
+                    if self.rng.chance(0.5) {
+                        // Another one shortly before, long enough to be
+                        // suspected by the one that is stopped now.
+                        let host = self.rng.index(self.options.nodes);
+                        let before_us = self.rng.range(500_000, 1_500_000);
+                        let for_us = before_us + self.rng.below(500_000);
+                        let action = Action::Stall {
+                            host,
+                            for_us,
+                            why: fault,
+                        };
+                        self.at(from_us - before_us, action);
+                    }
                     let for_us = to_us - from_us;
                     self.at(
                         from_us,
@@ -420,6 +435,14 @@ impl Turmoil<'_> {
             Fault::Unmeasurable => self.switch(|on| Action::Unmeasurable { host, on }),
             Fault::ProberSick => self.switch(|on| Action::Sick { host, on }),
             Fault::Drain => self.switch(|on| Action::Drain { host, on }),
+            Fault::Capacity => {
+                for _ in 0..6 {
+                    let host = self.rng.index(self.options.nodes);
+                    let (at_us, _) = self.span(0, 1);
+                    let capacity = [1, 20, 50, 100, 200, 400][self.rng.index(6)];
+                    self.at(at_us, Action::Weigh { host, capacity });
+                }
+            }
             Fault::Leave => {
                 let (down_us, up_us) = self.span(5 * SECOND_US, 15 * SECOND_US);
                 self.at(down_us, Action::Leave { host });

@@ -32,6 +32,8 @@ use crate::workload::{self, Action, Options, Phase, Plan};
 
 /// Seeds that every node is configured with.
 const JOIN_SEEDS: usize = 3;
+/// The weight of a node unless it changes.
+const CAPACITY: u16 = 100;
 
 /// One run.
 #[derive(Debug)]
@@ -51,6 +53,10 @@ pub struct World {
     pub(crate) healed_us: u64,
     /// What all nodes together had written when quiet began.
     pub(crate) written_before: u64,
+    /// What processes that have ended had written.
+    pub(crate) written_by_dead: u64,
+    /// Starts, stops and transitions of all nodes.
+    pub(crate) reasons_to_write: u64,
     pub(crate) plan: std::vec::IntoIter<(u64, Action)>,
     pub(crate) rng: Rng,
     pub(crate) fired: Fired,
@@ -85,6 +91,11 @@ pub(crate) struct Host {
     pub(crate) tick_due_us: u64,
     pub(crate) prober: Prober,
     pub(crate) disk_epoch: u64,
+    pub(crate) capacity: u16,
+    /// When some node last held it for dead.
+    pub(crate) died_us: u64,
+    /// What it wrote of each check, and whether a report has come since.
+    pub(crate) writes: HashMap<u32, Written>,
     pub(crate) config: Vec<bool>,
     pub(crate) table: Table,
     pub(crate) blind: bool,
@@ -92,6 +103,13 @@ pub(crate) struct Host {
     pub(crate) sick: bool,
     pub(crate) bytes_sent: u64,
     pub(crate) packets_sent: u64,
+}
+
+/// A node's last word on a check.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) seq: u64,
+    pub(crate) reported: bool,
 }
 
 /// What a host's table says, as far as the oracles care.
@@ -192,6 +210,8 @@ impl World {
             phase: Phase::Settle,
             healed_us: 0,
             written_before: 0,
+            written_by_dead: 0,
+            reasons_to_write: 0,
             plan: plan.into_iter(),
             rng,
             fired: Fired::default(),
@@ -483,6 +503,9 @@ impl World {
         if self.hosts[host].sick {
             self.feed(host, Input::ProberHealthy(false));
         }
+        if self.hosts[host].capacity != CAPACITY {
+            self.feed(host, Input::Capacity(self.hosts[host].capacity));
+        }
         self.feed(host, Input::Tick);
     }
 
@@ -513,9 +536,8 @@ impl World {
     /// Ends a process without a word.
     pub(crate) fn kill(&mut self, host: usize) {
         let it = &mut self.hosts[host];
-        if it.agent.take().is_none() {
-            return;
-        }
+        let Some(agent) = it.agent.take() else { return };
+        self.written_by_dead += agent.written();
         self.trace
             .line(self.now_us, Some(host), format_args!("ends"));
         it.life += 1;
@@ -525,6 +547,7 @@ impl World {
             self.oracles.coverage.excuse(check, self.now_us);
         }
         it.prober.clear();
+        it.writes.clear();
         it.table.verdicts.fill(None);
         self.drop_streams(host);
         for watch in self.spreading.values_mut() {
@@ -534,6 +557,9 @@ impl World {
 
     /// Gives a report of the prober to its node.
     pub(crate) fn report(&mut self, host: usize, check: u32, generation: u32, kind: ReportKind) {
+        if !matches!(kind, ReportKind::Opinion { .. }) {
+            self.hosts[host].writes.entry(check).or_default().reported = true;
+        }
         let report = Report {
             check: self.checks[check as usize],
             generation,
@@ -581,6 +607,9 @@ impl Host {
             tick_due_us: u64::MAX,
             prober: Prober::default(),
             disk_epoch: 0,
+            capacity: CAPACITY,
+            died_us: 0,
+            writes: HashMap::new(),
             config: vec![true; options.checks],
             table: Table {
                 verdicts: vec![None; options.checks],

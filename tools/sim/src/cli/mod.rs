@@ -2,6 +2,7 @@
 
 mod compare;
 mod endure;
+mod exhaustive;
 mod mutations;
 mod progress;
 mod report;
@@ -41,6 +42,8 @@ enum Command {
     Run(run::Run),
     /// Plant bugs in the core and see whether they are found.
     Mutations(mutations::Mutations),
+    /// Walk every schedule of a small world.
+    Exhaustive(exhaustive::Exhaustive),
     /// Restart a node thousands of times and see what is remembered of it.
     Endure(endure::Endure),
     /// Compare membership with memberlist's and foca's.
@@ -55,6 +58,7 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.run(),
             Command::Mutations(mutations) => mutations.run(),
+            Command::Exhaustive(exhaustive) => exhaustive.run(),
             Command::Endure(endure) => endure.run(),
             Command::Compare(compare) => compare.run(),
             Command::Report(report) => report.run(),

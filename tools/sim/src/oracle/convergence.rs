@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use watchfire_wire::Actor;
 
+use crate::faults::Fault;
 use crate::limits;
 use crate::workload::Phase;
 use crate::world::World;
@@ -16,8 +17,10 @@ impl World {
         self.judge_coverage();
         self.judge_spread();
         self.judge_health();
+        self.judge_releases();
         if self.oracles.sweeps.is_multiple_of(4) {
             self.judge_equal_claims();
+            self.judge_equal_winners();
         }
         let calm_us = self.now_us - self.oracles.calm_since_us;
         if self.phase == Phase::Rest && calm_us > limits::CONVERGENCE_BOUND_US {
@@ -28,6 +31,7 @@ impl World {
     /// What must hold when a run ends, in peace.
     pub(crate) fn final_judgement(&mut self) {
         self.judge_budget();
+        self.judge_writes();
         self.judge_single_prober();
         self.judge_equal_claims();
         self.judge_agreement();
@@ -61,6 +65,71 @@ impl World {
             let author = self.host_of(actor.node);
             self.oracles.violate(self.now_us, Some(b), "equal claims", || {
                 format!("n{a} and n{b} claim all that n{author:?} (epoch {}) wrote up to {claim} and differ", actor.epoch)
+            });
+        }
+    }
+
+    /// Who holds the same must read the same from it.
+    fn judge_equal_winners(&mut self) {
+        let mut readers: BTreeMap<u64, usize> = BTreeMap::new();
+        // A share of the checks at a time, so that a large POP costs no more.
+        let step = (self.hosts.len() * self.checks.len()).div_ceil(limits::WINNERS_PER_SWEEP);
+        let from = self.oracles.sweeps as usize / 4 % step;
+        let mut wrong = None;
+        'hosts: for host in self.living() {
+            let Some(agent) = &self.hosts[host].agent else {
+                continue;
+            };
+            let first = *readers.entry(agent.digest()).or_insert(host);
+            let Some(other) = &self.hosts[first].agent else {
+                continue;
+            };
+            if first == host {
+                continue;
+            }
+            for check in (from..self.checks.len()).step_by(step) {
+                let id = self.checks[check];
+                if agent.winner(id) != other.winner(id) {
+                    wrong = Some((first, host, check));
+                    break 'hosts;
+                }
+            }
+        }
+        if let Some((a, b, check)) = wrong {
+            self.oracles
+                .violate(self.now_us, Some(b), "convergence", || {
+                    format!(
+                        "n{a} and n{b} hold the same and read different winners of check {check}"
+                    )
+                });
+        }
+    }
+
+    /// Where nothing but handovers happens, a release never beats the word of
+    /// the successor: it was written after that word was seen, and at its own
+    /// term.
+    fn judge_releases(&mut self) {
+        let gentle = |fault| matches!(fault, Fault::Drain | Fault::Capacity);
+        if !self.options.faults.iter().all(gentle) {
+            return;
+        }
+        let living: Vec<usize> = self.living().collect();
+        let turn = self.oracles.sweeps as usize % living.len().max(1);
+        let Some(&host) = living.get(turn) else {
+            return;
+        };
+        let Some(agent) = &self.hosts[host].agent else {
+            return;
+        };
+        let beaten = self.checks.iter().enumerate().find_map(|(check, &id)| {
+            let (winner, live) = agent.beaten_by_release(id)?;
+            let successor = self.host_of(live.node)?;
+            let probes = self.hosts[successor].prober.target(check as u32).is_some();
+            (probes && self.is_current(successor, live)).then_some((check, winner, successor))
+        });
+        if let Some((check, winner, successor)) = beaten {
+            self.oracles.violate(self.now_us, Some(host), "release", || {
+                format!("the release of check {check} by {winner:?} beats the word of n{successor}, which probes it")
             });
         }
     }
@@ -112,6 +181,7 @@ impl World {
                     format!("its state differs from that of n{first}")
                 });
         }
+        self.judge_held(first, others);
         for check in 0..self.options.checks {
             let says = |host: usize| self.hosts[host].table.verdicts[check];
             if let Some(&other) = others.iter().find(|&&other| says(other) != says(first)) {

@@ -10,7 +10,7 @@ pub mod truth;
 
 use crate::faults::Fault;
 use crate::limits;
-use crate::workload::Options;
+use crate::workload::{Options, happens_in_turmoil};
 
 /// An invariant that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -67,15 +67,22 @@ impl Oracles {
     }
 }
 
-/// How long a check may go unprobed beyond its interval.
+/// How long a check may go unprobed beyond its interval: less if at most one
+/// kind of event was asked for, on a network that delivers.
 pub(crate) fn takeover_bound_us(options: &Options) -> u64 {
-    let gentle = options.faults.iter().all(|fault| {
+    let spoils = |fault: &Fault| {
         matches!(
             fault,
-            Fault::Duplication | Fault::Reordering | Fault::ClockRate | Fault::MixedVersions
+            Fault::Loss | Fault::Delay | Fault::Truncation | Fault::BitFlips
         )
-    });
-    if gentle {
+    };
+    let delivers = !options.faults.iter().any(|fault| spoils(&fault));
+    let events = options
+        .faults
+        .iter()
+        .filter(|&fault| happens_in_turmoil(fault))
+        .count();
+    if delivers && events <= 1 {
         limits::TAKEOVER_BOUND_US
     } else {
         limits::TAKEOVER_BOUND_ROUGH_US
