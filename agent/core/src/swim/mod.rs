@@ -383,7 +383,7 @@ impl Swim {
     /// called. What ran out while it could not listen proves nothing.
     fn wake(&mut self, now: Time) {
         let late = now.since(self.due);
-        if late < limits::LATE || self.config.mutations.on(Mutation::SuspicionAfterStall) {
+        if late < limits::LATE || self.trusts_blindly() {
             return;
         }
         if late < self.config.period {
@@ -412,7 +412,8 @@ impl Swim {
         }
         let silence = now.since(self.heard);
         self.heard = now;
-        if silence >= self.config.period * limits::DEAF_PERIODS && self.table.living() > 1 {
+        let was_deaf = silence >= self.config.period * limits::DEAF_PERIODS;
+        if was_deaf && self.table.living() > 1 && !self.trusts_blindly() {
             self.table.suspicions().for_each(|s| s.restart(now));
         }
     }
@@ -422,7 +423,13 @@ impl Swim {
     fn is_deaf(&self, now: Time) -> bool {
         let silence = now.since(self.heard);
         let deaf = self.config.period * limits::DEAF_PERIODS;
-        self.table.living() > 1 && silence >= deaf && silence < limits::DEAF_MAX
+        let within = silence >= deaf && silence < limits::DEAF_MAX;
+        within && self.table.living() > 1 && !self.trusts_blindly()
+    }
+
+    /// The seeded bug that takes every timeout at its word.
+    const fn trusts_blindly(&self) -> bool {
+        self.config.mutations.on(Mutation::SuspicionAfterStall)
     }
 
     fn take_in(
