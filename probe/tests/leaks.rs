@@ -53,7 +53,8 @@ fn nothing_is_left_behind() {
                 _ => CheckSpec::http(farm.address(origin), "/"),
             };
             spec.interval = Duration::from_millis(60);
-            spec.timeout = Duration::from_millis(40);
+            // Some so short that a connection often stands just when time is up.
+            spec.timeout = Duration::from_millis(if origin % 3 == 0 { 1 } else { 40 });
             if let Kind::Http(http) = &mut spec.kind {
                 http.reuse = origin % 4 == 3;
             }
@@ -71,7 +72,7 @@ fn nothing_is_left_behind() {
             "{backend}: {} probes, {} failed, {} not measured",
             stats.started,
             stats.failed(),
-            stats.not_measured()
+            stats.not_measured(),
         );
         assert_eq!(
             (stats.checks, stats.slots, stats.parked),
@@ -83,11 +84,9 @@ fn nothing_is_left_behind() {
             "{backend}: {}",
             stats.started
         );
-        assert!(
-            stats.failed() > stats.started / 10,
-            "{backend}: {}",
-            stats.failed()
-        );
+        // A machine that is late enough measures little, and says so.
+        let troubled = stats.failed() + stats.not_measured();
+        assert!(troubled > stats.started / 10, "{backend}: {troubled}");
         bench.prober.shutdown();
         // The farm may not have closed its own ends yet.
         assert!(open_files() <= before + 8, "{backend} leaks descriptors");

@@ -70,6 +70,8 @@ struct SlotState {
     open: bool,
     /// The open link has failed; its close, if any, still comes.
     failed: bool,
+    /// An operation is in progress.
+    busy: bool,
     v6: bool,
 }
 
@@ -92,6 +94,7 @@ enum Op {
     Close,
     Cancel,
     Wake,
+    Reset,
 }
 
 impl<'a> UringDriver<'a> {
@@ -113,6 +116,7 @@ impl<'a> UringDriver<'a> {
             half_open: false,
             open: false,
             failed: false,
+            busy: false,
             v6: false,
         };
         let mut driver = Self {
@@ -193,6 +197,7 @@ impl<'a> UringDriver<'a> {
         state.half_open = target.half_open;
         state.open = true;
         state.failed = false;
+        state.busy = true;
         state.v6 = v6;
         let generation = state.generation;
         let (addr, addr_length) = state.addr.raw(v6);
@@ -274,6 +279,7 @@ impl<'a> UringDriver<'a> {
     }
 
     fn push_receive(&mut self, slot: Slot, generation: u32) {
+        self.memory.slots[slot as usize].busy = true;
         let from = slot as usize * RECEIVE_BYTES;
         let buffer = &mut self.memory.buffers[from..from + RECEIVE_BYTES];
         let (start, length) = (buffer.as_mut_ptr(), buffer.len() as u32);
@@ -286,12 +292,19 @@ impl<'a> UringDriver<'a> {
     }
 
     fn cancel(&mut self, slot: Slot) {
+        let state = &self.memory.slots[slot as usize];
+        if !state.busy {
+            // It ended by itself while this waited for its turn.
+            return;
+        }
+        let generation = state.generation;
         if !self.reserve(1, 0) {
             self.backlog.push(Action::Cancel(slot));
             return;
         }
-        let generation = self.memory.slots[slot as usize].generation;
-        let what = types::CancelBuilder::fd(types::Fixed(slot)).all();
+        // Not all of its operations, which are one at a time anyway: that
+        // would call it a success to find none.
+        let what = types::CancelBuilder::fd(types::Fixed(slot));
         self.push(
             opcode::AsyncCancel2::new(what)
                 .build()
@@ -322,7 +335,7 @@ impl<'a> UringDriver<'a> {
                     .build()
                     .flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS)
                     // A socket that takes no option is closed all the same.
-                    .user_data(tag(Op::Cancel, generation, slot)),
+                    .user_data(tag(Op::Reset, generation, slot)),
             );
         }
         self.push_close(slot, generation);
@@ -369,10 +382,20 @@ impl<'a> UringDriver<'a> {
         let Some(state) = self.memory.slots.get_mut(slot as usize) else {
             return false;
         };
-        // A cancel that came too late speaks of nothing, maybe of a slot's
-        // former life.
-        if op == Op::Cancel || state.generation != generation {
+        // A cancel that came too late may speak of a slot's former life.
+        if state.generation != generation {
             return false;
+        }
+        if op == Op::Cancel {
+            // One that found nothing came too late, or too early: the links of
+            // a chain are begun one by one, and the next one was not yet.
+            if state.busy {
+                self.backlog.push(Action::Cancel(slot));
+            }
+            return false;
+        }
+        if op != Op::Reset {
+            state.busy = false;
         }
         let errno = -result;
         match op {
@@ -427,7 +450,7 @@ impl<'a> UringDriver<'a> {
                 }
                 self.tell_closed(engine, slot, now);
             }
-            Op::Cancel | Op::Wake => {}
+            Op::Cancel | Op::Wake | Op::Reset => {}
         }
         false
     }
@@ -558,8 +581,9 @@ const fn untag(user_data: u64) -> (Op, u32, Slot) {
         3 => Op::Send,
         4 => Op::Receive,
         5 => Op::Close,
+        6 => Op::Cancel,
         7 => Op::Wake,
-        _ => Op::Cancel,
+        _ => Op::Reset,
     };
     let generation = (user_data >> 32) as u32 & GENERATION_MASK;
     (op, generation, user_data as u32)
