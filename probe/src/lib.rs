@@ -2,7 +2,7 @@
 //! epoll.
 //!
 //! A [`Prober`] owns the threads; checks go in, reports come out, and nothing
-//! in between waits for anybody. [`once`] probes a single time, [`bench`]
+//! in between waits for anybody. [`once`] probes a single time, [`bench()`]
 //! measures.
 
 #![allow(

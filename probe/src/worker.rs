@@ -1,6 +1,7 @@
 //! A probe thread: turns of a driver and an engine, until it is dismissed.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,8 +27,10 @@ pub(crate) struct Worker<'a, D> {
     mailbox: &'a Mailbox,
     waker: Waker,
     actions: Vec<Action>,
-    /// A report that found no room.
-    held: Option<Report>,
+    /// Reports that found no room, or that come before those of the engine.
+    held: VecDeque<Report>,
+    /// The last ticket for a publication that was served.
+    served: u64,
     /// When the statistics are published next.
     publish_at: Time,
     config_tls: Option<Arc<watchfire_probe_core::tls::TlsContext>>,
@@ -43,7 +46,8 @@ impl<'a, D: Driver> Worker<'a, D> {
             mailbox,
             waker,
             actions: Vec::new(),
-            held: None,
+            held: VecDeque::new(),
+            served: 0,
             publish_at: now + PUBLISH_EVERY,
             config_tls,
         }
@@ -118,7 +122,7 @@ impl<'a, D: Driver> Worker<'a, D> {
                     let taken = engine.start(id, &spec, generation, inherit, first, caps, now);
                     if taken.is_err() {
                         // Its owner releases it as one that cannot be measured.
-                        self.held.get_or_insert(Report {
+                        self.held.push_back(Report {
                             check: id,
                             generation,
                             kind: ReportKind::Unmeasured {
@@ -145,13 +149,12 @@ impl<'a, D: Driver> Worker<'a, D> {
     fn hand_over_reports(&mut self) -> bool {
         let mut any = false;
         let all = loop {
-            let Some(report) = self.held.take().or_else(|| self.engine.poll_report()) else {
-                break true;
-            };
+            let next = self.held.pop_front().or_else(|| self.engine.poll_report());
+            let Some(report) = next else { break true };
             match self.mailbox.reports.push(report) {
                 Ok(()) => any = true,
                 Err(report) => {
-                    self.held = Some(report);
+                    self.held.push_front(report);
                     break false;
                 }
             }
@@ -164,7 +167,7 @@ impl<'a, D: Driver> Worker<'a, D> {
 
     fn publish_if_due(&mut self, now: Time) {
         let ticket = self.mailbox.publish.load(Ordering::Acquire);
-        if now >= self.publish_at || self.mailbox.published().ticket != ticket {
+        if now >= self.publish_at || ticket != self.served {
             self.publish_at = now + PUBLISH_EVERY;
             self.publish(ticket);
             if let Some(tls) = &self.config_tls {
@@ -174,6 +177,7 @@ impl<'a, D: Driver> Worker<'a, D> {
     }
 
     fn publish(&mut self, ticket: u64) {
+        self.served = ticket;
         let stats = self.engine.stats();
         if let Some(sick) = is_sick(stats) {
             self.mailbox.pulse.sick.store(sick, Ordering::Relaxed);

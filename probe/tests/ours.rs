@@ -3,6 +3,8 @@
 //! Down. Each scene runs in a process of its own, as limits and stops are a
 //! process's own.
 
+#![allow(unsafe_code, reason = "a system call filter is set by a raw call")]
+
 mod common;
 
 use std::process::{Command, ExitCode, Stdio};
@@ -14,7 +16,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use watchfire_origin::{Farm, FarmOptions, Fault};
-use watchfire_probe::{Backend, CheckSpec, Inherited, Options, Outcome, Report, ReportKind, Stats};
+use watchfire_probe::{
+    Backend, CheckSpec, Inherited, Options, Outcome, Prober, Report, ReportKind, Stats,
+};
 use watchfire_probe_core::HealthRule;
 use watchfire_wire::{Unmeasured, Verdict};
 
@@ -38,6 +42,9 @@ fn main() -> ExitCode {
             failed |= !passed;
         }
     }
+    let passed = run("no_io_uring", Backend::Auto);
+    println!("no_io_uring: {}", if passed { "ok" } else { "FAILED" });
+    failed |= !passed;
     if failed {
         ExitCode::FAILURE
     } else {
@@ -71,6 +78,7 @@ fn play(scene: &str, backend: Backend) {
         "files_run_out" => files_run_out(backend),
         "no_ports" => no_ports(backend),
         "stopped" => stopped(backend),
+        "no_io_uring" => no_io_uring(),
         other => panic!("no scene is called {other}"),
     }
 }
@@ -208,4 +216,58 @@ fn stopped(backend: Backend) {
         "it was not stopped: {} skipped",
         stats.skipped
     );
+}
+
+/// A container whose seccomp profile refuses io_uring: `auto` falls back and
+/// says why, `io_uring` refuses and names the way out.
+fn no_io_uring() {
+    forbid_io_uring();
+    let farm = farm(1);
+    let mut bench = Bench::new(options(Backend::Auto));
+    assert_eq!(bench.prober.backend(), Backend::Epoll);
+    let line = bench.prober.fallback().expect("a cause").to_owned();
+    assert!(line.contains("seccomp") && !line.contains('\n'), "{line}");
+    let (outcome, _) = bench.ask(&CheckSpec::http(farm.address(0), "/"));
+    assert_eq!(outcome, Outcome::Pass);
+    let refused = Prober::start(options(Backend::IoUring), Arc::new(|| {}));
+    let words = refused.expect_err("io_uring is forbidden").to_string();
+    assert!(
+        words.contains("allow io_uring_setup") && words.contains("epoll"),
+        "{words}"
+    );
+}
+
+/// Lets `io_uring_setup` fail with EPERM in this process, as container
+/// runtimes do.
+fn forbid_io_uring() {
+    let statement = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let number = libc::SYS_io_uring_setup as u32;
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    // The call's number is the first word of what the filter reads.
+    let mut filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, refuse),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: these calls take numbers, and one pointer to a program that
+    // lives through them.
+    let result = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
