@@ -113,7 +113,7 @@ impl Reader {
     }
 
     /// Looks an origin up by its name and its [hash](layout::hash_name).
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn get_hashed(&self, hash: u64, name: &[u8], now_ns: u64) -> Lookup {
         // Nearly every lookup is done at the first try; the loops are apart so

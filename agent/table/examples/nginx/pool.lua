@@ -24,7 +24,7 @@ Pool.__index = Pool
 -- servers: a list of { name = "origin's name", host = "address", port = n }.
 function Pool.new(table_, servers, options)
     for i = 1, #servers do
-        servers[i].hash = table_:hash(servers[i].name)
+        servers[i].hash = table_.hash(servers[i].name)
     end
     return setmetatable({
         table = table_,
@@ -48,7 +48,7 @@ end
 
 -- An origin's share of the requests, zero to one.
 local function weigh(self, server, now_ns, now_ms)
-    local verdict, answer = self.table:lookup_hashed(server.hash, server.name, now_ns)
+    local verdict, answer = self.table.lookup_hashed(server.hash, server.name, now_ns)
     if answer.fresh == 0 and self.when_stale == "open" then
         return 1
     end
@@ -72,7 +72,7 @@ end
 
 -- The origin for the next request; nil if all of them drain.
 function Pool:pick()
-    local now_ns, now_ms = self.table:now_ns(), ngx.now() * 1000
+    local now_ns, now_ms = self.table.now_ns(), ngx.now() * 1000
     local servers, weights = self.servers, self.weights
     local usable, total = 0, 0
     for i = 1, #servers do

@@ -42,52 +42,51 @@ local _M = {
     BUSY = 5,
 }
 
-local Table = {}
-Table.__index = Table
-
 -- Opens the table at a path; nil and what to do on failure. Call it once per
 -- worker, in init_worker_by_lua.
 function _M.open(path, library)
     local lib = ffi.load(library or "watchfire_table")
-    local handle = ffi.new("watchfire_table *[1]")
+    local out = ffi.new("watchfire_table *[1]")
     local message = ffi.new("char[512]")
-    if lib.watchfire_open(path, handle, message, 512) ~= 0 then
+    if lib.watchfire_open(path, out, message, 512) ~= 0 then
         return nil, ffi.string(message)
     end
-    return setmetatable({
-        lib = lib,
-        handle = ffi.gc(handle[0], lib.watchfire_close),
-        answer = ffi.new("watchfire_answer"),
-    }, Table)
-end
 
--- CLOCK_MONOTONIC in nanoseconds; read it once per request.
-function Table:now_ns()
-    return self.lib.watchfire_now_ns()
-end
+    -- Locals that are never assigned again: compiled code takes them as
+    -- constants.
+    local handle = ffi.gc(out[0], lib.watchfire_close)
+    local answer = ffi.new("watchfire_answer")
+    local lookup, lookup_hashed = lib.watchfire_lookup, lib.watchfire_lookup_hashed
+    local opened = {}
 
--- The verdict of an origin, and the full answer, which the next lookup
--- overwrites.
-function Table:lookup(name, now_ns)
-    local answer = self.answer
-    return self.lib.watchfire_lookup(self.handle, name, #name, now_ns, answer), answer
-end
+    -- CLOCK_MONOTONIC in nanoseconds; read it once per request.
+    function opened.now_ns()
+        return lib.watchfire_now_ns()
+    end
 
--- The hash of a name, for lookup_hashed. A pool computes it once per origin.
-function Table:hash(name)
-    return self.lib.watchfire_hash(name, #name)
-end
+    -- The verdict of an origin, and the full answer, which the next lookup
+    -- overwrites.
+    function opened.lookup(name, now_ns)
+        return lookup(handle, name, #name, now_ns, answer), answer
+    end
 
--- The same as lookup, for a name whose hash is known.
-function Table:lookup_hashed(hash, name, now_ns)
-    local answer = self.answer
-    return self.lib.watchfire_lookup_hashed(
-        self.handle, hash, name, #name, now_ns, answer), answer
-end
+    -- The hash of a name, for lookup_hashed. A pool computes it once per
+    -- origin.
+    function opened.hash(name)
+        return lib.watchfire_hash(name, #name)
+    end
 
--- A reason in words.
-function Table:reason(code)
-    return ffi.string(self.lib.watchfire_reason(code))
+    -- The same as lookup, for a name whose hash is known.
+    function opened.lookup_hashed(hash, name, now_ns)
+        return lookup_hashed(handle, hash, name, #name, now_ns, answer), answer
+    end
+
+    -- A reason in words.
+    function opened.reason(code)
+        return ffi.string(lib.watchfire_reason(code))
+    end
+
+    return opened
 end
 
 return _M
