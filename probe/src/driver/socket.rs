@@ -35,6 +35,12 @@ impl SocketOption {
         }
     }
 
+    /// Whether a socket still has it after a disconnect, which renews the
+    /// state of TCP and of nothing else.
+    pub(crate) const fn survives_disconnect(&self) -> bool {
+        self.level != libc::IPPROTO_TCP
+    }
+
     /// The value's bytes.
     pub(crate) fn value(&self) -> (*const libc::c_void, u32) {
         (self.value.as_ptr().cast(), self.length)
@@ -174,6 +180,13 @@ impl Sockaddr {
                 },
             },
         }
+    }
+
+    /// What a socket is connected to in order to disconnect it.
+    pub(crate) fn nowhere() -> Self {
+        let mut nowhere = Self::new(([0, 0, 0, 0], 0).into());
+        nowhere.v4.sin_family = libc::AF_UNSPEC as libc::sa_family_t;
+        nowhere
     }
 
     /// The address and its length, for a family that the caller knows.

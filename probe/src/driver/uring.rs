@@ -1,10 +1,17 @@
 //! The io_uring driver: one ring per thread, direct descriptors, short links.
 //!
 //! A connection is opened by one link (socket, options, connect; half-open
-//! also the close), used by another (send, receive), and closed by a third.
-//! What succeeds within a link says nothing, so each link ends in one
-//! completion; a slot is free only after the completion of its close. The
-//! wheel above owns all deadlines: the ring waits, at most, for the next one.
+//! also the disconnect), used by another (send, receive), and closed by a
+//! third. What succeeds within a link says nothing, so each link ends in one
+//! completion; a slot is free only after the completion of its close or
+//! disconnect. The wheel above owns all deadlines: the ring waits, at most,
+//! for the next one.
+//!
+//! A half-open connection is ended by a connect to nowhere (`AF_UNSPEC`). The
+//! kernel sends the same reset as for a close with linger 0, and leaves a
+//! socket as good as new, which the slot's next half-open probe connects
+//! again: making and destroying sockets and their files is a third of what a
+//! half-open probe costs.
 
 use core::time::Duration;
 use std::io;
@@ -18,6 +25,7 @@ use watchfire_wire::Time;
 use super::socket::{Sockaddr, SocketOption, SocketPlans, is_v6};
 use super::{Driver, RECEIVE_BYTES};
 use crate::clock;
+use crate::limits::SOCKETS_KEPT;
 use crate::wake::Wake;
 
 /// Submission entries that only cancels and closes may take: what is open can
@@ -26,6 +34,10 @@ const ROOM_TO_END: usize = 64;
 
 /// Entries of the longest way to end a slot: an option and a close.
 const END_ENTRIES: usize = 2;
+
+/// Entries of the longest way to open one, beside its options: a close, a
+/// socket, a bind, a connect and a disconnect or close.
+const OPEN_ENTRIES: usize = 5;
 
 /// Events told to the engine with one reading of the clock.
 const EVENTS_PER_CLOCK: usize = watchfire_probe_core::limits::EVENTS_PER_CLOCK;
@@ -50,6 +62,8 @@ pub(crate) struct UringDriver<'a> {
     /// Turns through the source addresses.
     turn: usize,
     in_flight: u32,
+    /// Free slots that keep a socket.
+    kept: usize,
 }
 
 /// What the kernel reads and writes while operations are in progress. It
@@ -58,6 +72,7 @@ struct Memory {
     slots: Vec<SlotState>,
     buffers: Vec<u8>,
     reset: Box<SocketOption>,
+    nowhere: Box<Sockaddr>,
     wake: Box<u64>,
 }
 
@@ -68,10 +83,13 @@ struct SlotState {
     half_open: bool,
     /// There is a descriptor to close.
     open: bool,
-    /// The open link has failed; its close, if any, still comes.
+    /// The open link has failed; its end, if any, still comes.
     failed: bool,
     /// An operation is in progress.
     busy: bool,
+    /// The slot is free, and its descriptor is a disconnected socket of the
+    /// family that `v6` tells, with the options of a half-open one.
+    kept: bool,
     v6: bool,
 }
 
@@ -95,6 +113,7 @@ enum Op {
     Cancel,
     Wake,
     Reset,
+    Disconnect,
 }
 
 impl<'a> UringDriver<'a> {
@@ -117,6 +136,7 @@ impl<'a> UringDriver<'a> {
             open: false,
             failed: false,
             busy: false,
+            kept: false,
             v6: false,
         };
         let mut driver = Self {
@@ -127,6 +147,7 @@ impl<'a> UringDriver<'a> {
                 slots: (0..slots).map(|_| slot()).collect(),
                 buffers: vec![0; slots as usize * RECEIVE_BYTES],
                 reset: Box::new(SocketOption::reset_on_close()),
+                nowhere: Box::new(Sockaddr::nowhere()),
                 wake: Box::new(0),
             },
             plans,
@@ -136,6 +157,7 @@ impl<'a> UringDriver<'a> {
             backlog: Vec::new(),
             turn: 0,
             in_flight: 0,
+            kept: 0,
         };
         driver.listen_for_wake();
         driver
@@ -178,7 +200,7 @@ impl<'a> UringDriver<'a> {
         let target = engine.target(slot);
         let v6 = is_v6(&target.addr);
         let plan = self.plans.of(target.half_open, v6);
-        let entries = plan.options.len() + 4;
+        let entries = plan.options.len() + OPEN_ENTRIES;
         if !self.reserve(entries, ROOM_TO_END) {
             self.refuse(slot, During::Open, libc::EBUSY, target.half_open);
             return;
@@ -193,6 +215,8 @@ impl<'a> UringDriver<'a> {
             return;
         };
         let state = &mut self.memory.slots[slot as usize];
+        let had_kept = core::mem::take(&mut state.kept);
+        let again = had_kept && target.half_open && state.v6 == v6;
         state.addr = Sockaddr::new(target.addr);
         state.half_open = target.half_open;
         state.open = true;
@@ -201,18 +225,33 @@ impl<'a> UringDriver<'a> {
         state.v6 = v6;
         let generation = state.generation;
         let (addr, addr_length) = state.addr.raw(v6);
-        let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+        self.kept -= usize::from(had_kept);
         let quiet_link = Flags::IO_LINK | Flags::SKIP_SUCCESS;
-        let place = types::DestinationSlot::try_from_slot_target(slot).ok();
-        self.push(
-            opcode::Socket::new(family, libc::SOCK_STREAM, 0)
-                .file_index(place)
-                .build()
-                .flags(quiet_link)
-                .user_data(tag(Op::Socket, generation, slot)),
-        );
         let fd = types::Fixed(slot);
+        if had_kept && !again {
+            // Whatever comes of it, the next entry takes the place.
+            self.push(
+                opcode::Close::new(fd)
+                    .build()
+                    .flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS)
+                    .user_data(tag(Op::Reset, generation, slot)),
+            );
+        }
+        if !again {
+            let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+            let place = types::DestinationSlot::try_from_slot_target(slot).ok();
+            self.push(
+                opcode::Socket::new(family, libc::SOCK_STREAM, 0)
+                    .file_index(place)
+                    .build()
+                    .flags(quiet_link)
+                    .user_data(tag(Op::Socket, generation, slot)),
+            );
+        }
         for option in &plan.options {
+            if again && option.survives_disconnect() {
+                continue;
+            }
             let (value, length) = option.value();
             self.push(
                 opcode::SetSockOpt::new(fd, option.level as u32, option.name as u32, value, length)
@@ -234,10 +273,15 @@ impl<'a> UringDriver<'a> {
             .build()
             .user_data(tag(Op::Connect, generation, slot));
         if target.half_open {
-            // The close comes whether the connect succeeds or not, and its
+            // The end comes whether the connect succeeds or not, and its
             // completion alone tells of success.
             self.push(connect.flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS));
-            self.push_close(slot, generation);
+            if plan.sources.is_empty() {
+                self.push_disconnect(slot, generation);
+            } else {
+                // A bound socket is not bound anew.
+                self.push_close(slot, generation);
+            }
         } else {
             self.push(connect);
         }
@@ -249,6 +293,15 @@ impl<'a> UringDriver<'a> {
             opcode::Close::new(types::Fixed(slot))
                 .build()
                 .user_data(tag(Op::Close, generation, slot)),
+        );
+    }
+
+    fn push_disconnect(&mut self, slot: Slot, generation: u32) {
+        let (nowhere, length) = self.memory.nowhere.raw(false);
+        self.push(
+            opcode::Connect::new(types::Fixed(slot), nowhere, length)
+                .build()
+                .user_data(tag(Op::Disconnect, generation, slot)),
         );
     }
 
@@ -414,7 +467,7 @@ impl<'a> UringDriver<'a> {
                 let during = During::Open;
                 engine.on_event(now, slot, Event::Failed { during, errno });
                 if half_open {
-                    // The link is broken, its close with it.
+                    // The link is broken, its end with it.
                     self.close(slot, false);
                 }
             }
@@ -449,6 +502,17 @@ impl<'a> UringDriver<'a> {
                     engine.on_event(now, slot, Event::Connected);
                 }
                 self.tell_closed(engine, slot, now);
+            }
+            Op::Disconnect => {
+                // A socket that saw trouble is not trusted with another probe.
+                if result < 0 || state.failed || self.kept >= SOCKETS_KEPT {
+                    self.close(slot, false);
+                } else {
+                    state.kept = true;
+                    self.kept += 1;
+                    engine.on_event(now, slot, Event::Connected);
+                    self.tell_closed(engine, slot, now);
+                }
             }
             Op::Cancel | Op::Wake | Op::Reset => {}
         }
@@ -555,6 +619,7 @@ impl Drop for UringDriver<'_> {
                 slots: Vec::new(),
                 buffers: Vec::new(),
                 reset: Box::new(SocketOption::reset_on_close()),
+                nowhere: Box::new(Sockaddr::nowhere()),
                 wake: Box::new(0),
             };
             core::mem::forget(core::mem::replace(&mut self.memory, blank));
@@ -583,7 +648,8 @@ const fn untag(user_data: u64) -> (Op, u32, Slot) {
         5 => Op::Close,
         6 => Op::Cancel,
         7 => Op::Wake,
-        _ => Op::Reset,
+        8 => Op::Reset,
+        _ => Op::Disconnect,
     };
     let generation = (user_data >> 32) as u32 & GENERATION_MASK;
     (op, generation, user_data as u32)
