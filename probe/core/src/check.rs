@@ -4,17 +4,17 @@
 //! two origin names is one check, and a changed definition is another one.
 //! This module reads no file and knows no configuration format.
 
+mod canonical;
+mod validate;
+
 use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use watchfire_wire::CheckId;
-use watchfire_wire::Verdict;
+use watchfire_wire::{CheckId, Verdict};
 
-use crate::limits::{
-    HOST_BYTES, INTERVAL_MAX, INTERVAL_MIN, PATH_BYTES, RISE_FALL_MAX, TIMEOUT_MIN, WINDOW_MAX,
-};
 use crate::status::StatusSet;
+pub use validate::SpecError;
 
 /// From one scheduled probe to the next, unless configured.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -125,87 +125,6 @@ impl Default for HealthRule {
     }
 }
 
-/// Why a check is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SpecError {
-    /// Port 0.
-    #[error("port 0 cannot be connected to; name the origin's port")]
-    PortZero,
-    /// An address that no origin can have.
-    #[error("{0} is not the address of one host; name a unicast address")]
-    NotUnicast(core::net::IpAddr),
-    /// An interval out of its bounds.
-    #[error("{name} of {value:?} is out of bounds; choose {INTERVAL_MIN:?} to {INTERVAL_MAX:?}")]
-    Interval {
-        /// Which of them.
-        name: &'static str,
-        /// What it was.
-        value: Duration,
-    },
-    /// Times are counted in whole microseconds.
-    #[error("{name} of {value:?} is not a whole number of microseconds; round it")]
-    TooFine {
-        /// Which of them.
-        name: &'static str,
-        /// What it was.
-        value: Duration,
-    },
-    /// A timeout that nothing could meet.
-    #[error("a timeout of {0:?} is too short; choose at least {TIMEOUT_MIN:?}")]
-    TimeoutTooShort(Duration),
-    /// A probe could still run when the next one is due.
-    #[error(
-        "the timeout of {timeout:?} is longer than {name} of {interval:?}; shorten the one or lengthen the other"
-    )]
-    TimeoutAboveInterval {
-        /// The timeout.
-        timeout: Duration,
-        /// Which interval.
-        name: &'static str,
-        /// That interval.
-        interval: Duration,
-    },
-    /// A path that is not one.
-    #[error("the path {0:?} must start with \"/\"")]
-    PathNotAbsolute(String),
-    /// A byte that would end the request line or change the request.
-    #[error(
-        "the path {0:?} holds a space, a control character or a byte outside ASCII; percent-encode it"
-    )]
-    PathBytes(String),
-    /// A longer path than the limit.
-    #[error("the path is {0} bytes long; at most {PATH_BYTES} are allowed")]
-    PathTooLong(usize),
-    /// A host that is empty, too long, or holds a byte that no host has.
-    #[error(
-        "{name} {value:?} must be 1 to {HOST_BYTES} bytes of letters, digits and the signs of a host name or address"
-    )]
-    Host {
-        /// Which of them.
-        name: &'static str,
-        /// What it was.
-        value: String,
-    },
-    /// Rise or fall out of bounds.
-    #[error("rise {rise} and fall {fall} must both be 1 to {RISE_FALL_MAX}")]
-    RiseFall {
-        /// As given.
-        rise: u8,
-        /// As given.
-        fall: u8,
-    },
-    /// Window or threshold out of bounds.
-    #[error(
-        "window {window} must be 1 to {WINDOW_MAX} and threshold {threshold} must be 1 to the window"
-    )]
-    Window {
-        /// As given.
-        window: u8,
-        /// As given.
-        threshold: u8,
-    },
-}
-
 impl CheckSpec {
     /// A TCP check of `target` with all defaults.
     #[must_use]
@@ -238,133 +157,10 @@ impl CheckSpec {
         }
     }
 
-    /// Whether the check can be run and means what it says.
-    ///
-    /// # Errors
-    ///
-    /// The first rule that it breaks, with what to do about it.
-    pub fn validate(&self) -> Result<(), SpecError> {
-        self.validate_target()?;
-        self.validate_times()?;
-        if let Kind::Http(http) = &self.kind {
-            validate_path(&http.path)?;
-            validate_host("the Host", &http.host)?;
-            if let Some(tls) = &http.tls {
-                validate_host("the TLS server name", &tls.server_name)?;
-            }
-        }
-        match self.rule {
-            HealthRule::RiseFall { rise, fall } => {
-                let fits = 1..=RISE_FALL_MAX;
-                if !fits.contains(&rise) || !fits.contains(&fall) {
-                    return Err(SpecError::RiseFall { rise, fall });
-                }
-            }
-            HealthRule::Window {
-                window, threshold, ..
-            } => {
-                if !(1..=WINDOW_MAX).contains(&window) || !(1..=window).contains(&threshold) {
-                    return Err(SpecError::Window { window, threshold });
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The check's name: the hash of its [canonical bytes](Self::canonical).
     #[must_use]
     pub fn id(&self) -> CheckId {
         CheckId::of_canonical(&self.canonical())
-    }
-
-    /// The check as bytes: versioned, and no two different checks give the
-    /// same ones. Every text carries its length, every choice a number.
-    #[must_use]
-    pub fn canonical(&self) -> Vec<u8> {
-        let mut out = Canonical(Vec::with_capacity(160));
-        out.byte(CANONICAL_VERSION);
-        match self.target {
-            SocketAddr::V4(v4) => {
-                out.byte(4);
-                out.0.extend_from_slice(&v4.ip().octets());
-            }
-            SocketAddr::V6(v6) => {
-                out.byte(6);
-                out.0.extend_from_slice(&v6.ip().octets());
-                out.0.extend_from_slice(&v6.scope_id().to_be_bytes());
-            }
-        }
-        out.number(u64::from(self.target.port()));
-        out.duration(self.interval);
-        out.duration(self.timeout);
-        out.optional_duration(self.fast_interval);
-        out.optional_duration(self.down_interval);
-        match self.rule {
-            HealthRule::RiseFall { rise, fall } => {
-                out.0.extend_from_slice(&[0, rise, fall]);
-            }
-            HealthRule::Window {
-                window,
-                threshold,
-                initial,
-            } => {
-                out.0
-                    .extend_from_slice(&[1, window, threshold, initial.code()]);
-            }
-        }
-        match &self.kind {
-            Kind::Tcp => out.byte(0),
-            Kind::Http(http) => {
-                out.byte(1);
-                out.http(http);
-            }
-        }
-        out.0
-    }
-
-    fn validate_target(&self) -> Result<(), SpecError> {
-        if self.target.port() == 0 {
-            return Err(SpecError::PortZero);
-        }
-        let ip = self.target.ip();
-        let broadcast = match ip {
-            core::net::IpAddr::V4(v4) => v4.is_broadcast(),
-            core::net::IpAddr::V6(_) => false,
-        };
-        if ip.is_unspecified() || ip.is_multicast() || broadcast {
-            return Err(SpecError::NotUnicast(ip));
-        }
-        Ok(())
-    }
-
-    fn validate_times(&self) -> Result<(), SpecError> {
-        let intervals = [
-            ("the interval", Some(self.interval)),
-            ("the fast interval", self.fast_interval),
-            ("the down interval", self.down_interval),
-        ];
-        whole_micros("the timeout", self.timeout)?;
-        if self.timeout < TIMEOUT_MIN {
-            return Err(SpecError::TimeoutTooShort(self.timeout));
-        }
-        for (name, interval) in intervals {
-            let Some(interval) = interval else { continue };
-            if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
-                return Err(SpecError::Interval {
-                    name,
-                    value: interval,
-                });
-            }
-            whole_micros(name, interval)?;
-            if self.timeout > interval {
-                return Err(SpecError::TimeoutAboveInterval {
-                    timeout: self.timeout,
-                    name,
-                    interval,
-                });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -421,101 +217,12 @@ impl fmt::Display for HealthRule {
     }
 }
 
-/// First byte of the canonical bytes. Another one makes every check a new one.
-const CANONICAL_VERSION: u8 = 1;
-
-/// Writes canonical bytes: every field says its own length.
-struct Canonical(Vec<u8>);
-
-impl Canonical {
-    fn byte(&mut self, byte: u8) {
-        self.0.push(byte);
-    }
-
-    fn number(&mut self, number: u64) {
-        self.0.extend_from_slice(&number.to_be_bytes());
-    }
-
-    fn text(&mut self, text: &str) {
-        self.number(text.len() as u64);
-        self.0.extend_from_slice(text.as_bytes());
-    }
-
-    fn duration(&mut self, duration: Duration) {
-        self.number(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
-    }
-
-    fn optional_duration(&mut self, duration: Option<Duration>) {
-        match duration {
-            None => self.byte(0),
-            Some(duration) => {
-                self.byte(1);
-                self.duration(duration);
-            }
-        }
-    }
-
-    fn http(&mut self, http: &HttpSpec) {
-        self.byte(match http.method {
-            Method::Get => 0,
-            Method::Head => 1,
-        });
-        self.text(&http.path);
-        self.text(&http.host);
-        self.number(http.expect.ranges().len() as u64);
-        for &(low, high) in http.expect.ranges() {
-            self.number(u64::from(low));
-            self.number(u64::from(high));
-        }
-        self.byte(u8::from(http.reuse));
-        match &http.tls {
-            None => self.byte(0),
-            Some(tls) => {
-                self.byte(1);
-                self.text(&tls.server_name);
-                self.byte(u8::from(tls.verify));
-            }
-        }
-    }
-}
-
-fn whole_micros(name: &'static str, value: Duration) -> Result<(), SpecError> {
-    if value.subsec_nanos().is_multiple_of(1_000) {
-        Ok(())
-    } else {
-        Err(SpecError::TooFine { name, value })
-    }
-}
-
-fn validate_path(path: &str) -> Result<(), SpecError> {
-    if path.len() > PATH_BYTES {
-        return Err(SpecError::PathTooLong(path.len()));
-    }
-    if !path.starts_with('/') {
-        return Err(SpecError::PathNotAbsolute(path.to_owned()));
-    }
-    if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(SpecError::PathBytes(path.to_owned()));
-    }
-    Ok(())
-}
-
-fn validate_host(name: &'static str, value: &str) -> Result<(), SpecError> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]%".contains(&byte);
-    if value.is_empty() || value.len() > HOST_BYTES || !value.bytes().all(allowed) {
-        return Err(SpecError::Host {
-            name,
-            value: value.to_owned(),
-        });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::limits::{HOST_BYTES, INTERVAL_MAX, PATH_BYTES, RISE_FALL_MAX, WINDOW_MAX};
 
     fn target() -> SocketAddr {
         "192.0.2.7:8080".parse().unwrap()

@@ -9,7 +9,7 @@ use watchfire_wire::{Reason, Time, Unmeasured};
 use super::entry::Flags;
 use super::flight::Stage;
 use super::report::Report;
-use super::{Action, During, Engine, Event, NONE, Slot, step_of};
+use super::{Action, During, Engine, Event, NONE, Slot};
 use crate::check::HttpSpec;
 use crate::errno::{Fault, Step, classify};
 use crate::http1::Progress;
@@ -380,5 +380,17 @@ const fn outcome_of(fault: Fault) -> Outcome {
     match fault {
         Fault::Origin(reason) => Outcome::Fail(reason),
         Fault::Ours(unmeasured) => Outcome::NotMeasured(unmeasured),
+    }
+}
+
+/// The step of a probe that failed during `during`.
+const fn step_of(during: During, tls: bool, begun: bool) -> Step {
+    match (during, tls, begun) {
+        (During::Open, ..) => Step::Open,
+        (During::Connect, ..) => Step::Connect,
+        (_, true, _) => Step::Tls,
+        (During::Send, ..) => Step::Send,
+        (During::Receive, _, false) => Step::FirstByte,
+        (During::Receive, _, true) => Step::Rest,
     }
 }
