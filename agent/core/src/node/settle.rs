@@ -48,7 +48,8 @@ impl Node {
             if !changed.is_empty() {
                 self.with_duties(now, |duties, ctx| duties.changed(ctx, &changed));
             }
-            if self.duties.is_blind() == self.own.profile.prober_healthy {
+            let healthy = self.prober_healthy && !self.duties.is_blind();
+            if healthy != self.own.profile.prober_healthy {
                 self.present(now);
             }
             let own = self.own.actor;

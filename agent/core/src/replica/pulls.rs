@@ -210,3 +210,90 @@ impl Pulls {
 
 /// Failed pulls after which a head is no longer wanted; digests bring it back.
 const MAX_FAILURES: u8 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn actor(node: u64) -> Actor {
+        Actor {
+            node: NodeId(node),
+            epoch: 1,
+            boot: 1,
+        }
+    }
+
+    fn pull() -> Pull {
+        let peer = Peer {
+            actor: actor(1),
+            addr: ([127, 0, 0, 1], 1).into(),
+        };
+        let claim = Claim {
+            actor: actor(5),
+            seq: 0,
+            digest: 0,
+        };
+        Pull::new(peer, vec![claim], None, Time::NEVER)
+    }
+
+    fn delta(node: u64, hi: u64) -> Delta {
+        Delta {
+            actor: actor(node),
+            lo: 0,
+            hi,
+            trim: 0,
+            snapshot: true,
+            slots: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_answer_is_whole_only_with_all_its_parts_in_any_order() {
+        let mut pull = pull();
+        let stage = |pull: &mut Pull, index| pull.stage(7, index, 3, vec![delta(5, 9)], vec![]);
+        assert_eq!(stage(&mut pull, 2), Staged::Waiting);
+        assert_eq!(stage(&mut pull, 0), Staged::Waiting);
+        assert_eq!(stage(&mut pull, 0), Staged::Waiting, "a repeated part");
+        let whole = Staged::Complete(vec![delta(5, 9)], vec![]);
+        assert_eq!(stage(&mut pull, 1), whole);
+    }
+
+    #[test]
+    fn parts_of_two_snapshots_never_mix() {
+        let mut pull = pull();
+        let first = pull.stage(7, 0, 2, vec![delta(5, 9)], vec![]);
+        assert_eq!(first, Staged::Waiting);
+        let other = pull.stage(8, 1, 2, vec![delta(5, 10)], vec![]);
+        assert_eq!(other, Staged::Waiting);
+        let rest = pull.stage(8, 0, 2, vec![delta(5, 10)], vec![]);
+        assert_eq!(rest, Staged::Complete(vec![delta(5, 10)], vec![]));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let staged = |index, count| pull().stage(7, index, count, vec![], vec![]);
+        let too_many = u16::try_from(limits::PARTS + 1).expect("small");
+        for (index, count) in [(0, 0), (2, 2), (0, too_many)] {
+            assert_eq!(staged(index, count), Staged::Malformed);
+        }
+        let mut pull = pull();
+        assert_eq!(pull.stage(7, 0, 2, vec![], vec![]), Staged::Waiting);
+        assert_eq!(pull.stage(7, 1, 3, vec![], vec![]), Staged::Malformed);
+        let mut split = super::tests::pull();
+        split.stage(7, 0, 2, vec![delta(5, 9)], vec![]);
+        let other_end = split.stage(7, 1, 2, vec![delta(5, 8)], vec![]);
+        assert_eq!(other_end, Staged::Malformed);
+    }
+
+    #[test]
+    fn a_pull_concerns_what_it_named_and_what_it_covers() {
+        let mut pull = pull();
+        assert!(pull.concerns(actor(5)));
+        assert!(!pull.concerns(actor(6)));
+        pull.cover = Some(Cover {
+            first: actor(6),
+            last: actor(8),
+        });
+        assert!(pull.concerns(actor(8)) && !pull.concerns(actor(9)));
+    }
+}

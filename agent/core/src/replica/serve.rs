@@ -123,3 +123,124 @@ const fn without_slots(delta: &Delta) -> Delta {
         slots: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use watchfire_wire::message::replica::{Hold, Value};
+    use watchfire_wire::{CheckId, NodeId, Verdict};
+
+    use super::*;
+
+    fn actor(node: u64) -> Actor {
+        Actor {
+            node: NodeId(node),
+            epoch: 1,
+            boot: 1,
+        }
+    }
+
+    fn offer(to: u64, token: u64, expires: Time) -> Offer {
+        Offer {
+            to: actor(to),
+            pull: token,
+            token,
+            claims: Vec::new(),
+            cover: None,
+            expires,
+        }
+    }
+
+    #[test]
+    fn a_token_works_once_in_time_and_for_its_peer_only() {
+        let now = Time::from_millis(10);
+        let late = Time::from_millis(20);
+        let mut offers = Offers::default();
+        offers.keep(now, offer(1, 5, late));
+        assert!(offers.redeem(now, actor(2), 5, 5).is_none(), "another peer");
+        assert!(offers.redeem(now, actor(1), 6, 5).is_none(), "another pull");
+        assert!(offers.redeem(now, actor(1), 5, 6).is_none(), "a guess");
+        assert!(offers.redeem(late, actor(1), 5, 5).is_none(), "too late");
+        assert!(offers.redeem(now, actor(1), 5, 5).is_some());
+        assert!(offers.redeem(now, actor(1), 5, 5).is_none(), "once");
+    }
+
+    #[test]
+    fn offers_stay_within_their_limits() {
+        let now = Time::ZERO;
+        let mut offers = Offers::default();
+        for token in 0..10 {
+            offers.keep(now, offer(1, token, Time::NEVER));
+        }
+        assert_eq!(offers.0.len(), limits::OFFERS_PER_PEER);
+        assert!(offers.redeem(now, actor(1), 9, 9).is_some(), "the newest");
+        for peer in 0..2 * limits::OFFERS as u64 {
+            offers.keep(now, offer(peer + 2, 100 + peer, Time::NEVER));
+        }
+        assert_eq!(offers.0.len(), limits::OFFERS);
+    }
+
+    #[test]
+    fn parts_hold_everything_once_and_in_order() {
+        let slot = |seq: u64| Slot {
+            check: CheckId([1; 16]),
+            seq,
+            term: 1,
+            priority: 1,
+            hold: Hold::Live,
+            value: Value {
+                verdict: Verdict::Up,
+                reason: 0,
+                contrary: 0,
+                agreed: 0,
+                dissented: 0,
+                latency_us: 0,
+                since_ms: 0,
+                confirmed_by: NodeId(1),
+            },
+        };
+        let delta = |node: u64, slots: u64| Delta {
+            actor: actor(node),
+            lo: 0,
+            hi: slots,
+            trim: 0,
+            snapshot: true,
+            slots: (1..=slots).map(slot).collect(),
+        };
+        let sizes = [0, 3, 40, 1, 1, 25];
+        let answer = Answer {
+            deltas: (1..).zip(sizes).map(|(node, n)| delta(node, n)).collect(),
+            ..Answer::default()
+        };
+        let bodies = parts(9, 4, answer.clone(), 10, 10).expect("eight or so");
+        assert!(bodies.len() >= 7);
+        let mut slots: std::collections::BTreeMap<Actor, Vec<u64>> = Default::default();
+        for (at, body) in (0..).zip(&bodies) {
+            let Replica::Part {
+                pull,
+                answer,
+                index,
+                count,
+                deltas,
+                ..
+            } = body
+            else {
+                panic!("not a part")
+            };
+            assert_eq!((*pull, *answer, *index), (9, 4, at));
+            assert_eq!(usize::from(*count), bodies.len());
+            let bytes: usize = deltas
+                .iter()
+                .map(|delta| limits::DELTA_BYTES + delta.slots.len() * limits::SLOT_BYTES)
+                .sum();
+            assert!(bytes <= 10 * limits::SLOT_BYTES + limits::DELTA_BYTES);
+            for delta in deltas {
+                let seqs = delta.slots.iter().map(|slot| slot.seq);
+                slots.entry(delta.actor).or_default().extend(seqs);
+            }
+        }
+        for (node, n) in (1..).zip(sizes) {
+            assert_eq!(slots[&actor(node)], (1..=n).collect::<Vec<_>>());
+        }
+        assert!(parts(9, 4, answer, 10, 3).is_none(), "too large: a stream");
+    }
+}

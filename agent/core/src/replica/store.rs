@@ -214,7 +214,7 @@ impl Store {
         slot.hold = hold;
         slot.value.contrary = contrary;
         if self.mutations.on(Mutation::ReleaseWinsTerm) {
-            slot.term += 1;
+            slot.term = self.winner(check).map_or(0, |word| word.slot.term) + 1;
         }
         Some(self.rewrite(slot))
     }
