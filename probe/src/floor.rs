@@ -3,6 +3,10 @@
 //! else. No schedule, no parsing, no state, no statistics, and no care: it
 //! must only ever be pointed at healthy origins on loopback. Never part of an
 //! agent's work.
+//!
+//! Every chain makes a socket and destroys it, as any prober does that is not
+//! told otherwise. The engine gets below this floor for half-open checks,
+//! because it uses their sockets again.
 
 use std::io;
 use std::net::SocketAddrV4;
