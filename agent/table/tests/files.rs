@@ -335,21 +335,50 @@ fn a_read_only_filesystem_and_a_forbidden_folder_are_named() {
     );
 }
 
+/// What a stranger finds; run by the test below as another user.
 #[test]
-fn a_reader_without_permission_is_told_so() {
+fn strangers_read() {
+    let Some(path) = std::env::var_os("WATCHFIRE_TABLE_OF_ANOTHER") else {
+        return;
+    };
+    match Reader::open(Path::new(&path)) {
+        Ok(reader) => assert_eq!(reader.get(b"a", 1).entry(), Some(entry(1))),
+        Err(TableError::NotPermitted { doing: "read", .. }) => std::process::exit(13),
+        Err(refusal) => panic!("{refusal}"),
+    }
+}
+
+#[test]
+fn the_group_may_read_and_others_are_told_that_they_may_not() {
+    const NOBODY: u32 = 65_534;
+    const GROUP: u32 = 54_321;
     let folder = folder();
     let path = folder.path().join("table");
-    write_table(&path);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("own");
-    match Reader::open(&path) {
-        Err(refusal) => {
-            let expected = TableError::NotPermitted {
-                path,
-                doing: "read",
-            };
-            assert_eq!(refusal, expected);
-        }
-        // The superuser may read anything.
-        Ok(_) => assert!(nix::unistd::geteuid().is_root()),
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("own");
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only the superuser can try this as other users");
+        return;
+    }
+    let grouped = WriterOptions {
+        group: Some(GROUP),
+        ..options(64)
+    };
+    let mut writer = Writer::open(&path, &grouped, 1).expect("the folder is writable");
+    writer.set(b"a", &entry(1)).expect("it fits");
+    assert_eq!(fs::metadata(&path).expect("it was made").gid(), GROUP);
+    // The program lies where only its builder may look, so a copy is run.
+    let program = folder.path().join("program");
+    fs::copy(std::env::current_exe().expect("this program"), &program).expect("room");
+    for (group, expected) in [(GROUP, 0), (NOBODY, 13)] {
+        let status = Command::new("setpriv")
+            .args([format!("--reuid={NOBODY}"), format!("--regid={group}")])
+            .arg("--clear-groups")
+            .arg(&program)
+            .args(["--exact", "strangers_read"])
+            .env("WATCHFIRE_TABLE_OF_ANOTHER", &path)
+            .output()
+            .expect("setpriv is part of every Linux")
+            .status;
+        assert_eq!(status.code(), Some(expected), "as group {group}");
     }
 }
