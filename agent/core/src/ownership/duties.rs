@@ -1,6 +1,6 @@
 //! All duties of one node, and what may happen to them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 
 use watchfire_wire::{Actor, CheckId, NodeId, Time, Verdict};
@@ -51,6 +51,8 @@ pub struct Duties {
     pub(super) config: OwnershipConfig,
     pub(super) me: NodeId,
     pub(super) members: BTreeMap<NodeId, View>,
+    /// The suspected ones among them.
+    pub(super) suspects: BTreeSet<NodeId>,
     pub(super) ranks: Ranks,
     pub(super) duties: Vec<Duty>,
     by_check: HashMap<CheckId, CheckIx, BuildHasherDefault<CheckHasher>>,
@@ -91,6 +93,7 @@ impl Duties {
             config,
             me,
             members: BTreeMap::new(),
+            suspects: BTreeSet::new(),
             ranks: Ranks::default(),
             duties: Vec::new(),
             by_check: HashMap::default(),
@@ -259,6 +262,11 @@ impl Duties {
             Some(view) => self.members.insert(node, view),
             None => self.members.remove(&node),
         };
+        if view.is_some_and(|view| view.suspect) {
+            self.suspects.insert(node);
+        } else {
+            self.suspects.remove(&node);
+        }
         let weight = view.map_or(0, |view| view.weight());
         ctx.store.set_view(node, u64::from(weight));
         let mut touched = Vec::new();

@@ -11,8 +11,9 @@ pub(super) struct Duty {
     pub(super) meta: CheckMeta,
     /// This node probes it.
     pub(super) probing: bool,
-    /// It does so because the owner is suspected.
-    pub(super) shadow: bool,
+    /// It does so because the owner is suspected, and says nothing until then
+    /// unless the verdict changes.
+    pub(super) silent_until: Option<Time>,
     /// Names the present or last start.
     pub(super) generation: u32,
     /// The last measured outcome since the start.
@@ -51,7 +52,7 @@ impl Duty {
             check,
             meta,
             probing: false,
-            shadow: false,
+            silent_until: None,
             generation: 0,
             measured: None,
             fresh: false,

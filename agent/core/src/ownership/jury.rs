@@ -86,12 +86,20 @@ impl Duties {
         let wanted = self.config.jurors.min(limits::JURORS);
         let me = self.me;
         if wanted > 0 {
-            let _ = self.ranks.first(ix, |node| {
-                if node != me && !self.is_suspect(node) && !declined.contains(&node) {
-                    jurors.push((node, None));
-                }
-                jurors.len() == wanted
-            });
+            // Suspected members are asked only if there are not enough others:
+            // a node that suspects everybody may be the one with the trouble.
+            for suspects in [false, true] {
+                let _ = self.ranks.first(ix, |node| {
+                    if jurors.len() < wanted
+                        && node != me
+                        && self.is_suspect(node) == suspects
+                        && !declined.contains(&node)
+                    {
+                        jurors.push((node, None));
+                    }
+                    jurors.len() == wanted
+                });
+            }
         }
         if jurors.is_empty() {
             self.duties[ix as usize].confirmed = Some((0, 0));

@@ -32,6 +32,9 @@ pub struct OwnershipConfig {
     pub spread: Duration,
     /// A shadow waits at least so long for a refutation before its first probe.
     pub shadow_grace: Duration,
+    /// How long a shadow says nothing unless the verdict changes; shorter than
+    /// the patience of the rank behind it, which must hear of it.
+    pub shadow_silence: Duration,
     /// From one first probe of a brand-new check to the next.
     pub pace: Duration,
     /// How long a node that drains or leaves waits for others to take over.
@@ -67,6 +70,7 @@ impl Default for OwnershipConfig {
             takeover_bound: Duration::from_secs(2),
             spread: Duration::from_millis(100),
             shadow_grace: Duration::from_millis(20),
+            shadow_silence: Duration::from_millis(400),
             pace: Duration::from_micros(200),
             handover_bound: Duration::from_secs(3),
             unmeasured_limit: 3,

@@ -3,7 +3,8 @@
 //! 1. Rank 0 among the eligible starts at once. Any other rank starts when
 //!    there has been no evidence for as long as its patience.
 //! 2. When the owner is suspected, the first rank that is not probes in its
-//!    shadow, silently unless the verdict changes.
+//!    shadow, at first silently unless the verdict changes. If nobody is heard
+//!    of, other ranks follow by their patience.
 //! 3. A prober stops when evidence ranks above it, and not before.
 //! 4. A prober writes after a measured outcome of its own: when it has no live
 //!    slot, when the value changed, or when the winner is another's.
@@ -77,31 +78,26 @@ impl Duties {
                 !standing.declined.contains(&node)
             }
         };
-        if let Some(owner) = standing.evidence {
+        let suspected = standing
+            .evidence
+            .is_some_and(|owner| self.is_suspect(owner));
+        if standing.evidence.is_some() && !suspected {
             self.duties[ix as usize].lost_at = None;
             if let Some(until) = self.duties[ix as usize].shunned_until.filter(|_| shunned) {
                 self.timers.set(ix, until);
                 return;
             }
             self.timers.clear(ix);
-            if self.is_suspect(owner) {
-                let next = self
-                    .ranks
-                    .first(ix, |node| may_probe(node) && !self.is_suspect(node));
-                if next == Some(me) {
-                    self.counters.shadows += 1;
-                    let grace = self.config.shadow_grace;
-                    self.start(ctx, ix, standing, First::CatchUp(grace));
-                    self.duties[ix as usize].shadow = true;
-                }
-            } else if standing.is_weak() || self.ranks.first(ix, may_probe) == Some(me) {
+            if standing.is_weak() || self.ranks.first(ix, may_probe) == Some(me) {
                 self.counters.overlaps += 1;
                 self.start(ctx, ix, standing, First::AtPhase);
             }
             return;
         }
         let lost_at = *self.duties[ix as usize].lost_at.get_or_insert(ctx.now);
-        let first = self.ranks.first(ix, may_probe) == Some(me);
+        let first = self.ranks.first(ix, |node| {
+            may_probe(node) && !(suspected && self.is_suspect(node))
+        }) == Some(me);
         let wait = if first {
             Duration::ZERO
         } else {
@@ -113,6 +109,14 @@ impl Duties {
             return;
         }
         self.duties[ix as usize].shunned_until = None;
+        if suspected {
+            self.counters.shadows += 1;
+            self.start(ctx, ix, standing, First::CatchUp(self.config.shadow_grace));
+            let aloud_at = ctx.now + self.config.shadow_silence;
+            self.duties[ix as usize].silent_until = Some(aloud_at);
+            self.timers.set(ix, aloud_at);
+            return;
+        }
         let first = match &standing.winner {
             None => First::Paced,
             Some(word) if self.hands_over(ix, word) => First::AtPhase,
@@ -144,8 +148,9 @@ impl Duties {
                 return;
             }
         }
-        let shadowed = other.is_some_and(|owner| self.is_suspect(owner));
-        self.duties[ix as usize].shadow &= shadowed;
+        if !other.is_some_and(|owner| self.is_suspect(owner)) {
+            self.duties[ix as usize].silent_until = None;
+        }
         self.write(ctx, ix, standing);
     }
 
@@ -170,7 +175,17 @@ impl Duties {
         if own_wins && live && same {
             return;
         }
-        if duty.shadow && published == measured.verdict {
+        let silent = duty.silent_until.is_some_and(|until| until > ctx.now);
+        if silent && published == measured.verdict {
+            return;
+        }
+        if measured.contrary > 0 && published != measured.verdict && published != Verdict::Unknown {
+            // The last outcome contradicts this prober's own verdict: it was
+            // stopped, or cut off, while others saw the change. That is no
+            // ground to overturn the POP's word; it begins anew from it.
+            self.juries.drop_check(ix);
+            self.probing -= 1;
+            self.start(ctx, ix, standing, First::AtPhase);
             return;
         }
         if !duty.fresh && !self.mutations.on(Mutation::WriteOnPull) {
@@ -211,7 +226,9 @@ impl Duties {
         self.counters.writes += 1;
         let duty = &mut self.duties[ix as usize];
         duty.fresh = false;
-        duty.shadow = false;
+        duty.silent_until = None;
+        // Another Down is another question.
+        duty.confirmed = None;
         self.note_transition(ctx, check, published, measured.verdict);
     }
 
@@ -252,7 +269,7 @@ impl Duties {
         self.timers.clear(ix);
         let duty = &mut self.duties[ix as usize];
         duty.probing = true;
-        duty.shadow = false;
+        duty.silent_until = None;
         duty.generation = duty.generation.wrapping_add(1);
         duty.measured = None;
         duty.confirmed = None;
@@ -273,7 +290,7 @@ impl Duties {
         let check = duty.check;
         let contrary = duty.measured.map_or(0, |measured| measured.contrary);
         duty.probing = false;
-        duty.shadow = false;
+        duty.silent_until = None;
         duty.fresh = false;
         duty.confirmed = None;
         duty.measured = None;
@@ -394,8 +411,14 @@ impl Duties {
             .declined
             .iter()
             .filter(|&&node| self.ranks.is_eligible(node))
+            .filter(|&&node| !self.is_suspect(node))
             .filter(|&&node| node != self.me && self.ranks.is_above(node, self.me, check))
-            .count();
+            .count()
+            + self
+                .suspects()
+                .filter(|&node| self.ranks.is_eligible(node))
+                .filter(|&node| self.ranks.is_above(node, self.me, check))
+                .count();
         let rank = self.ranks.rank(ix, self.me).saturating_sub(above);
         let base = duty.meta.timeout + self.config.patience;
         let bound = self.config.takeover_bound;
@@ -456,8 +479,12 @@ impl Duties {
             .is_some_and(|view| view.actor == actor && view.living)
     }
 
+    fn suspects(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.suspects.iter().copied()
+    }
+
     pub(super) fn is_suspect(&self, node: NodeId) -> bool {
-        self.members.get(&node).is_some_and(|view| view.suspect)
+        self.suspects.contains(&node)
     }
 
     /// The winner is a living member's that hands the check over in time: its

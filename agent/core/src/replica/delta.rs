@@ -177,6 +177,7 @@ pub const LAST: Actor = Actor {
 
 /// A range of actors, both ends within.
 #[must_use]
+#[cfg(any(test, feature = "mutations"))]
 pub(super) const fn cover(first: Actor, last: Actor) -> Cover {
     Cover { first, last }
 }
