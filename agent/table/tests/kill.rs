@@ -41,6 +41,13 @@ fn doomed_writer() {
             Err(refusal) => panic!("{refusal}"),
         }
     };
+    // What its predecessors had not come to removing; else the table would grow
+    // with each death and move ever more rarely.
+    for name in writer.names() {
+        if name.starts_with(b"passing") {
+            writer.remove(&name);
+        }
+    }
     let start = writer
         .get(steady(0).as_bytes())
         .map_or(0, |e| e.since_ms + STEADY);

@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { THREADS = 2 };
+enum { THREADS = 2, NAMES = 64, NAME_BYTES = 32 };
 
 static const watchfire_table *table;
 static long names, reads_each;
+static char name[NAMES][NAME_BYTES];
+static size_t name_bytes[NAMES];
 
 struct result {
     long torn, busy;
@@ -29,12 +31,10 @@ static void *hunt(void *out) {
     struct result *result = out;
     uint64_t now_ns = watchfire_now_ns();
     for (long i = 0; i < reads_each; i++) {
-        char name[32];
         long index = i % names;
-        int bytes = snprintf(name, sizeof name, "origin-%ld", index);
         watchfire_answer answer;
-        int verdict =
-            watchfire_lookup(table, name, (size_t)bytes, now_ns, &answer);
+        int verdict = watchfire_lookup(table, name[index], name_bytes[index],
+                                       now_ns, &answer);
         if (verdict == WATCHFIRE_BUSY)
             result->busy++;
         else if (!is_whole(&answer, index))
@@ -53,6 +53,9 @@ int main(int argc, char **argv) {
     }
     table = opened;
     names = atol(argv[2]);
+    if (names > NAMES) return 2;
+    for (long i = 0; i < names; i++)
+        name_bytes[i] = (size_t)snprintf(name[i], NAME_BYTES, "origin-%ld", i);
     reads_each = atol(argv[3]) / THREADS;
     pthread_t threads[THREADS];
     struct result results[THREADS] = {{0, 0}};
