@@ -1,6 +1,8 @@
 //! The POP's key file: reading it and making one.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use watchfire_core::gate::Keys;
@@ -17,6 +19,14 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Keys, ConfigError> {
     let Some(path) = path else {
         return Ok(Keys::Insecure);
     };
+    let open_to_all = std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o007 != 0);
+    if open_to_all {
+        return Err(ConfigError::of_file(
+            path,
+            "everybody on this host may use the key file",
+            format!("chmod 0600 {}", path.display()),
+        ));
+    }
     let text = std::fs::read_to_string(path).map_err(|error| {
         ConfigError::of_file(
             path,
@@ -33,13 +43,30 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Keys, ConfigError> {
     })
 }
 
+/// Writes a new key file that its owner alone may use.
+///
+/// # Errors
+///
+/// The file is there already, or cannot be made.
+pub(crate) fn create(path: &Path, id: u32) -> std::io::Result<()> {
+    let mut options = std::fs::File::options();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(generate(id).as_bytes())?;
+    file.sync_all()
+}
+
 /// The text of a new key file with one random key.
-pub(crate) fn generate() -> String {
+pub(crate) fn generate(id: u32) -> String {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
     let mut text = String::from(
-        "# A Watchfire key: every agent of the POP needs it, nobody else may have it.\n1 ",
+        "# A Watchfire key: every agent of the POP needs it, nobody else may have it.\n",
     );
+    write!(text, "{id} ").expect("writing to a string does not fail");
     for byte in bytes {
         write!(text, "{byte:02x}").expect("writing to a string does not fail");
     }
@@ -53,7 +80,19 @@ mod tests {
 
     #[test]
     fn a_made_key_file_can_be_read_and_two_differ() {
-        assert!(KeyRing::parse(&generate()).is_ok());
-        assert_ne!(generate(), generate());
+        assert!(KeyRing::parse(&generate(7)).is_ok());
+        assert_ne!(generate(1), generate(1));
+    }
+
+    #[test]
+    fn a_key_file_is_its_owners_alone_and_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pop.key");
+        create(&file, 1).unwrap();
+        assert!(matches!(load(Some(&file)), Ok(Keys::Sealed(_))));
+        assert!(create(&file, 2).is_err());
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(&file, open).unwrap();
+        assert!(load(Some(&file)).is_err());
     }
 }

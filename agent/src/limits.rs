@@ -18,9 +18,17 @@ pub(crate) const REPORTS_PER_TURN: usize = 4_096;
 /// event of a large POP. What does not fit is lost like any datagram.
 pub(crate) const SOCKET_RECEIVE_BYTES: usize = 4 << 20;
 
-/// Bulk streams open at once, accepted and connected together. Above it the
-/// newest is closed unread; its peer pulls again.
-pub(crate) const BULK_STREAMS: usize = 64;
+/// Accepted bulk streams open at once. Above it the newest is closed unread;
+/// its peer pulls again.
+pub(crate) const BULK_ACCEPTED: usize = 64;
+
+/// Bulk streams that we opened ourselves, at once: a count of its own, so that
+/// strangers at the listener cannot take our places. Above it the newest fails
+/// and is pulled again.
+pub(crate) const BULK_CONNECTED: usize = 64;
+
+/// Streams accepted in one turn; more wait in the kernel for the next.
+pub(crate) const BULK_ACCEPTS_PER_TURN: usize = 32;
 
 /// Accepted bulk streams per peer address. Above it the newest is closed.
 pub(crate) const BULK_STREAMS_PER_ADDRESS: usize = 4;
@@ -66,5 +74,5 @@ pub(crate) const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// counted: a full disk or a stuck terminal must not stop the agent.
 pub(crate) const LOG_LINES: usize = 16_384;
 
-const _: () = assert!(BULK_STREAMS_PER_ADDRESS <= BULK_STREAMS);
+const _: () = assert!(BULK_STREAMS_PER_ADDRESS <= BULK_ACCEPTED);
 const _: () = assert!(BULK_FRAME_BYTES < BULK_OUTBOUND_BYTES);

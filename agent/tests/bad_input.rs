@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -142,7 +143,9 @@ fn keys_ports_and_tables_that_cannot_be_had_are_refused() {
 
     edit(agent, "../pop.key", "../no.key");
     assert!(refused(agent).contains("no.key"));
-    fs::write(pop.path().join("bad.key"), "1 short\n").unwrap();
+    let bad_key = pop.path().join("bad.key");
+    fs::write(&bad_key, "1 short\n").unwrap();
+    fs::set_permissions(&bad_key, PermissionsExt::from_mode(0o600)).unwrap();
     edit(agent, "../no.key", "../bad.key");
     assert!(refused(agent).contains("bad.key"));
     edit(agent, "../bad.key", "../pop.key");

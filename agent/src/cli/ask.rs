@@ -30,7 +30,7 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
         return print_json(&answer);
     }
     let status: Status = serde_json::from_value(answer)?;
-    println!(
+    say!(
         "{} ({}), epoch {}, up {}, watchfire {}{}",
         status.node,
         status.node_id,
@@ -39,7 +39,7 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
         status.version,
         if status.draining { ", draining" } else { "" }
     );
-    println!(
+    say!(
         "{} origins ({} up, {} down, {} unknown), {} checks, {} probed here by {}",
         status.origins,
         status.up,
@@ -49,9 +49,9 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
         status.checks_probed,
         status.backend
     );
-    println!("state {}, table {}", status.digest, status.table);
+    say!("state {}, table {}", status.digest, status.table);
     if let Some(error) = &status.config_error {
-        println!(
+        say!(
             "the last reload was refused, the configuration of {} ago stays:\n{error}",
             ago(status.config_loaded_ms)
         );
@@ -75,7 +75,7 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
             remarks.join(", "),
         ]);
     }
-    println!("\n{}", columns(&rows));
+    say!("\n{}", columns(&rows));
     let mut rows = vec![
         ["LATENCY", "COUNT", "P50 us", "P99 us", "MAX us"]
             .map(str::to_owned)
@@ -94,12 +94,12 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
             latency.max_us.to_string(),
         ]);
     }
-    println!("{}", columns(&rows));
+    say!("{}", columns(&rows));
     let mut rows = vec![["COUNTER", "SINCE THE START"].map(str::to_owned).to_vec()];
     for (name, count) in status.counters.iter().filter(|(_, count)| **count > 0) {
         rows.push(vec![name.clone(), count.to_string()]);
     }
-    print!("{}", columns(&rows));
+    say!("{}", columns(&rows).trim_end());
     Ok(())
 }
 
@@ -112,17 +112,17 @@ pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
         return print_json(&answer);
     }
     let why: Why = serde_json::from_value(answer)?;
-    println!("{} is {}: {}", why.origin, why.verdict, why.because);
-    println!("  since    {} ago", ago(why.since_ms));
-    println!("  said by  {}", why.owner);
-    println!("  check    {} ({})", why.definition, why.check);
-    println!(
+    say!("{} is {}: {}", why.origin, why.verdict, why.because);
+    say!("  since    {} ago", ago(why.since_ms));
+    say!("  said by  {}", why.owner);
+    say!("  check    {} ({})", why.definition, why.check);
+    say!(
         "  probed   {}",
         if why.probed_here { "here" } else { "elsewhere" }
     );
-    println!("  in turn  {}", why.ranks.join(", "));
+    say!("  in turn  {}", why.ranks.join(", "));
     if !why.shared_with.is_empty() {
-        println!("  same check as  {}", why.shared_with.join(", "));
+        say!("  same check as  {}", why.shared_with.join(", "));
     }
     Ok(())
 }
@@ -133,6 +133,6 @@ pub(super) fn order(options: &Options, verb: &Verb) -> Result<(), Failure> {
     if options.format.json {
         return print_json(&serde_json::json!({ "ok": answer }));
     }
-    println!("{}", answer.as_str().unwrap_or_default());
+    say!("{}", answer.as_str().unwrap_or_default());
     Ok(())
 }

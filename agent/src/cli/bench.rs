@@ -224,25 +224,34 @@ fn progress_bar(seconds: u64) -> ProgressBar {
 }
 
 fn print_text(result: &BenchResult) {
-    println!(
+    say!(
         "{} probes of {} {} targets in {} thread(s) by {}",
-        result.probes, result.targets, result.kind, result.threads, result.backend
+        result.probes,
+        result.targets,
+        result.kind,
+        result.threads,
+        result.backend
     );
-    println!(
+    say!(
         "  outcome   {} ok, {} failed, {} not measured, {} skipped",
-        result.ok, result.failed, result.not_measured, result.skipped
+        result.ok,
+        result.failed,
+        result.not_measured,
+        result.skipped
     );
-    println!("  rate      {:.0} probes a second", result.rate_per_s);
-    println!("  CPU       {:.1} us per probe", result.cpu_us_per_probe);
-    println!(
+    say!("  rate      {:.0} probes a second", result.rate_per_s);
+    say!("  CPU       {:.1} us per probe", result.cpu_us_per_probe);
+    say!(
         "  latency   {} us (median), {} us (p99)",
-        result.latency_us_p50, result.latency_us_p99
+        result.latency_us_p50,
+        result.latency_us_p99
     );
-    println!(
+    say!(
         "  lateness  {} us (median), {} us (p99)",
-        result.late_us_p50, result.late_us_p99
+        result.late_us_p50,
+        result.late_us_p99
     );
-    println!("  memory    {} MiB", result.rss_bytes >> 20);
+    say!("  memory    {} MiB", result.rss_bytes >> 20);
 }
 
 /// A farm in a process of its own, so that its CPU and memory are not ours.
@@ -319,7 +328,7 @@ fn origins(options: &OriginsVerb) -> Result<(), Failure> {
         },
         ..FarmOptions::default()
     })?;
-    println!("{}", farm.address(0));
+    say!("{}", farm.address(0));
     // Whatever is said there means nothing; its end is ours.
     std::io::stdin().read_to_end(&mut Vec::new())?;
     farm.stop();

@@ -128,7 +128,7 @@ fn spec(options: &Options, target: &Target) -> Result<CheckSpec, Failure> {
 }
 
 fn print_text(spec: &CheckSpec, report: &OnceReport) {
-    println!("{spec}");
+    say!("{} {}", spec.kind.key(), spec.target);
     let phases = [
         ("connect", report.phases.connect_us),
         ("tls", report.phases.tls_us),
@@ -137,18 +137,18 @@ fn print_text(spec: &CheckSpec, report: &OnceReport) {
     ];
     for (name, us) in phases {
         if let Some(us) = us {
-            println!("  {name:<11} {:>9.3} ms", f64::from(us) / 1_000.0);
+            say!("  {name:<11} {:>9.3} ms", f64::from(us) / 1_000.0);
         }
     }
     if let Some(status) = report.phases.status {
-        println!("  status      {status}");
+        say!("  status      {status}");
     }
     let verdict = match report.outcome {
         Outcome::Pass => "passed",
         Outcome::Fail(_) => "failed",
         Outcome::NotMeasured(_) => "not measured",
     };
-    println!("{verdict}: {}", report.outcome.words());
+    say!("{verdict}: {}", report.outcome.words());
 }
 
 fn as_json(spec: &CheckSpec, report: &OnceReport) -> serde_json::Value {

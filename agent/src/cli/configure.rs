@@ -31,15 +31,30 @@ pub(super) struct CheckOptions {
 
 #[derive(Subcommand)]
 pub(super) enum KeyVerb {
-    /// Print a new key file.
-    New,
+    /// Make a new key file that its owner alone may use, or print one.
+    New(NewOptions),
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Rotation, with no moment without a key: add a new key (with another --id) \
+                        as a further line of every agent's file and reload; move it to the first \
+                        line everywhere and reload; remove the old one everywhere and reload. \
+                        The first key seals, all of them open."
+)]
+pub(super) struct NewOptions {
+    /// The file to make; without it the key is printed
+    file: Option<PathBuf>,
+    /// The key's number, which goes over the wire; another one for each key
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    id: u32,
 }
 
 pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
     let options = match verb {
         ConfigVerb::Check(options) => options,
         ConfigVerb::Example => {
-            print!("{EXAMPLE}");
+            say!("{}", EXAMPLE.trim_end());
             return Ok(());
         }
     };
@@ -58,7 +73,7 @@ pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
             "sealed": sealed,
         }));
     }
-    println!(
+    say!(
         "{}: node {}, {} origins and {} checks in {} files, gossip {} on {}",
         options.config.display(),
         config.name,
@@ -72,8 +87,16 @@ pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
 }
 
 pub(super) fn key(verb: &KeyVerb) -> Result<(), Failure> {
-    let KeyVerb::New = verb;
-    print!("{}", keys::generate());
+    let KeyVerb::New(options) = verb;
+    match &options.file {
+        None => say!("{}", keys::generate(options.id).trim_end()),
+        Some(file) => keys::create(file, options.id).map_err(|error| {
+            format!(
+                "cannot make {}: {error}\n  help: choose a file that is not there yet",
+                file.display()
+            )
+        })?,
+    }
     Ok(())
 }
 

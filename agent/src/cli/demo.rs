@@ -38,7 +38,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     if options.format.json {
         print_json(&report)?;
     } else {
-        println!("{report}");
+        say!("{report}");
     }
     if report.is_good() {
         Ok(())

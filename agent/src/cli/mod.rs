@@ -1,6 +1,9 @@
 //! The command line: one file per verb, each with `--json` and each error
 //! with a next step.
 
+#[macro_use]
+mod text;
+
 mod ask;
 mod bench;
 mod check;
@@ -9,7 +12,6 @@ mod demo;
 mod run;
 mod table;
 mod target;
-mod text;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,7 +30,7 @@ const ADMIN_SOCKET: &str = "/run/watchfire/admin.sock";
     version,
     after_help = "See it work, with no set-up:\n  watchfire demo\n\n\
                   Install it:\n  watchfire config example > agent.toml\n  \
-                  watchfire key new > pop.key\n  watchfire run --config agent.toml\n\n\
+                  watchfire key new pop.key\n  watchfire run --config agent.toml\n\n\
                   Ask it:\n  watchfire status\n  watchfire why shop-1\n  \
                   watchfire table get shop-1 --table /dev/shm/watchfire.table"
 )]
@@ -119,14 +121,14 @@ pub(crate) fn main() -> ExitCode {
 
 /// Prints a value as one line of JSON.
 fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
-    println!("{}", serde_json::to_string(value)?);
+    say!("{}", serde_json::to_string(value)?);
     Ok(())
 }
 
 /// How to find a running agent.
 #[derive(Args, Clone)]
 struct AgentAddress {
-    /// The agent's admin socket
+    /// The agent's admin socket [default: /run/watchfire/admin.sock]
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
     socket: Option<PathBuf>,
     /// The agent's configuration file, which names the socket

@@ -10,11 +10,11 @@ use watchfire_table::{Writer, WriterOptions};
 use watchfire_wire::Actor;
 
 use super::Failure;
-use crate::config::{AgentConfig, load_origins};
-use crate::control::reload::Configuration;
+use crate::config::AgentConfig;
+use crate::control::reload::{self, Configuration};
 use crate::gossip::{Ending, Gossip};
 use crate::limits::LOG_LINES;
-use crate::{clock, control, keys};
+use crate::{clock, control};
 
 #[derive(Args)]
 #[command(
@@ -40,9 +40,8 @@ enum LogFormat {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let config = AgentConfig::load(&options.config)?;
-    let origins = load_origins(&config.origins, config.base(), &config.defaults)?;
-    let keys = keys::load(config.gossip.key_file.as_deref())?;
+    let reading = reload::read(&options.config)?;
+    let config = reading.agent.clone();
     let _log = start_log(options.log);
 
     let persisted_epoch = control::epoch::load(&config.state_dir, &config.name);
@@ -63,7 +62,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             .filter(|seed| *seed != config.gossip.advertise)
             .collect(),
         capacity: config.capacity,
-        keys,
+        keys: reading.keys.clone(),
         join_patience: config.join_patience,
         datagram_bytes: config.gossip.datagram_bytes,
         ..NodeConfig::new(config.name.clone(), config.gossip.advertise)
@@ -73,21 +72,13 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let node = Node::new(node_config, now);
     let table = open_table(&config, node.actor())?;
     let gossip = Gossip::start(&config, node, table)?;
-    tracing::info!(
-        node = config.name,
-        gossip = %config.gossip.bind,
-        origins = origins.origins.len(),
-        checks = origins.checks.len(),
-        table = %config.table.path.display(),
-        version = env!("CARGO_PKG_VERSION"),
-        "started"
-    );
-    let configuration = Configuration::new(config.clone(), origins);
+    let configuration = Configuration::new(reading);
     match control::run(configuration, gossip, &config)? {
         Ending::Left => {
             tracing::info!("left the POP");
             Ok(())
         }
+        Ending::Abandoned => Ok(()),
         Ending::Conflict(what) => Err(Failure::Error(format!(
             "{what}\n  help: give each server its own node.name, or stop the other agent first"
         ))),

@@ -34,7 +34,7 @@ pub(super) enum Verb {
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// The table's file
+    /// The table's file [default: /dev/shm/watchfire.table]
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
     table: Option<PathBuf>,
     /// The agent's configuration file, which names the table
@@ -90,7 +90,7 @@ fn get(options: &GetOptions) -> Result<(), Failure> {
             if options.options.format.json {
                 print_json(&json_entry(&reader, name, &entry, Some(freshness)))?;
             } else {
-                println!("{}", line(&reader, name, &entry).join("  "));
+                say!("{}", line(&reader, name, &entry).join("  "));
                 warn_if_stale(freshness);
             }
             return Ok(());
@@ -105,7 +105,7 @@ fn get(options: &GetOptions) -> Result<(), Failure> {
             &json!({ "name": options.name, "verdict": "not_in_table", "fresh": freshness.fresh }),
         )?;
     } else {
-        println!("{} is not in the table", options.name);
+        say!("{} is not in the table", options.name);
         warn_if_stale(freshness);
     }
     Err(Failure::No)
@@ -129,7 +129,7 @@ fn dump(options: &Options) -> Result<(), Failure> {
             .iter()
             .map(|(name, entry)| line(&reader, name, entry)),
     );
-    print!("{}", columns(&rows));
+    say!("{}", columns(&rows).trim_end());
     warn_if_stale(freshness);
     Ok(())
 }
@@ -162,7 +162,7 @@ fn watch(options: &WatchOptions) -> Result<(), Failure> {
             if options.options.format.json {
                 print_json(&json_entry(&reader, name, entry, None))?;
             } else {
-                println!("{}", line(&reader, name, entry).join("  "));
+                say!("{}", line(&reader, name, entry).join("  "));
             }
         }
         for name in known.keys().filter(|name| !now.contains_key(*name)) {
@@ -171,7 +171,7 @@ fn watch(options: &WatchOptions) -> Result<(), Failure> {
                     &json!({ "name": String::from_utf8_lossy(name), "verdict": "not_in_table" }),
                 )?;
             } else {
-                println!("{}  removed", String::from_utf8_lossy(name));
+                say!("{}  removed", String::from_utf8_lossy(name));
             }
         }
         known = now;
@@ -265,7 +265,7 @@ fn stat(options: &Options) -> Result<(), Failure> {
     let rows: Vec<_> = rows
         .map(|(name, value)| vec![name.to_owned(), value])
         .into();
-    print!("{}", columns(&rows));
+    say!("{}", columns(&rows).trim_end());
     Ok(())
 }
 
@@ -282,7 +282,7 @@ fn verify(options: &Options) -> Result<(), Failure> {
             "problems": found.problems,
         }))?;
     } else {
-        println!(
+        say!(
             "{} names, {} removed, {} being written, {} problems",
             found.live,
             found.removed,
@@ -290,7 +290,7 @@ fn verify(options: &Options) -> Result<(), Failure> {
             found.problems.len()
         );
         for problem in &found.problems {
-            println!("  {problem}");
+            say!("  {problem}");
         }
     }
     if found.problems.is_empty() {

@@ -47,6 +47,14 @@ impl Target {
             Scheme::Http => Some(80),
             Scheme::Https => Some(443),
         };
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let after_host = authority.rsplit(']').next().unwrap_or_default();
+        let names_port = after_host.contains(':');
+        if authority.contains('@') || names_port && uri.port_u16().is_none_or(|port| port == 0) {
+            return Err(format!(
+                "\"{authority}\" is no host and port\n  help: {hint}"
+            ));
+        }
         let host = uri.host().unwrap_or_default();
         if host.is_empty() {
             return Err(format!("\"{text}\" names no host\n  help: {hint}"));
@@ -121,7 +129,14 @@ mod tests {
 
     #[test]
     fn refuses_with_a_way_out() {
-        for bad in ["127.0.0.1", "ftp://a:1", "http://", "tcp://a"] {
+        for bad in [
+            "127.0.0.1",
+            "ftp://a:1",
+            "http://",
+            "tcp://a",
+            "http://a:99999/",
+            "http://u:p@a/",
+        ] {
             let error = Target::parse(bad).unwrap_err();
             assert!(error.contains("help: "), "{error}");
         }

@@ -1,6 +1,23 @@
 //! Tables and times for people.
 
+use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Prints a line to standard output. Whoever reads it may have read enough
+/// (`watchfire table dump | head`): then the program ends in silence.
+macro_rules! say {
+    ($($piece:tt)*) => {
+        $crate::cli::text::print_line(format_args!($($piece)*))
+    };
+}
+
+/// What [`say`] does.
+pub(super) fn print_line(line: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
 
 /// Rows of cells as aligned columns; the first row is the head.
 pub(super) fn columns(rows: &[Vec<String>]) -> String {

@@ -232,6 +232,13 @@ fn node_name(source: &Source, name: &Spanned<String>) -> Result<String, ConfigEr
 
 fn gossip(source: &Source, base: &Path, raw: &RawGossip) -> Result<Gossip, ConfigError> {
     let bind = address(source, &raw.bind)?;
+    if bind.port() == 0 {
+        return Err(source.error(
+            raw.bind.span(),
+            "port 0 is a different port at every start, and nobody could join",
+            "name a port, like 7946",
+        ));
+    }
     if raw.key_file.is_none() && !raw.insecure && !bind.ip().is_loopback() {
         return Err(source.error(
             raw.bind.span(),
@@ -240,7 +247,23 @@ fn gossip(source: &Source, base: &Path, raw: &RawGossip) -> Result<Gossip, Confi
         ));
     }
     let advertise = match &raw.advertise {
-        Some(text) => address(source, text)?,
+        Some(text) => match address(source, text)? {
+            addr if addr.ip().is_unspecified() || addr.port() == 0 => {
+                return Err(source.error(
+                    text.span(),
+                    format!("{addr} is no address that other members could send to"),
+                    "write this server's own address and port",
+                ));
+            }
+            addr if addr.is_ipv4() != bind.is_ipv4() && !bind.ip().is_unspecified() => {
+                return Err(source.error(
+                    text.span(),
+                    format!("{addr} is of another family than gossip.bind, {bind}"),
+                    "write both as IPv4, or both as IPv6",
+                ));
+            }
+            addr => addr,
+        },
         None if bind.ip().is_unspecified() => {
             return Err(source.error(
                 raw.bind.span(),

@@ -153,7 +153,7 @@ fn expand(patterns: &[String], base: &Path) -> Result<Vec<PathBuf>, ConfigError>
     let mut paths = Vec::new();
     for pattern in patterns {
         let full = base.join(pattern);
-        if !pattern.contains(['*', '?', '[']) {
+        if !has_wildcard(&full) {
             paths.push(full);
             continue;
         }
@@ -164,6 +164,16 @@ fn expand(patterns: &[String], base: &Path) -> Result<Vec<PathBuf>, ConfigError>
                 "write it like \"origins.d/*.toml\"",
             )
         })?;
+        if !full
+            .parent()
+            .is_none_or(|dir| dir.is_dir() || has_wildcard(dir))
+        {
+            return Err(ConfigError::of_file(
+                &full,
+                "the pattern's folder does not exist",
+                "create the folder, or correct origins.files",
+            ));
+        }
         for entry in found {
             paths.push(entry.map_err(|e| {
                 ConfigError::of_file(
@@ -175,6 +185,10 @@ fn expand(patterns: &[String], base: &Path) -> Result<Vec<PathBuf>, ConfigError>
         }
     }
     Ok(paths)
+}
+
+fn has_wildcard(path: &Path) -> bool {
+    path.to_string_lossy().contains(['*', '?', '['])
 }
 
 fn read_file(
@@ -227,6 +241,13 @@ fn check_name<'a>(source: &Source, name: &'a Spanned<String>) -> Result<&'a str,
             name.span(),
             "the origin's name is empty",
             "give it the name under which the proxy will look it up",
+        ));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(source.error(
+            name.span(),
+            "the origin's name holds a control character",
+            "use characters that can be printed and typed",
         ));
     }
     if text.len() > ORIGIN_NAME_BYTES {
@@ -303,6 +324,14 @@ impl RawOrigin {
         let interval = pick!(interval).map_or(Duration::from_secs(1), |span| span.0);
         let timeout =
             pick!(timeout).map_or(interval.min(Duration::from_millis(500)), |span| span.0);
+        let counts = self.rise.is_some() || self.fall.is_some();
+        if counts && (self.window.is_some() || self.threshold.is_some()) {
+            return Err(source.error(
+                span_of(&self.window, &self.name),
+                format!("origin \"{name}\": rise and fall do not go with window and threshold"),
+                "choose one of the two ways",
+            ));
+        }
         let rule = match (pick!(window), pick!(threshold)) {
             (None, None) => HealthRule::RiseFall {
                 rise: pick!(rise).copied().unwrap_or(2),

@@ -52,6 +52,8 @@ impl std::error::Error for ConfigError {}
 pub(crate) struct Source {
     path: PathBuf,
     text: String,
+    /// Where each line ends, so that finding a line is no walk over the file.
+    line_ends: Vec<usize>,
 }
 
 impl Source {
@@ -110,9 +112,11 @@ impl Source {
                 )
             });
         }
+        let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
         Ok(Self {
             path: path.to_owned(),
             text,
+            line_ends,
         })
     }
 
@@ -129,10 +133,12 @@ impl Source {
                 "remove the key, or correct its spelling"
             } else if what.starts_with("missing field") {
                 "add the key"
+            } else if what.starts_with("invalid type: map, expected a sequence") {
+                "a list of tables is written in double brackets, like [[origin]]"
             } else if what.starts_with("duplicate key") {
                 "keep one of the two"
             } else {
-                "correct this line; `watchfire config example` prints a complete file"
+                "correct this line; `watchfire config example` and the README show what goes where"
             };
             match e.span() {
                 Some(span) => self.error(span, what, hint),
@@ -156,7 +162,7 @@ impl Source {
 
     /// The line of a place in the text, counted from 1.
     pub(crate) fn line(&self, span: Range<usize>) -> usize {
-        line_at(self.text.as_bytes(), span.start)
+        1 + self.line_ends.partition_point(|end| *end < span.start)
     }
 
     /// The file.

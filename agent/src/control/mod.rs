@@ -116,6 +116,14 @@ async fn control(
         agent_check::serve(addr, &config.table.path).await?;
     }
     configuration.send_first(&gossip.commands).await;
+    tracing::info!(
+        node = config.name,
+        gossip = %config.gossip.bind,
+        origins = configuration.origins(),
+        table = %config.table.path.display(),
+        version = env!("CARGO_PKG_VERSION"),
+        "started"
+    );
 
     let mut hangup = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;
@@ -148,8 +156,8 @@ async fn control(
             _ = terminate.recv() => leave(&mut leaving, &gossip).await,
             _ = interrupt.recv() => leave(&mut leaving, &gossip).await,
             () = until(leaving) => {
-                tracing::warn!("the goodbye took too long; ending without it");
-                return Ok(Ending::Left);
+                tracing::warn!("ending without a goodbye; the others will take over");
+                return Ok(Ending::Abandoned);
             }
         }
     }

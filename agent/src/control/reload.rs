@@ -1,7 +1,7 @@
 //! The configuration in force, and how another takes its place: whole or not
 //! at all.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 use watchfire_core::gate::Keys;
@@ -22,25 +22,28 @@ pub(crate) struct Configuration {
 
 impl Configuration {
     /// Takes what was read at the start.
-    pub(crate) fn new(agent: AgentConfig, origins: OriginSet) -> Self {
+    pub(crate) fn new(reading: Reading) -> Self {
         let state = ConfigState {
             loaded_ms: crate::clock::wall_ms(),
             error: None,
-            table: agent.table.path.display().to_string(),
+            table: reading.agent.table.path.display().to_string(),
         };
-        let mut configuration = Self {
-            seen: Fingerprint::default(),
+        Self {
             state: watch::Sender::new(state),
-            agent,
-            origins,
-        };
-        configuration.seen = Fingerprint::of(&configuration.watched_files());
-        configuration
+            agent: reading.agent,
+            origins: reading.origins,
+            seen: reading.seen,
+        }
     }
 
     /// What connections show of it.
     pub(crate) fn state(&self) -> watch::Receiver<ConfigState> {
         self.state.subscribe()
+    }
+
+    /// How many origins there are.
+    pub(crate) fn origins(&self) -> usize {
+        self.origins.origins.len()
     }
 
     /// Tells the gossip thread all there is.
@@ -51,7 +54,7 @@ impl Configuration {
 
     /// Reads the files again if they look different from outside.
     pub(crate) async fn look(&mut self, gossip: &CommandSender) {
-        if self.agent.watch_origins && self.seen != Fingerprint::of(&self.watched_files()) {
+        if self.agent.watch_origins && self.seen != Fingerprint::of(&watched_files(&self.agent)) {
             // Success and refusal are both logged there.
             let _ = self.reload(gossip).await;
         }
@@ -60,19 +63,41 @@ impl Configuration {
     /// Reads everything again and puts it in force, or refuses it and changes
     /// nothing. Both answers are for people.
     pub(crate) async fn reload(&mut self, gossip: &CommandSender) -> Result<String, String> {
-        // Before reading: a change while we read is a change after it.
-        self.seen = Fingerprint::of(&self.watched_files());
-        match self.read() {
-            Ok((agent, origins, keys)) => {
+        let before = Fingerprint::of(&watched_files(&self.agent));
+        let file = self.agent.file.clone();
+        // Reading many origins takes a while, and people wait for answers.
+        let read = tokio::task::spawn_blocking(move || read(&file)).await;
+        let read = read.unwrap_or_else(|_| {
+            let file = &self.agent.file;
+            Err(ConfigError::of_file(
+                file,
+                "reading it failed",
+                "see the log",
+            ))
+        });
+        match read {
+            Ok(Reading {
+                agent,
+                origins,
+                keys,
+                seen,
+            }) => {
                 let change = OriginChange::between(Some(&self.origins), &origins);
-                let summary = format!(
+                let mut summary = format!(
                     "{} origins, {} checks: {} set, {} removed",
                     origins.origins.len(),
                     origins.checks.len(),
                     change.names_set.len(),
                     change.names_removed.len()
                 );
-                self.warn_of_restarts(&agent);
+                let waiting = self.waiting_for_a_restart(&agent);
+                if !waiting.is_empty() {
+                    summary.push_str("; in force after a restart only: ");
+                    summary.push_str(&waiting.join(", "));
+                }
+                if origins.origins.is_empty() && !self.origins.origins.is_empty() {
+                    tracing::warn!("no origin is left");
+                }
                 if agent.capacity != self.agent.capacity {
                     gossip.send(Command::Capacity(agent.capacity)).await;
                 }
@@ -86,7 +111,7 @@ impl Configuration {
                 self.agent.defaults = agent.defaults;
                 self.agent.gossip.key_file = agent.gossip.key_file;
                 self.origins = origins;
-                self.seen = Fingerprint::of(&self.watched_files());
+                self.seen = seen;
                 self.state.send_modify(|state| {
                     state.loaded_ms = crate::clock::wall_ms();
                     state.error = None;
@@ -95,6 +120,8 @@ impl Configuration {
                 Ok(summary)
             }
             Err(error) => {
+                // Not again before something changes.
+                self.seen = before;
                 let error = error.to_string();
                 tracing::error!("configuration refused, the old one stays: {error}");
                 self.state
@@ -104,24 +131,24 @@ impl Configuration {
         }
     }
 
-    fn read(&self) -> Result<(AgentConfig, OriginSet, Keys), ConfigError> {
-        let agent = AgentConfig::load(&self.agent.file)?;
-        let origins = load_origins(&agent.origins, agent.base(), &agent.defaults)?;
-        let keys = keys::load(agent.gossip.key_file.as_deref())?;
-        Ok((agent, origins, keys))
-    }
-
-    /// The files whose change is a reason to read everything again.
-    fn watched_files(&self) -> Vec<PathBuf> {
-        let mut files = crate::config::origin_files(&self.agent.origins, self.agent.base());
-        files.extend(self.agent.gossip.key_file.clone());
-        files
-    }
-
-    fn warn_of_restarts(&self, new: &AgentConfig) {
+    /// Keys that have changed and that a running agent cannot change.
+    fn waiting_for_a_restart(&self, new: &AgentConfig) -> Vec<&'static str> {
         let old = &self.agent;
         let changed = [
             ("node.name", old.name != new.name),
+            ("node.state_dir", old.state_dir != new.state_dir),
+            (
+                "gossip.advertise",
+                old.gossip.advertise != new.gossip.advertise,
+            ),
+            (
+                "gossip.datagram_bytes",
+                old.gossip.datagram_bytes != new.gossip.datagram_bytes,
+            ),
+            (
+                "probe.join_patience",
+                old.join_patience != new.join_patience,
+            ),
             ("gossip.bind", old.gossip.bind != new.gossip.bind),
             ("gossip.join", old.gossip.join != new.gossip.join),
             ("gossip.period", old.gossip.period != new.gossip.period),
@@ -134,8 +161,38 @@ impl Configuration {
                 old.agent_check_listen != new.agent_check_listen,
             ),
         ];
-        for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
-            tracing::warn!(key, "changed, and takes effect at the next start only");
-        }
+        let changed = changed.into_iter().filter(|(_, changed)| *changed);
+        changed.map(|(key, _)| key).collect()
     }
+}
+
+/// One whole reading of everything.
+pub(crate) struct Reading {
+    pub(crate) agent: AgentConfig,
+    pub(crate) origins: OriginSet,
+    pub(crate) keys: Keys,
+    /// What the files looked like before they were read: a change while they
+    /// are read is a change after it.
+    seen: Fingerprint,
+}
+
+/// Reads the agent's file and all that it names.
+pub(crate) fn read(file: &Path) -> Result<Reading, ConfigError> {
+    let agent = AgentConfig::load(file)?;
+    let seen = Fingerprint::of(&watched_files(&agent));
+    let origins = load_origins(&agent.origins, agent.base(), &agent.defaults)?;
+    let keys = keys::load(agent.gossip.key_file.as_deref())?;
+    Ok(Reading {
+        agent,
+        origins,
+        keys,
+        seen,
+    })
+}
+
+/// The files whose change is a reason to read everything again.
+fn watched_files(agent: &AgentConfig) -> Vec<PathBuf> {
+    let mut files = crate::config::origin_files(&agent.origins, agent.base());
+    files.extend(agent.gossip.key_file.clone());
+    files
 }

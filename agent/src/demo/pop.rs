@@ -41,7 +41,7 @@ impl Pop {
     ) -> io::Result<Self> {
         let ports = free_addresses(nodes)?;
         let key_file = dir.join("pop.key");
-        fs::write(&key_file, crate::keys::generate())?;
+        crate::keys::create(&key_file, 1)?;
         let origins_file = dir.join("origins.toml");
         fs::write(&origins_file, origins)?;
         let mut agents = Vec::new();

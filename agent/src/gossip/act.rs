@@ -1,6 +1,7 @@
 //! Does what the core and the control thread want done.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mio::Registry;
 use watchfire_core::io::{Event, Input, Output, Report, ReportKind};
@@ -23,12 +24,22 @@ pub(super) struct Act {
     draining: bool,
     prober_healthy: bool,
     datagrams_unsent: u64,
+    forged_seen: u64,
+    next_complaint: Time,
 }
+
+/// When the first word is said: members have had time to answer.
+const FIRST_COMPLAINT: Duration = Duration::from_secs(10);
+
+/// From one word about things that last to the next.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 impl Act {
     pub(super) fn new() -> Self {
         Self {
             started: clock::now(),
+            forged_seen: 0,
+            next_complaint: clock::now() + FIRST_COMPLAINT,
             draining: false,
             prober_healthy: true,
             datagrams_unsent: 0,
@@ -125,6 +136,14 @@ impl Act {
             Command::Keys(keys) => node.set_keys(keys),
             Command::Drain(drain) => {
                 self.draining = drain;
+                tracing::info!(
+                    "{}",
+                    if drain {
+                        "draining: handing over all checks"
+                    } else {
+                        "taking part again"
+                    }
+                );
                 node.handle(now, Input::Drain(drain));
             }
             Command::Leave => node.handle(now, Input::Leave),
@@ -134,9 +153,45 @@ impl Act {
         }
     }
 
+    /// Looks, at every heartbeat, for what nobody reports.
+    pub(super) fn watch(&mut self, now: Time, node: &mut Node, shell: &mut Shell) {
+        self.watch_prober(now, node, shell);
+        if now >= self.next_complaint {
+            self.next_complaint = now + COMPLAIN_EVERY;
+            self.complain(node, shell);
+        }
+    }
+
+    /// Says, now and then, what a person should look into: frames that fail to
+    /// authenticate, and an agent that nobody has answered.
+    fn complain(&mut self, node: &Node, shell: &Shell) {
+        let counters = node.counters();
+        let of = |name: &str| counters.iter().find(|(known, _)| *known == name);
+        let forged = of("frames_refused_forged").map_or(0, |(_, count)| *count);
+        if forged > self.forged_seen {
+            tracing::warn!(
+                frames = forged - self.forged_seen,
+                "frames do not authenticate though their key id is known: does a member have \
+                 another key under the same id? every agent of a POP needs the same key file"
+            );
+            self.forged_seen = forged;
+        }
+        let alone = node
+            .members()
+            .filter(|member| member.state.is_living())
+            .count()
+            <= 1;
+        if alone && shell.expects_peers {
+            tracing::warn!(
+                "no other member answers: this agent probes alone; look at gossip.join, the key \
+                 file and firewalls (UDP and TCP)"
+            );
+        }
+    }
+
     /// Tells the core when the probe threads can no longer measure, or can
     /// again.
-    pub(super) fn watch_prober(&mut self, now: Time, node: &mut Node, shell: &mut Shell) {
+    fn watch_prober(&mut self, now: Time, node: &mut Node, shell: &mut Shell) {
         let healthy = shell.prober.healthy();
         if healthy != self.prober_healthy {
             self.prober_healthy = healthy;

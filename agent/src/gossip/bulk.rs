@@ -2,9 +2,10 @@
 //!
 //! A frame travels as its length (four bytes, little endian) and itself. TCP
 //! accepts before it can authenticate, so what a stranger can make of this is
-//! bounded: few streams per address and in total, a first whole frame within
-//! a quarter of a second, and no byte allocated because of a claimed length.
-//! What frames mean is the core's business.
+//! bounded: few streams per address and in total, one frame and no more, whole
+//! within a quarter of a second, a stream that the core does not answer is
+//! closed, and no byte is allocated because of a claimed length. What frames
+//! mean is the core's business.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,10 +15,11 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use watchfire_core::io::ConnId;
 use watchfire_wire::Time;
+use watchfire_wire::frame::OVERHEAD_BYTES;
 
 use crate::limits::{
-    BULK_FIRST_FRAME, BULK_FRAME_BYTES, BULK_LIFE, BULK_OUTBOUND_BYTES, BULK_STREAMS,
-    BULK_STREAMS_PER_ADDRESS,
+    BULK_ACCEPTED, BULK_ACCEPTS_PER_TURN, BULK_CONNECTED, BULK_FIRST_FRAME, BULK_FRAME_BYTES,
+    BULK_LIFE, BULK_OUTBOUND_BYTES, BULK_STREAMS_PER_ADDRESS,
 };
 
 /// Tokens from here on are streams'.
@@ -48,6 +50,8 @@ pub(crate) struct BulkStreams {
     next_accepted: u64,
     /// Streams that used up their turn and have more to read.
     unread: BTreeSet<Token>,
+    /// A turn of accepting ended before the kernel had no more.
+    unaccepted: bool,
     /// Streams that were closed because of a limit.
     pub(crate) refused: u64,
 }
@@ -73,18 +77,20 @@ impl BulkStreams {
             next_token: FIRST_TOKEN,
             next_accepted: ConnId::ACCEPTED,
             unread: BTreeSet::new(),
+            unaccepted: false,
             refused: 0,
         }
     }
 
-    /// Accepts all that wait, within the limits.
+    /// Accepts some of those that wait, within the limits. The loop calls it
+    /// at every heartbeat too: after an error (no descriptor is left) the
+    /// kernel does not tell again of those that wait already.
     pub(crate) fn accept(&mut self, listener: &TcpListener, registry: &Registry, now: Time) {
-        loop {
+        self.unaccepted = false;
+        for _ in 0..BULK_ACCEPTS_PER_TURN {
             let (socket, peer) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                // Out of descriptors or of connections: the next event or the
-                // next stream's end brings us here again.
                 Err(_) => return,
             };
             if !self.has_room_for(peer.ip()) {
@@ -101,6 +107,30 @@ impl BulkStreams {
                 self.refused += 1;
             }
         }
+        self.unaccepted = true;
+    }
+
+    /// Whether there may be more to accept at once.
+    pub(crate) fn has_unaccepted(&self) -> bool {
+        self.unaccepted
+    }
+
+    /// Whether this stream is open: what it said before its end may still wait
+    /// to be heard.
+    pub(crate) fn is_open(&self, conn: ConnId) -> bool {
+        self.tokens.contains_key(&conn.0)
+    }
+
+    /// Closes an accepted stream whose frame drew nothing from the core: it was
+    /// no good hello.
+    pub(crate) fn close_unanswered(&mut self, conn: ConnId, registry: &Registry) {
+        if let Some((&token, stream)) = self.stream_of(conn)
+            && stream.is_accepted()
+            && stream.is_unanswered()
+        {
+            self.remove(token, registry);
+            self.refused += 1;
+        }
     }
 
     /// Connects to a peer; the hello goes out as soon as it is there.
@@ -112,7 +142,8 @@ impl BulkStreams {
         registry: &Registry,
         now: Time,
     ) -> Result<(), io::Error> {
-        if self.by_token.len() >= BULK_STREAMS {
+        let ours = |stream: &&Stream| !stream.is_accepted();
+        if self.by_token.values().filter(ours).count() >= BULK_CONNECTED {
             self.refused += 1;
             return Err(io::Error::other("too many bulk streams"));
         }
@@ -196,12 +227,9 @@ impl BulkStreams {
     }
 
     fn has_room_for(&self, peer: IpAddr) -> bool {
-        let from_peer = self
-            .by_token
-            .values()
-            .filter(|stream| stream.peer == peer && stream.conn.0 & ConnId::ACCEPTED != 0)
-            .count();
-        self.by_token.len() < BULK_STREAMS && from_peer < BULK_STREAMS_PER_ADDRESS
+        let accepted = || self.by_token.values().filter(|stream| stream.is_accepted());
+        let from_peer = accepted().filter(|stream| stream.peer == peer).count();
+        accepted().count() < BULK_ACCEPTED && from_peer < BULK_STREAMS_PER_ADDRESS
     }
 
     fn insert(&mut self, mut stream: Stream, registry: &Registry) -> Result<(), io::Error> {
@@ -256,6 +284,20 @@ impl Stream {
         self.first_frame_by
             .unwrap_or(self.deadline)
             .min(self.deadline)
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.conn.0 & ConnId::ACCEPTED != 0
+    }
+
+    /// Whether nothing was ever queued on it.
+    fn is_unanswered(&self) -> bool {
+        self.outbound.is_empty() && !self.closing
+    }
+
+    /// Whether an accepted stream has said the one thing that it may say.
+    fn has_spoken(&self) -> bool {
+        self.is_accepted() && self.first_frame_by.is_none()
     }
 
     fn is_drained(&self) -> bool {
@@ -323,10 +365,11 @@ impl Stream {
         let mut taken = 0;
         while let Some(head) = self.inbound.get(taken..taken + LENGTH_BYTES) {
             let length = u32::from_le_bytes(head.try_into().expect("four bytes")) as usize;
-            if length > BULK_FRAME_BYTES {
-                return Err(io::Error::other(
-                    "a frame claims to be larger than the limit",
-                ));
+            if !(OVERHEAD_BYTES..=BULK_FRAME_BYTES).contains(&length) {
+                return Err(io::Error::other("no frame has the length that is claimed"));
+            }
+            if self.has_spoken() {
+                return Err(io::Error::other("a hello is one frame and no more"));
             }
             let start = taken + LENGTH_BYTES;
             let Some(frame) = self.inbound.get(start..start + length) else {
@@ -348,6 +391,10 @@ mod tests {
     use std::time::Duration;
 
     const LISTENER: Token = Token(0);
+
+    /// Bytes of the length of a small frame.
+    const FRAME_LENGTH: u32 = 64;
+    const FRAME: [u8; FRAME_LENGTH as usize] = [7; FRAME_LENGTH as usize];
 
     struct Bed {
         poll: Poll,
@@ -404,15 +451,49 @@ mod tests {
     fn frames_arrive_whole_whatever_the_pieces() {
         let mut bed = Bed::new();
         let mut client = std::net::TcpStream::connect(bed.address()).unwrap();
-        client.write_all(&5u32.to_le_bytes()).unwrap();
-        client.write_all(b"he").unwrap();
-        client.flush().unwrap();
+        client.write_all(&FRAME_LENGTH.to_le_bytes()).unwrap();
+        client.write_all(&FRAME[..20]).unwrap();
         assert_eq!(bed.arrivals(), [], "half a frame is none");
-        client.write_all(b"llo").unwrap();
+        client.write_all(&FRAME[20..]).unwrap();
         assert_eq!(
             bed.arrivals(),
-            [Arrival::Frame(ConnId(ConnId::ACCEPTED), b"hello".to_vec())]
+            [Arrival::Frame(ConnId(ConnId::ACCEPTED), FRAME.to_vec())]
         );
+    }
+
+    #[test]
+    fn a_stranger_may_say_one_frame_and_is_closed_when_it_draws_nothing() {
+        let mut bed = Bed::new();
+        let theirs = ConnId(ConnId::ACCEPTED);
+        let registry = bed.poll.registry().try_clone().unwrap();
+        let mut client = std::net::TcpStream::connect(bed.address()).unwrap();
+        client.write_all(&FRAME_LENGTH.to_le_bytes()).unwrap();
+        client.write_all(&FRAME).unwrap();
+        assert_eq!(bed.arrivals().len(), 1);
+        assert!(bed.streams.is_open(theirs));
+        bed.streams.close_unanswered(theirs, &registry);
+        assert!(!bed.streams.is_open(theirs));
+
+        let mut client = std::net::TcpStream::connect(bed.address()).unwrap();
+        let mut two = Vec::new();
+        for _ in 0..2 {
+            two.extend(FRAME_LENGTH.to_le_bytes());
+            two.extend(FRAME);
+        }
+        client.write_all(&two).unwrap();
+        let arrivals = bed.arrivals();
+        assert_eq!(
+            arrivals.last(),
+            Some(&Arrival::Closed(ConnId(theirs.0 + 1)))
+        );
+    }
+
+    #[test]
+    fn lengths_that_no_frame_has_end_the_stream_at_once() {
+        let mut bed = Bed::new();
+        let mut client = std::net::TcpStream::connect(bed.address()).unwrap();
+        client.write_all(&[0; 64 << 10]).unwrap();
+        assert_eq!(bed.arrivals(), [Arrival::Closed(ConnId(ConnId::ACCEPTED))]);
     }
 
     #[test]
@@ -446,7 +527,7 @@ mod tests {
         let ours = ConnId(7);
         let registry = bed.poll.registry().try_clone().unwrap();
         bed.streams
-            .connect(ours, to, b"hello", &registry, bed.now)
+            .connect(ours, to, &FRAME, &registry, bed.now)
             .unwrap();
         let Some(Arrival::Frame(theirs, _)) = bed.arrivals().pop() else {
             panic!("the hello did not arrive");

@@ -35,6 +35,8 @@ use crate::config::AgentConfig;
 pub(crate) enum Ending {
     /// By a goodbye.
     Left,
+    /// Without one: it took too long, or nobody wanted to wait for it.
+    Abandoned,
     /// Another live process bears this node's name.
     Conflict(String),
     /// It failed.
@@ -86,6 +88,8 @@ impl Gossip {
         let mut publisher = Publisher::new(table, me);
         publisher.name_node(me, &config.name);
         let name = config.name.clone();
+        let own = config.gossip.advertise;
+        let expects_peers = config.gossip.join.iter().any(|seed| *seed != own);
         let (epoch_sender, epoch) = watch::channel(0);
         let (ending, ended) = oneshot::channel();
         let thread = thread::Builder::new()
@@ -100,6 +104,7 @@ impl Gossip {
                     publisher,
                     commands: receiver,
                     epoch: epoch_sender,
+                    expects_peers,
                 };
                 // Nobody may be waiting any more; then nobody wants to know.
                 let _ = ending.send(turn::run(poll, node, shell));

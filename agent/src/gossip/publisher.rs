@@ -10,7 +10,7 @@ use std::sync::Arc;
 use watchfire_core::io::Published;
 use watchfire_probe_core::check::CheckSpec;
 use watchfire_table::{Entry, Flags, TableError, TableVerdict, Writer};
-use watchfire_wire::{CheckId, NodeId, Unmeasured, Verdict};
+use watchfire_wire::{CheckId, NodeId, Reason, Unmeasured, Verdict};
 
 use crate::control::origins::OriginChange;
 
@@ -83,7 +83,15 @@ impl Publisher {
         };
         watched.published = what;
         let entry = what.map_or_else(|| unknown(self.me), |what| entry_of(what, false));
+        // Measured but not yet decided: what the table holds from before this
+        // definition or this start is better than nothing.
+        let undecided = what.is_some_and(|what| {
+            what.verdict == Verdict::Unknown && Reason::from_code(what.reason).is_some()
+        });
         for name in watched.names.clone() {
+            if undecided && self.shows_a_verdict(&name) {
+                continue;
+            }
             self.table_result(&name, |table| table.set(name.as_bytes(), &entry));
         }
     }
@@ -156,11 +164,21 @@ impl Publisher {
             (Some(what), _) => entry_of(what, false),
             (None, Some(old)) => entry_of(old, true),
             // A table that was adopted may hold a verdict from before the
-            // restart: it stays until the POP has another.
-            (None, None) if self.table.get(name.as_bytes()).is_some() => return,
-            (None, None) => unknown(self.me),
+            // restart: it stays, marked, until the POP has another.
+            (None, None) => match self.table.get(name.as_bytes()) {
+                Some(adopted) => Entry {
+                    flags: adopted.flags | Flags::CARRIED,
+                    ..adopted
+                },
+                None => unknown(self.me),
+            },
         };
         self.table_result(name, |table| table.set(name.as_bytes(), &entry));
+    }
+
+    fn shows_a_verdict(&self, name: &str) -> bool {
+        let shown = self.table.get(name.as_bytes());
+        shown.is_some_and(|entry| entry.verdict != TableVerdict::Unknown)
     }
 
     fn unlink(&mut self, id: CheckId, name: &Arc<str>) {
@@ -230,7 +248,7 @@ mod tests {
     use crate::config::{OriginSet, load_origins};
     use tempfile::TempDir;
     use watchfire_table::{Reader, WriterOptions};
-    use watchfire_wire::{Actor, Reason};
+    use watchfire_wire::Actor;
 
     const ME: NodeId = NodeId(1);
     const OTHER: NodeId = NodeId(2);
@@ -343,6 +361,14 @@ mod tests {
         bed.publish("b", Verdict::Down);
         bed.restart();
         bed.configure(&[("a", 80), ("c", 82)]);
+        assert_eq!(bed.shown("a"), Some((TableVerdict::Down, true)));
+        bed.publish("a", Verdict::Unknown);
+        assert_eq!(
+            bed.shown("a"),
+            Some((TableVerdict::Down, true)),
+            "measured but not decided"
+        );
+        bed.publish("a", Verdict::Down);
         assert_eq!(bed.shown("a"), Some((TableVerdict::Down, false)));
         assert_eq!(bed.shown("b"), None);
         assert_eq!(bed.shown("c"), Some((TableVerdict::Unknown, false)));

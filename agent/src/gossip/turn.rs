@@ -43,6 +43,8 @@ pub(super) struct Shell {
     pub(super) publisher: Publisher,
     pub(super) commands: Receiver<Command>,
     pub(super) epoch: watch::Sender<u64>,
+    /// Whether there is anybody to join.
+    pub(super) expects_peers: bool,
 }
 
 /// Runs until the node has left, must not go on, or cannot.
@@ -108,7 +110,10 @@ struct Turn {
 
 impl Turn {
     fn sleep(&self, now: Time, node: &Node, shell: &Shell) -> Duration {
-        let unread = self.udp_unread || self.reports_unread || shell.streams.has_unread();
+        let unread = self.udp_unread
+            || self.reports_unread
+            || shell.streams.has_unread()
+            || shell.streams.has_unaccepted();
         if unread || !shell.commands.is_empty() {
             return Duration::ZERO;
         }
@@ -145,7 +150,8 @@ impl Turn {
         if self.next_heartbeat <= now {
             self.next_heartbeat = now + TABLE_HEARTBEAT;
             shell.publisher.heartbeat(clock::now_ns());
-            act.watch_prober(now, node, shell);
+            shell.streams.accept(&shell.listener, registry, now);
+            act.watch(now, node, shell);
             act.outputs(node, shell, registry)?;
         }
         self.unflushed = !shell.prober.flush();
@@ -189,6 +195,11 @@ impl Turn {
         act: &mut Act,
         registry: &Registry,
     ) -> Flow {
+        if shell.streams.has_unaccepted() {
+            shell
+                .streams
+                .accept(&shell.listener, registry, clock::now());
+        }
         shell.streams.resume(registry, &mut self.arrivals);
         shell
             .streams
@@ -196,11 +207,15 @@ impl Turn {
         for arrival in std::mem::take(&mut self.arrivals) {
             let now = clock::now();
             match arrival {
+                // The core has closed it over an earlier frame.
+                Arrival::Frame(conn, _) if !shell.streams.is_open(conn) => {}
                 Arrival::Frame(conn, frame) => {
                     let bytes = &mut self.buffer.as_mut_slice()[..frame.len()];
                     bytes.copy_from_slice(&frame);
                     let event = BulkEvent::Frame(bytes);
                     node.handle(now, Input::Bulk { conn, event });
+                    act.outputs(node, shell, registry)?;
+                    shell.streams.close_unanswered(conn, registry);
                 }
                 Arrival::Closed(conn) => {
                     let event = BulkEvent::Closed;

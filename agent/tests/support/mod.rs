@@ -154,11 +154,12 @@ impl Pop {
             .prefix("watchfire-test-")
             .tempdir_in("/dev/shm")
             .unwrap();
-        let key = Command::new(WATCHFIRE)
+        let made = Command::new(WATCHFIRE)
             .args(["key", "new"])
-            .output()
+            .arg(dir.path().join("pop.key"))
+            .status()
             .unwrap();
-        fs::write(dir.path().join("pop.key"), key.stdout).unwrap();
+        assert!(made.success());
         let addresses = free_addresses(nodes);
         let agents = addresses
             .iter()
