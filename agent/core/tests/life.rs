@@ -242,7 +242,11 @@ fn a_newcomer_fetches_a_large_map_over_a_stream() {
 
 #[test]
 fn restarts_leave_the_map_as_it_was() {
-    let mut pop = Pop::settled(3, 30, 12);
+    let mut pop = Pop::with(3, 12, |config| {
+        config.retention.quiet = Duration::from_secs(40);
+    });
+    pop.start_all(&checks(30));
+    pop.run(Duration::from_secs(8));
     for _ in 0..20 {
         pop.kill(1);
         pop.run(Duration::from_millis(800));

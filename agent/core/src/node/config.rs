@@ -61,6 +61,10 @@ pub struct Retention {
     /// A release that no longer wins is kept this long, so that whoever still
     /// lacks the winner is not left with nothing.
     pub released: Duration,
+    /// A node that writes nothing puts off collecting its releases until so
+    /// long after the last time: a collection has to be told like a write, and
+    /// one that comes with a write costs nothing.
+    pub quiet: Duration,
     /// A release that still wins is kept this long; then nobody configures the
     /// check.
     pub orphan: Duration,
@@ -75,6 +79,7 @@ impl Default for Retention {
         Self {
             every: Duration::from_secs(5),
             released: Duration::from_secs(30),
+            quiet: Duration::from_secs(300),
             orphan: Duration::from_secs(600),
             superseded: Duration::from_secs(30),
             departed: Duration::from_secs(600),

@@ -34,7 +34,15 @@ impl Node {
         }) {
             self.marks.pop_front();
         }
+        let wrote = self
+            .marks
+            .back()
+            .is_none_or(|&(_, seq)| seq != self.own_seq);
         self.marks.push_back((now, self.own_seq));
+        if !wrote && now.since(self.collected_at) < retention.quiet {
+            return;
+        }
+        self.collected_at = now;
         let duties = &self.duties;
         self.replicator.store_mut().collect(|slot, wins| {
             if wins && slot.seq <= orphaned {

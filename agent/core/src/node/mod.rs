@@ -47,6 +47,8 @@ pub struct Node {
     /// How far this node's own log had grown, from time to time.
     marks: VecDeque<(Time, u64)>,
     next_keeping: Time,
+    /// When this node last collected its own releases.
+    collected_at: Time,
     own_seq: u64,
     out: VecDeque<Output>,
     swim_out: Vec<swim::Output>,
@@ -131,6 +133,7 @@ impl Node {
             departed: BTreeMap::new(),
             marks: VecDeque::new(),
             next_keeping: now + config.retention.every,
+            collected_at: now,
             own_seq: 0,
             out: VecDeque::new(),
             swim_out: Vec::new(),
