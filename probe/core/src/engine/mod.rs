@@ -382,6 +382,13 @@ impl Engine {
         let once = entry.flags.has(Flags::ONCE);
         if !once && self.config.pacing == Pacing::Scheduled {
             self.stats.lateness_us.saturating_record(late_us.max(1));
+            // One that was this late when it fell due was not let in, so it
+            // lost the time while it waited for a slot.
+            let (step, _) = step(&entry.spec, &entry.health);
+            if u128::from(late_us) > step.as_micros() / 2 {
+                self.stats
+                    .count(Outcome::NotMeasured(Unmeasured::InFlightFull));
+            }
         }
         if entry.caps_apply && !entry.caps.take(now) {
             self.reschedule(index, now);
@@ -460,10 +467,6 @@ impl Engine {
         self.stats.skipped += next.skipped;
         entry.due = next.due;
         self.starts.arm(index, next.due);
-        if next.skipped > 0 {
-            self.stats
-                .count(Outcome::NotMeasured(Unmeasured::InFlightFull));
-        }
     }
 
     /// Takes a check out: at once if nothing refers to it, otherwise when its
