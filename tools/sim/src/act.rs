@@ -51,6 +51,7 @@ impl World {
                 self.feed(host, Input::Drain(on));
             }
             Action::Stall { host, for_us, why } => {
+                let host = self.living_from(host);
                 if self.hosts[host].agent.is_some() {
                     self.fired.count(why);
                     self.excuse_host(host);
@@ -108,13 +109,19 @@ impl World {
                 }
                 self.hosts[host].unmeasurable = on;
             }
-            Action::Sick { host, on } => {
+            Action::Sick { host, on: true } => {
+                let host = self.living_from(host);
+                self.fired.count(Fault::ProberSick);
                 self.excuse_host(host);
-                if on && self.hosts[host].agent.is_some() {
-                    self.fired.count(Fault::ProberSick);
+                self.hosts[host].sick = true;
+                self.feed(host, Input::ProberHealthy(false));
+            }
+            Action::Sick { on: false, .. } => {
+                for host in 0..self.hosts.len() {
+                    if std::mem::take(&mut self.hosts[host].sick) {
+                        self.feed(host, Input::ProberHealthy(true));
+                    }
                 }
-                self.hosts[host].sick = on;
-                self.feed(host, Input::ProberHealthy(!on));
             }
             Action::Mischief => self.mischief(),
             Action::Phase(phase) => self.enter(phase),

@@ -145,7 +145,6 @@ impl World {
     fn on_word(&mut self, host: usize, word: &Word) {
         self.say(host, || format!("{word:?}"));
         match *word {
-            Word::EpochTaken(_) => self.hosts[host].writes.clear(),
             Word::Died(actor) => self.on_death(host, actor),
             Word::Transition(check, old, new) => self.on_transition(host, check, old, new),
             _ => {}

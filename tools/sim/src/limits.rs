@@ -43,8 +43,12 @@ pub const QUIET_DUPLICATES: f64 = 0.001;
 /// false suspicion or a lost probe may cost a write, steady probing none.
 pub const QUIET_S_PER_WRITE: u64 = 5;
 
-/// One write in so many may have another reason: a collection takes a sequence
-/// number too, and two nodes that begin at once may both write.
+/// Collections of a node's own releases in a gentle run; each takes a sequence
+/// number, as a write does.
+pub const COLLECTIONS_PER_NODE: u64 = 8;
+
+/// One write in so many may have another reason: two nodes that begin at once
+/// may both write.
 pub const EXCESS_WRITES_DIVISOR: u64 = 10;
 
 /// A member that runs, and one that holds it for dead, count as healthy once

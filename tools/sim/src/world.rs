@@ -108,6 +108,8 @@ pub(crate) struct Host {
 /// A node's last word on a check.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Written {
+    /// In which epoch: a greater one writes all anew.
+    pub(crate) epoch: u64,
     pub(crate) seq: u64,
     pub(crate) reported: bool,
 }

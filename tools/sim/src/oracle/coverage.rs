@@ -78,8 +78,7 @@ impl World {
         let components = if self.net.is_whole() { 1 } else { 2 };
         let limits_us = [0, 1].map(|component| self.unprobed_limit_us(component));
         for check in 0..self.options.checks as u32 {
-            for component in 0..components {
-                let limit_us = limits_us[component];
+            for (component, &limit_us) in limits_us.iter().enumerate().take(components) {
                 let unprobed_us = self
                     .oracles
                     .coverage

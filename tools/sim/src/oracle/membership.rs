@@ -69,16 +69,21 @@ impl World {
     pub(crate) fn judge_write(&mut self, host: usize, check: u32) {
         let id = self.checks[check as usize];
         let it = &mut self.hosts[host];
-        let Some(seq) = it.agent.as_ref().and_then(|agent| agent.own_word(id)) else {
+        let Some(agent) = &it.agent else { return };
+        let Some(seq) = agent.own_word(id) else {
             return;
         };
+        let epoch = agent.actor().epoch;
         let written = it.writes.entry(check).or_default();
-        if seq > written.seq && !written.reported {
+        let is_new = seq > written.seq || epoch != written.epoch;
+        let is_anew = written.epoch != 0 && epoch != written.epoch;
+        if is_new && !is_anew && !written.reported {
             self.oracles.violate(self.now_us, Some(host), "writes", || {
                 format!("wrote of check {check} without an outcome of its own")
             });
-        } else if seq > written.seq {
+        } else if is_new {
             *written = Written {
+                epoch,
                 seq,
                 reported: false,
             };
@@ -96,7 +101,8 @@ impl World {
         let written: u64 = self.agents().map(|agent| agent.written()).sum();
         let writes = self.written_by_dead + written;
         let reasons = self.reasons_to_write;
-        let limit = reasons + reasons / limits::EXCESS_WRITES_DIVISOR;
+        let collections = limits::COLLECTIONS_PER_NODE * self.hosts.len() as u64;
+        let limit = reasons + reasons / limits::EXCESS_WRITES_DIVISOR + collections;
         if writes > limit {
             self.oracles.violate(self.now_us, None, "writes", || {
                 format!("{writes} writes for {reasons} starts, stops and transitions")
