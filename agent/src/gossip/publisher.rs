@@ -108,6 +108,9 @@ impl Publisher {
 
     pub(crate) fn heartbeat(&mut self, now_ns: u64) {
         self.table.heartbeat(now_ns);
+        if let Some(notice) = self.table.take_notice() {
+            tracing::warn!("{notice}");
+        }
     }
 
     /// Lets readers print a node's name instead of its id.

@@ -24,9 +24,22 @@ pub struct FileHome {
     mode: u32,
     group: Option<u32>,
     any_filesystem: bool,
-    /// Falls with the writer; the lock's file stays, since removing it would
-    /// let two writers lock two files of one name.
-    _lock: Flock<File>,
+    /// The file that is at the path by this writer's knowledge.
+    installed: Option<FileId>,
+    /// The file that was allocated last.
+    allocated: Option<FileId>,
+    lock: Lock,
+}
+
+/// Device and inode. No other file gets them while this one is mapped.
+type FileId = (u64, u64);
+
+/// Falls with the writer; the lock's file stays, since removing it would let
+/// two writers lock two files of one name.
+#[derive(Debug)]
+struct Lock {
+    _flock: Flock<File>,
+    id: FileId,
 }
 
 impl FileHome {
@@ -40,6 +53,87 @@ impl FileHome {
         group: Option<u32>,
         any_filesystem: bool,
     ) -> Result<Self, TableError> {
+        Ok(Self {
+            path: path.to_owned(),
+            mode,
+            group,
+            any_filesystem,
+            installed: None,
+            allocated: None,
+            lock: Lock::take(path)?,
+        })
+    }
+
+    /// Sees that the lock is the one that another writer would want. Somebody
+    /// may have removed its file; then another writer may live by now, and
+    /// nothing of the place may be touched.
+    fn hold_lock(&mut self) -> Result<(), TableError> {
+        if id_at(&beside(&self.path, ".lock"))? != Some(self.lock.id) {
+            self.lock = Lock::take(&self.path)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a file the configured mode and group.
+    fn dress(&self, file: &File, path: &Path) -> Result<(), TableError> {
+        let found = file
+            .metadata()
+            .map_err(|e| TableError::of_errno(path, "examine", errno_of(&e)))?;
+        if let Some(group) = self.group.filter(|&group| group != found.gid()) {
+            fchown(file, None, Some(group))
+                .map_err(|e| TableError::of_errno(path, "give its group to", errno_of(&e)))?;
+        }
+        if found.mode() & 0o7777 != self.mode {
+            file.set_permissions(fs::Permissions::from_mode(self.mode))
+                .map_err(|e| TableError::of_errno(path, "set the permissions of", errno_of(&e)))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the successor's file, all of it backed by memory.
+    fn make(&self, path: &Path, words: usize) -> Result<(Mapping, FileId), TableError> {
+        let bytes = (words * WORD) as u64;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits())
+            .open(path)
+            .map_err(|e| TableError::of_errno(path, "make", errno_of(&e)))?;
+        let free_bytes = self.examine_filesystem(&file)?;
+        let length = i64::try_from(bytes).expect("the capacity limit keeps files small");
+        fallocate(&file, FallocateFlags::empty(), 0, length).map_err(|errno| match errno {
+            Errno::ENOSPC | Errno::EDQUOT => TableError::FilesystemFull {
+                path: self.path.clone(),
+                needed_bytes: bytes,
+                free_bytes,
+            },
+            errno => TableError::of_errno(path, "reserve memory for", errno),
+        })?;
+        self.dress(&file, path)?;
+        let mapping = Mapping::writable(&file, words)
+            .map_err(|errno| TableError::of_errno(path, "map", errno))?;
+        Ok((mapping, id_of(&file, path)?))
+    }
+
+    /// Free bytes of the filesystem, which must be one in memory.
+    fn examine_filesystem(&self, file: &File) -> Result<u64, TableError> {
+        let stat = fstatfs(file.as_fd())
+            .map_err(|errno| TableError::of_errno(&self.path, "examine", errno))?;
+        if !self.any_filesystem && stat.filesystem_type() != TMPFS_MAGIC {
+            return Err(TableError::NotInMemory {
+                path: self.path.clone(),
+            });
+        }
+        let block = u64::try_from(stat.block_size()).unwrap_or(0);
+        Ok(stat.blocks_available().saturating_mul(block))
+    }
+}
+
+impl Lock {
+    /// Takes the lock beside a table, or says that another writer has it.
+    fn take(path: &Path) -> Result<Self, TableError> {
         let lock_path = beside(path, ".lock");
         let file = OpenOptions::new()
             .write(true)
@@ -66,67 +160,8 @@ impl FileHome {
                     errno => TableError::of_errno(&lock_path, "lock", errno),
                 },
             )?;
-        Ok(Self {
-            path: path.to_owned(),
-            mode,
-            group,
-            any_filesystem,
-            _lock: lock,
-        })
-    }
-
-    /// Gives a file the configured mode and group.
-    fn dress(&self, file: &File, path: &Path) -> Result<(), TableError> {
-        let found = file
-            .metadata()
-            .map_err(|e| TableError::of_errno(path, "examine", errno_of(&e)))?;
-        if let Some(group) = self.group.filter(|&group| group != found.gid()) {
-            fchown(file, None, Some(group))
-                .map_err(|e| TableError::of_errno(path, "give its group to", errno_of(&e)))?;
-        }
-        if found.mode() & 0o7777 != self.mode {
-            file.set_permissions(fs::Permissions::from_mode(self.mode))
-                .map_err(|e| TableError::of_errno(path, "set the permissions of", errno_of(&e)))?;
-        }
-        Ok(())
-    }
-
-    /// Makes the successor's file, all of it backed by memory.
-    fn make(&self, path: &Path, words: usize) -> Result<Mapping, TableError> {
-        let bytes = (words * WORD) as u64;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits())
-            .open(path)
-            .map_err(|e| TableError::of_errno(path, "make", errno_of(&e)))?;
-        let free_bytes = self.examine_filesystem(&file)?;
-        let length = i64::try_from(bytes).expect("the capacity limit keeps files small");
-        fallocate(&file, FallocateFlags::empty(), 0, length).map_err(|errno| match errno {
-            Errno::ENOSPC | Errno::EDQUOT => TableError::FilesystemFull {
-                path: self.path.clone(),
-                needed_bytes: bytes,
-                free_bytes,
-            },
-            errno => TableError::of_errno(path, "reserve memory for", errno),
-        })?;
-        self.dress(&file, path)?;
-        Mapping::writable(&file, words).map_err(|e| TableError::of_errno(path, "map", e))
-    }
-
-    /// Free bytes of the filesystem, which must be one in memory.
-    fn examine_filesystem(&self, file: &File) -> Result<u64, TableError> {
-        let stat = fstatfs(file.as_fd())
-            .map_err(|errno| TableError::of_errno(&self.path, "examine", errno))?;
-        if !self.any_filesystem && stat.filesystem_type() != TMPFS_MAGIC {
-            return Err(TableError::NotInMemory {
-                path: self.path.clone(),
-            });
-        }
-        let block = u64::try_from(stat.block_size()).unwrap_or(0);
-        Ok(stat.blocks_available().saturating_mul(block))
+        let id = id_of(&lock, &lock_path)?;
+        Ok(Self { _flock: lock, id })
     }
 }
 
@@ -142,12 +177,14 @@ impl Home for FileHome {
         self.examine_filesystem(&file)?;
         let words = whole_words(&file, &self.path)?;
         self.dress(&file, &self.path)?;
+        self.installed = Some(id_of(&file, &self.path)?);
         Mapping::writable(&file, words)
             .map(Some)
             .map_err(|e| TableError::of_errno(&self.path, "map", e))
     }
 
     fn allocate(&mut self, words: usize) -> Result<Mapping, TableError> {
+        self.hold_lock()?;
         let path = beside(&self.path, ".new");
         // A writer that died while moving left one behind.
         match fs::remove_file(&path) {
@@ -156,16 +193,25 @@ impl Home for FileHome {
             }
             _ => {}
         }
-        self.make(&path, words).inspect_err(|_| {
+        let (mapping, id) = self.make(&path, words).inspect_err(|_| {
             // The error that is being reported matters more than this one.
             let _ = fs::remove_file(&path);
-        })
+        })?;
+        self.allocated = Some(id);
+        Ok(mapping)
     }
 
     fn install(&mut self, _region: &Mapping) -> Result<(), TableError> {
         let new = beside(&self.path, ".new");
         fs::rename(&new, &self.path)
-            .map_err(|e| TableError::of_errno(&self.path, "replace", errno_of(&e)))
+            .map_err(|e| TableError::of_errno(&self.path, "replace", errno_of(&e)))?;
+        self.installed = self.allocated.take();
+        Ok(())
+    }
+
+    fn stands(&mut self) -> Result<bool, TableError> {
+        self.hold_lock()?;
+        Ok(id_at(&self.path)? == self.installed)
     }
 
     fn path(&self) -> &Path {
@@ -236,6 +282,24 @@ pub(crate) fn whole_words(file: &File, path: &Path) -> Result<usize, TableError>
         ));
     }
     Ok(bytes / WORD)
+}
+
+/// Which file this is.
+fn id_of(file: &File, path: &Path) -> Result<FileId, TableError> {
+    file.metadata()
+        .map(|found| (found.dev(), found.ino()))
+        .map_err(|e| TableError::of_errno(path, "examine", errno_of(&e)))
+}
+
+/// Which file a path names; nothing if it names none.
+fn id_at(path: &Path) -> Result<Option<FileId>, TableError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some((found.dev(), found.ino()))),
+        Err(e) => match errno_of(&e) {
+            Errno::ENOENT | Errno::ENOTDIR => Ok(None),
+            errno => Err(TableError::of_errno(path, "examine", errno)),
+        },
+    }
 }
 
 /// A path in the same folder: the name with this at its end.

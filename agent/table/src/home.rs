@@ -33,6 +33,13 @@ pub trait Home {
     /// The place cannot be changed; the current table still stands.
     fn install(&mut self, region: &Self::Region) -> Result<(), TableError>;
 
+    /// Whether whoever opens this place gets the table that was installed or
+    /// found here last.
+    ///
+    /// # Errors
+    /// The place cannot be examined, or another writer has it now.
+    fn stands(&mut self) -> Result<bool, TableError>;
+
     /// What errors call this place.
     fn path(&self) -> &Path;
 }
@@ -86,6 +93,11 @@ impl Home for HeapHome {
     fn install(&mut self, region: &HeapRegion) -> Result<(), TableError> {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(region));
         Ok(())
+    }
+
+    /// Nobody else can take a table from the heap.
+    fn stands(&mut self) -> Result<bool, TableError> {
+        Ok(true)
     }
 
     fn path(&self) -> &Path {

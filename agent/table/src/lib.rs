@@ -29,6 +29,7 @@
 //! | [`view`], [`verify`] | reading words as a table |
 //! | `content`, [`writer`] | writing one file; growing and moving |
 //! | [`home`], [`mod@file`], `mapping` | where tables live |
+//! | [`notice`] | what the writer mended, for the log |
 //! | [`reader`] | the proxy's handle |
 //! | [`answer`] | the answer in C's shape; C's functions are in `c/` |
 //! | [`agentcheck`] | HAProxy's agent-check |
@@ -63,6 +64,8 @@ pub mod limits;
 #[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
+pub mod notice;
+#[cfg(not(loom))]
 pub mod reader;
 #[cfg(not(loom))]
 pub mod verify;
@@ -77,6 +80,7 @@ pub use self::{
     error::TableError,
     file::FileHome,
     home::{HeapHome, HeapReader, Home},
+    notice::Notice,
     reader::{Cursor, Moved, Reader},
     verify::{Stat, Verification},
     view::{Freshness, Lookup, View},

@@ -47,6 +47,11 @@ pub const FOLLOW_MOVED_NS: u64 = 1_000_000;
 /// file, nanoseconds.
 pub const FOLLOW_STALE_NS: u64 = 1_000_000_000;
 
+/// How often a writer looks, at a heartbeat, whether its path still names its
+/// file, nanoseconds. A file that somebody removed is away for so long, and a
+/// heartbeat more, at most.
+pub const PATH_LOOK_NS: u64 = 1_000_000_000;
+
 /// A heartbeat so far ahead of the reader's clock is of another boot and
 /// counts as stale, nanoseconds.
 pub const CLOCK_SKEW_NS: u64 = 1_000_000_000;

@@ -18,7 +18,8 @@ use crate::layout::{
     self, Geometry, H_ADOPTED, H_BOOT, H_EPOCH, H_HEARTBEAT, H_MOVED, H_NODE, H_PID, H_RATE,
     H_STALE_AFTER, H_WRITES,
 };
-use crate::limits::{NAME_BYTES, OWNERS, RATE_WINDOW_NS, STALE_AFTER_MS};
+use crate::limits::{NAME_BYTES, OWNERS, PATH_LOOK_NS, RATE_WINDOW_NS, STALE_AFTER_MS};
+use crate::notice::Notice;
 use crate::sync::{AtomicU64, Ordering};
 use crate::view::View;
 
@@ -70,6 +71,12 @@ pub struct Writer<H: Home = FileHome> {
     heartbeat_ns: u64,
     /// When the write rate was measured last, and the writes until then.
     rated: (u64, u64),
+    /// When the writer last looked whether the place still has its table.
+    looked_ns: u64,
+    /// The number of the error that its last mending ended with.
+    unmended: Option<i32>,
+    /// For the agent; a newer one takes the place of one that nobody took.
+    notice: Option<Notice>,
 }
 
 impl Writer<FileHome> {
@@ -113,6 +120,9 @@ impl<H: Home> Writer<H> {
             owners_full: false,
             heartbeat_ns: 0,
             rated: (now_ns, 0),
+            looked_ns: now_ns,
+            unmended: None,
+            notice: None,
         };
         writer.sign();
         writer.word(H_ADOPTED).store(now_ns, Ordering::Relaxed);
@@ -129,6 +139,10 @@ impl<H: Home> Writer<H> {
 
     /// Says that the writer is alive. Call it a few times per
     /// [`WriterOptions::stale_after_ms`]; `now_ns` is `CLOCK_MONOTONIC`.
+    ///
+    /// At most once in [`PATH_LOOK_NS`] it also looks whether the path still
+    /// names the writer's file. If not, the table moves to a new file there,
+    /// and there is a [notice](Self::take_notice).
     pub fn heartbeat(&mut self, now_ns: u64) {
         self.heartbeat_ns = now_ns.max(1);
         self.word(H_HEARTBEAT)
@@ -143,6 +157,17 @@ impl<H: Home> Writer<H> {
             self.word(H_RATE).store(per_second, Ordering::Relaxed);
             self.rated = (now_ns, writes);
         }
+        if now_ns.saturating_sub(self.looked_ns) >= PATH_LOOK_NS {
+            self.looked_ns = now_ns;
+            self.mend();
+        }
+    }
+
+    /// What befell the table's file since the last call and should be logged.
+    /// Ask after [`Writer::open`] and after each heartbeat.
+    #[must_use]
+    pub fn take_notice(&mut self) -> Option<Notice> {
+        self.notice.take()
     }
 
     /// Writes what is held of an origin. The same entry again costs no write.
@@ -239,6 +264,29 @@ impl<H: Home> Writer<H> {
         ] {
             self.word(at).store(value, Ordering::Relaxed);
         }
+    }
+
+    /// Puts the table back if somebody took it away.
+    fn mend(&mut self) {
+        let mended = match self.home.stands() {
+            Ok(true) => {
+                self.unmended = None;
+                return;
+            }
+            Ok(false) => self.rebuild(self.content.geometry()),
+            Err(error) => Err(error),
+        };
+        let errno = mended.as_ref().err().map(TableError::errno);
+        match mended {
+            Ok(()) => {
+                let path = self.home.path().to_owned();
+                self.notice = Some(Notice::Restored { path });
+            }
+            // Said once, not at each try.
+            Err(_) if self.unmended == errno => {}
+            Err(error) => self.notice = Some(Notice::NotRestored { error }),
+        }
+        self.unmended = errno;
     }
 
     /// The directory's index for an owner, one based; zero for none and for

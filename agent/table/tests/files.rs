@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{entry, folder, options};
-use watchfire_table::{Reader, TableError, Writer, WriterOptions};
+use watchfire_table::limits::PATH_LOOK_NS;
+use watchfire_table::{Notice, Reader, TableError, Writer, WriterOptions, monotonic_ns};
 
 fn write_table(path: &Path) {
     let mut writer = Writer::open(path, &options(64), 1).expect("the folder is writable");
@@ -91,6 +92,101 @@ fn a_reader_follows_a_file_that_was_replaced_behind_its_back() {
 }
 
 #[test]
+fn a_file_removed_or_replaced_under_a_living_writer_comes_back() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    let mut writer = Writer::open(&path, &options(64), 1).expect("writable");
+    writer.set(b"a", &entry(1)).expect("it fits");
+    let reader = Reader::open(&path).expect("a table");
+    let mut now_ns = 1;
+    writer.heartbeat(now_ns + PATH_LOOK_NS);
+    assert_eq!(writer.take_notice(), None, "nothing befell it");
+
+    let remove: &dyn Fn() = &|| fs::remove_file(&path).expect("writable");
+    let replace = &|| {
+        fs::write(folder.path().join("copy"), b"not a table").expect("writable");
+        fs::rename(folder.path().join("copy"), &path).expect("writable");
+    };
+    let remove_all = &|| {
+        remove();
+        fs::remove_file(folder.path().join("table.lock")).expect("writable");
+    };
+    for (round, befall) in [remove, replace, remove_all].into_iter().enumerate() {
+        now_ns += 10 * PATH_LOOK_NS;
+        writer.heartbeat(now_ns);
+        let n = round as u64 + 2;
+        writer.set(b"a", &entry(n)).expect("it fits");
+        befall();
+        writer.heartbeat(now_ns + PATH_LOOK_NS - 1);
+        assert!(Reader::open(&path).is_err(), "it looks once a second");
+        assert_eq!(writer.take_notice(), None);
+
+        writer.heartbeat(now_ns + PATH_LOOK_NS);
+        let restored = Notice::Restored { path: path.clone() };
+        assert_eq!(writer.take_notice(), Some(restored));
+        assert_eq!(writer.take_notice(), None, "said once");
+        writer.set(b"b", &entry(n)).expect("it fits");
+        let newcomer = Reader::open(&path).expect("it is there again");
+        for reader in [&newcomer, &reader] {
+            let found = [b"a", b"b"].map(|name| reader.get(name, now_ns).entry());
+            assert_eq!(found, [Some(entry(n)); 2], "round {round}");
+        }
+        let second = Writer::open(&path, &options(64), now_ns).expect_err("one at a time");
+        assert!(matches!(second, TableError::SecondWriter { .. }));
+    }
+}
+
+#[test]
+fn a_lost_folder_is_said_once_and_served_again_when_it_is_back() {
+    let folder = folder();
+    let place = folder.path().join("place");
+    fs::create_dir(&place).expect("writable");
+    let path = place.join("table");
+    let mut writer = Writer::open(&path, &options(64), 1).expect("writable");
+    writer.set(b"a", &entry(1)).expect("it fits");
+    fs::remove_dir_all(&place).expect("writable");
+    let mut beat = |seconds: u64| {
+        writer.heartbeat(1 + seconds * PATH_LOOK_NS);
+        writer.take_notice()
+    };
+    let error = TableError::NoFolder { path: path.clone() };
+    assert_eq!(beat(1), Some(Notice::NotRestored { error }));
+    assert_eq!(beat(2), None);
+    fs::create_dir(&place).expect("writable");
+    assert_eq!(beat(3), Some(Notice::Restored { path: path.clone() }));
+    assert_eq!(beat(4), None);
+    let reader = Reader::open(&path).expect("it is there again");
+    assert_eq!(reader.get(b"a", 1).entry(), Some(entry(1)));
+}
+
+#[test]
+fn a_writer_whose_place_another_one_took_leaves_it_alone() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    let mut first = Writer::open(&path, &options(64), 1).expect("writable");
+    fs::remove_file(&path).expect("writable");
+    fs::remove_file(folder.path().join("table.lock")).expect("writable");
+    let mut second = Writer::open(&path, &options(64), 1).expect("nobody seems to be there");
+    second.set(b"a", &entry(2)).expect("it fits");
+
+    first.heartbeat(1 + PATH_LOOK_NS);
+    let error = TableError::SecondWriter {
+        path: path.clone(),
+        pid: None,
+    };
+    assert_eq!(first.take_notice(), Some(Notice::NotRestored { error }));
+    let refusal = (0..1_000_u64).find_map(|n| first.set(&n.to_le_bytes(), &entry(n)).err());
+    assert!(
+        matches!(refusal, Some(TableError::SecondWriter { .. })),
+        "nor does it grow into the other's place: {refusal:?}"
+    );
+    second.heartbeat(1 + PATH_LOOK_NS);
+    assert_eq!(second.take_notice(), None);
+    let reader = Reader::open(&path).expect("the second's");
+    assert_eq!(reader.get(b"a", 1).entry(), Some(entry(2)));
+}
+
+#[test]
 fn many_threads_follow_many_moves_through_one_handle() {
     let folder = folder();
     let path = folder.path().join("table");
@@ -107,7 +203,9 @@ fn many_threads_follow_many_moves_through_one_handle() {
                 let mut n = 0;
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     n = (n + 1) % 40;
-                    let found = reader.get(name(n).as_bytes(), 1).entry();
+                    // A clock that stands still would let a reader that once
+                    // came too late wait for ever before it looks again.
+                    let found = reader.get(name(n).as_bytes(), monotonic_ns()).entry();
                     let found = found.expect("these names are always in the table");
                     assert!(common::is_whole(&found) && found.since_ms % 1_000 == n);
                 }
@@ -129,6 +227,8 @@ fn many_threads_follow_many_moves_through_one_handle() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         writer.view().generation()
     });
+    // The last move may have come after the last lookup.
+    reader.refresh().expect("a table");
     assert!(generations > 50, "{generations} moves");
     assert_eq!(reader.stat(1).map(|s| s.generation), Some(generations));
 }

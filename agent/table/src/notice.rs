@@ -1,0 +1,43 @@
+//! What befell the table's file and the writer saw to itself: for the agent's
+//! log. It changes nothing; the writer acts, a notice only tells.
+
+use core::fmt;
+use std::path::PathBuf;
+
+use crate::error::TableError;
+
+/// Something that an operator should know of a table that goes on working.
+/// Its words are one line of a log, but for an error's help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The path named no file any more, or not the writer's; the writer put a
+    /// new file there with everything that the table says.
+    Restored {
+        /// The table's file.
+        path: PathBuf,
+    },
+    /// The same, but the writer could not put a file there. It goes on trying,
+    /// and tells again only when it fails for another reason. Readers that are
+    /// on the old file stay served; others find no table, or another's.
+    NotRestored {
+        /// Why not.
+        error: TableError,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Restored { path } => write!(
+                f,
+                "somebody removed or replaced {}; it is there again, with everything it said",
+                path.display()
+            ),
+            Self::NotRestored { error } => write!(
+                f,
+                "somebody removed or replaced the table's file or folder, and new readers cannot be served until it is back: {error}"
+            ),
+        }
+    }
+}
