@@ -178,7 +178,7 @@ impl fmt::Display for TableError {
             ),
             Self::NotInMemory { path } => write!(
                 f,
-                "{} is not on a tmpfs, so that reading it could wait for a disk\n  help: configure a table path under /dev/shm or /run, or allow any filesystem",
+                "{} is not on a tmpfs, so that reading it could wait for a disk\n  help: move the table's path to a tmpfs such as /dev/shm or /run; a program that makes tables with this library may instead set `any_filesystem`",
                 path.display()
             ),
             Self::FilesystemFull {

@@ -2,14 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::Read;
-use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, OFlag, fallocate};
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use nix::sys::statfs::{Statfs, TMPFS_MAGIC, fstatfs, statfs};
 
 use crate::error::TableError;
 use crate::home::Home;
@@ -46,13 +44,16 @@ impl FileHome {
     /// Locks this path for one writer. Files get this mode and this group.
     ///
     /// # Errors
-    /// Another writer lives, or the folder cannot be written.
+    /// Another writer lives, or the folder cannot be written. A folder that is
+    /// not in memory, and one with somebody else's file at this path, is left
+    /// without a lock's file.
     pub fn lock(
         path: &Path,
         mode: u32,
         group: Option<u32>,
         any_filesystem: bool,
     ) -> Result<Self, TableError> {
+        examine_place(path)?;
         Ok(Self {
             path: path.to_owned(),
             mode,
@@ -60,7 +61,7 @@ impl FileHome {
             any_filesystem,
             installed: None,
             allocated: None,
-            lock: Lock::take(path)?,
+            lock: Lock::take(path, any_filesystem)?,
         })
     }
 
@@ -69,7 +70,7 @@ impl FileHome {
     /// nothing of the place may be touched.
     fn hold_lock(&mut self) -> Result<(), TableError> {
         if id_at(&beside(&self.path, ".lock"))? != Some(self.lock.id) {
-            self.lock = Lock::take(&self.path)?;
+            self.lock = Lock::take(&self.path, self.any_filesystem)?;
         }
         Ok(())
     }
@@ -101,13 +102,15 @@ impl FileHome {
             .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits())
             .open(path)
             .map_err(|e| TableError::of_errno(path, "make", errno_of(&e)))?;
-        let free_bytes = self.examine_filesystem(&file)?;
+        let stat =
+            fstatfs(&file).map_err(|errno| TableError::of_errno(&self.path, "examine", errno))?;
+        examine_filesystem(&self.path, stat, self.any_filesystem)?;
         let length = i64::try_from(bytes).expect("the capacity limit keeps files small");
         fallocate(&file, FallocateFlags::empty(), 0, length).map_err(|errno| match errno {
             Errno::ENOSPC | Errno::EDQUOT => TableError::FilesystemFull {
                 path: self.path.clone(),
                 needed_bytes: bytes,
-                free_bytes,
+                free_bytes: free_bytes(stat),
             },
             errno => TableError::of_errno(path, "reserve memory for", errno),
         })?;
@@ -116,25 +119,19 @@ impl FileHome {
             .map_err(|errno| TableError::of_errno(path, "map", errno))?;
         Ok((mapping, id_of(&file, path)?))
     }
-
-    /// Free bytes of the filesystem, which must be one in memory.
-    fn examine_filesystem(&self, file: &File) -> Result<u64, TableError> {
-        let stat = fstatfs(file.as_fd())
-            .map_err(|errno| TableError::of_errno(&self.path, "examine", errno))?;
-        if !self.any_filesystem && stat.filesystem_type() != TMPFS_MAGIC {
-            return Err(TableError::NotInMemory {
-                path: self.path.clone(),
-            });
-        }
-        let block = u64::try_from(stat.block_size()).unwrap_or(0);
-        Ok(stat.blocks_available().saturating_mul(block))
-    }
 }
 
 impl Lock {
     /// Takes the lock beside a table, or says that another writer has it.
-    fn take(path: &Path) -> Result<Self, TableError> {
+    fn take(path: &Path, any_filesystem: bool) -> Result<Self, TableError> {
         let lock_path = beside(path, ".lock");
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        match statfs(folder.unwrap_or(Path::new("."))) {
+            Ok(stat) => examine_filesystem(path, stat, any_filesystem)?,
+            // Making the lock's file says what there is to say of the folder.
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(errno) => return Err(TableError::of_errno(path, "examine", errno)),
+        }
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -174,7 +171,9 @@ impl Home for FileHome {
             Err(TableError::Missing { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        self.examine_filesystem(&file)?;
+        let stat =
+            fstatfs(&file).map_err(|errno| TableError::of_errno(&self.path, "examine", errno))?;
+        examine_filesystem(&self.path, stat, self.any_filesystem)?;
         let words = whole_words(&file, &self.path)?;
         self.dress(&file, &self.path)?;
         self.installed = Some(id_of(&file, &self.path)?);
@@ -260,28 +259,59 @@ pub(crate) fn whole_words(file: &File, path: &Path) -> Result<usize, TableError>
     if bytes < layout::SLOTS * WORD || !bytes.is_multiple_of(WORD) {
         // Too short to map as a table; its first words may still say whether
         // it was one.
-        let mut head = [0; 2 * WORD];
-        let mut from = file;
-        let is_head = from.read_exact(&mut head).is_ok();
-        if !is_head || head[..WORD] != layout::MAGIC {
-            return Err(TableError::of_layout(path, LayoutError::Foreign));
-        }
-        let version = u64::from_le_bytes(*head.last_chunk().expect("two words"));
-        if version != layout::VERSION {
-            return Err(TableError::of_layout(
-                path,
-                LayoutError::OtherVersion(version),
-            ));
-        }
+        examine_head(file, path)?;
         return Err(corrupt("the file is shorter than its header says"));
     }
-    let in_memory = fstatfs(file.as_fd()).is_ok_and(|s| s.filesystem_type() == TMPFS_MAGIC);
+    let in_memory = fstatfs(file).is_ok_and(|s| s.filesystem_type() == TMPFS_MAGIC);
     if in_memory && found.blocks() * 512 < found.len() {
+        examine_head(file, path)?;
         return Err(corrupt(
             "the file has holes, as if copied, and a full tmpfs could kill its readers",
         ));
     }
     Ok(bytes / WORD)
+}
+
+/// Whether a writer may want this path at all: what is there is nothing, or a
+/// table of this layout, sound or not.
+fn examine_place(path: &Path) -> Result<(), TableError> {
+    match open(path, false) {
+        Ok(file) => examine_head(&file, path),
+        Err(TableError::Missing { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file begins like a table of this layout.
+fn examine_head(file: &File, path: &Path) -> Result<(), TableError> {
+    let mut head = [0; 2 * WORD];
+    let is_head = file.read_exact_at(&mut head, 0).is_ok();
+    if !is_head || head[..WORD] != layout::MAGIC {
+        return Err(TableError::of_layout(path, LayoutError::Foreign));
+    }
+    match u64::from_le_bytes(*head.last_chunk().expect("two words")) {
+        layout::VERSION => Ok(()),
+        found => Err(TableError::of_layout(
+            path,
+            LayoutError::OtherVersion(found),
+        )),
+    }
+}
+
+/// A filesystem must be one in memory, unless any is allowed.
+fn examine_filesystem(path: &Path, stat: Statfs, any_filesystem: bool) -> Result<(), TableError> {
+    if any_filesystem || stat.filesystem_type() == TMPFS_MAGIC {
+        return Ok(());
+    }
+    Err(TableError::NotInMemory {
+        path: path.to_owned(),
+    })
+}
+
+/// What a filesystem has left for this user, bytes.
+fn free_bytes(stat: Statfs) -> u64 {
+    let block = u64::try_from(stat.block_size()).unwrap_or(0);
+    stat.blocks_available().saturating_mul(block)
 }
 
 /// Which file this is.

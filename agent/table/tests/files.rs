@@ -253,11 +253,19 @@ fn other_files_are_refused_and_left_alone() {
             assert_eq!(refusal, TableError::Foreign { path: path.clone() });
         }
     }
+    // One with holes is no damaged table either.
+    let sparse = fs::File::create(&path).expect("writable");
+    sparse.set_len(1 << 20).expect("writable");
+    for refusal in refusals(&path) {
+        assert_eq!(refusal, TableError::Foreign { path: path.clone() });
+    }
     fs::remove_file(&path).expect("writable");
     fs::create_dir(&path).expect("writable");
     for refusal in refusals(&path) {
         assert_eq!(refusal, TableError::NotAFile { path: path.clone() });
     }
+    let left = fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(left, 1, "no lock is left beside somebody else's file");
     fs::remove_dir(&path).expect("writable");
     let target = folder.path().join("target");
     write_table(&target);
@@ -327,6 +335,7 @@ fn a_disk_is_refused_unless_allowed() {
     // is nothing to refuse.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("writable");
     let path = folder.path().join("table");
+    fs::write(folder.path().join("of-the-operator"), b"").expect("writable");
     let kind = nix::sys::statfs::statfs(folder.path()).map(|s| s.filesystem_type());
     if kind == Ok(nix::sys::statfs::TMPFS_MAGIC) {
         eprintln!("skipped: the build folder is in memory");
@@ -334,6 +343,8 @@ fn a_disk_is_refused_unless_allowed() {
     }
     let refusal = Writer::open(&path, &options(64), 1).expect_err("a disk");
     assert_eq!(refusal, TableError::NotInMemory { path: path.clone() });
+    let left = fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(left, 1, "nothing is left beside the operator's file");
     let anywhere = WriterOptions {
         any_filesystem: true,
         ..options(64)
