@@ -73,7 +73,7 @@ pub enum TableError {
         /// Its version.
         found: u64,
     },
-    /// A table that is damaged.
+    /// A table that is damaged (readers only: a writer sets it aside).
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -216,7 +216,7 @@ impl fmt::Display for TableError {
             ),
             Self::Corrupt { path, what } => write!(
                 f,
-                "{} is damaged: {what}\n  help: stop the agent, remove the file and start the agent again",
+                "{} is damaged: {what}\n  help: restart the agent, which then sets the file aside and makes a new table",
                 path.display()
             ),
             Self::TooManyNames { wanted } => write!(

@@ -208,6 +208,14 @@ impl Home for FileHome {
         Ok(())
     }
 
+    fn set_aside(&mut self) -> Result<PathBuf, TableError> {
+        let aside = beside(&self.path, ".damaged");
+        fs::rename(&self.path, &aside).map_err(|e| {
+            TableError::of_errno(&aside, "set a damaged table aside as", errno_of(&e))
+        })?;
+        Ok(aside)
+    }
+
     fn stands(&mut self) -> Result<bool, TableError> {
         self.hold_lock()?;
         Ok(id_at(&self.path)? == self.installed)

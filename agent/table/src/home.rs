@@ -33,6 +33,13 @@ pub trait Home {
     /// The place cannot be changed; the current table still stands.
     fn install(&mut self, region: &Self::Region) -> Result<(), TableError>;
 
+    /// Takes what is here out of the way, for a table to be installed in its
+    /// place. Where it is now, in words for the log.
+    ///
+    /// # Errors
+    /// The place cannot be changed; what is here stays.
+    fn set_aside(&mut self) -> Result<PathBuf, TableError>;
+
     /// Whether whoever opens this place gets the table that was installed or
     /// found here last.
     ///
@@ -93,6 +100,12 @@ impl Home for HeapHome {
     fn install(&mut self, region: &HeapRegion) -> Result<(), TableError> {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(region));
         Ok(())
+    }
+
+    /// Drops it: the heap has no place to keep it.
+    fn set_aside(&mut self) -> Result<PathBuf, TableError> {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(PathBuf::from("(dropped)"))
     }
 
     /// Nobody else can take a table from the heap.

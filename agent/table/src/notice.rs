@@ -11,6 +11,16 @@ use crate::error::TableError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
+    /// What was there when the writer came was a damaged table. It was set
+    /// aside and a new one made, so that what it said is lost.
+    SetAside {
+        /// The table's file.
+        path: PathBuf,
+        /// Where the damaged one lies now. An earlier one there was replaced.
+        aside: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The path named no file any more, or not the writer's; the writer put a
     /// new file there with everything that the table says.
     Restored {
@@ -29,6 +39,12 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::SetAside { path, aside, what } => write!(
+                f,
+                "{} was damaged: {what}; it was set aside as {}, which nobody needs but to look into the cause, and a new table was made",
+                path.display(),
+                aside.display()
+            ),
             Self::Restored { path } => write!(
                 f,
                 "somebody removed or replaced {}; it is there again, with everything it said",

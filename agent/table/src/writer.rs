@@ -81,11 +81,13 @@ pub struct Writer<H: Home = FileHome> {
 
 impl Writer<FileHome> {
     /// Makes the table at this path, or adopts the one that an earlier writer
-    /// left there: its verdicts stay.
+    /// left there: its verdicts stay. A damaged table is set aside, with a
+    /// [notice](Self::take_notice), and a new one made.
     ///
     /// # Errors
-    /// Another writer lives; the file is no table or a damaged one; the place
-    /// is not writable, not in memory or full. Nothing was changed.
+    /// Another writer lives; the file is no table or one of another layout; the
+    /// place is not writable, not in memory or full. What is there was not
+    /// changed.
     pub fn open(path: &Path, options: &WriterOptions, now_ns: u64) -> Result<Self, TableError> {
         let home = FileHome::lock(path, options.mode, options.group, options.any_filesystem)
             .map_err(|error| match error {
@@ -103,15 +105,23 @@ impl<H: Home> Writer<H> {
     /// Like [`Writer::open`], in any home.
     ///
     /// # Errors
-    /// What is there is no table or a damaged one, or there is no room.
+    /// What is there is no table of this layout, or there is no room.
     pub fn open_in(mut home: H, options: &WriterOptions, now_ns: u64) -> Result<Self, TableError> {
         let wanted = geometry(options.capacity, 0)?;
-        let (content, is_new) = match home.current()? {
-            Some(region) => (adopt(home.path(), region)?, false),
-            None => (
-                Content::begin(home.allocate(wanted.words())?, wanted, 1),
-                true,
-            ),
+        let found = match home.current() {
+            Ok(Some(region)) => adopt(home.path(), region).map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let (adopted, damage) = match found {
+            Ok(adopted) => (adopted, None),
+            Err(TableError::Corrupt { what, .. }) => (None, Some(what)),
+            Err(error) => return Err(error),
+        };
+        let is_new = adopted.is_none();
+        let content = match adopted {
+            Some(content) => content,
+            None => Content::begin(home.allocate(wanted.words())?, wanted, 1),
         };
         let mut writer = Self {
             home,
@@ -129,6 +139,12 @@ impl<H: Home> Writer<H> {
         writer.heartbeat(now_ns);
         writer.rated.1 = writer.word(H_WRITES).load(Ordering::Relaxed);
         writer.name_node(options.actor.node, &options.node_name)?;
+        // Last, when there is a table to take its place.
+        if let Some(what) = damage {
+            let aside = writer.home.set_aside()?;
+            let path = writer.home.path().to_owned();
+            writer.notice = Some(Notice::SetAside { path, aside, what });
+        }
         if is_new {
             writer.home.install(writer.content.region())?;
         } else if writer.content.geometry().capacity < wanted.capacity {

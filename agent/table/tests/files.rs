@@ -275,43 +275,72 @@ fn other_files_are_refused_and_left_alone() {
     }
 }
 
+/// The reader refuses this file as damaged; the writer sets it aside, makes a
+/// new table and says what was wrong.
+fn damage_of(path: &Path) -> String {
+    let refusal = Reader::open(path).expect_err("the reader refuses");
+    assert!(matches!(refusal, TableError::Corrupt { .. }), "{refusal}");
+    set_aside(path)
+}
+
+/// What the writer says was wrong with a table that it sets aside.
+fn set_aside(path: &Path) -> String {
+    let before = fs::read(path).expect("readable");
+    let mut writer = Writer::open(path, &options(64), 1).expect("it makes a new one");
+    let Some(Notice::SetAside {
+        path: at,
+        aside,
+        what,
+    }) = writer.take_notice()
+    else {
+        panic!("the writer says nothing of it");
+    };
+    assert_eq!((at.as_path(), writer.take_notice()), (path, None));
+    assert_eq!(aside, path.with_file_name("table.damaged"));
+    assert!(
+        fs::read(&aside).is_ok_and(|kept| kept == before),
+        "as it was"
+    );
+    let mut files: Vec<_> = fs::read_dir(path.parent().expect("a folder"))
+        .expect("readable")
+        .map(|file| file.expect("readable").file_name())
+        .collect();
+    files.sort();
+    assert_eq!(files, ["table", "table.damaged", "table.lock"]);
+
+    writer.set(b"new", &entry(5)).expect("it fits");
+    let reader = Reader::open(path).expect("the new one");
+    assert_eq!(reader.get(b"new", 1).entry(), Some(entry(5)));
+    assert_eq!(reader.get(b"a", 1).entry(), None);
+    drop(writer);
+    let mut again = Writer::open(path, &options(64), 1).expect("it adopts");
+    assert_eq!(again.take_notice(), None);
+    assert_eq!(again.get(b"new"), Some(entry(5)));
+    what
+}
+
 #[test]
-fn damaged_tables_are_refused_and_left_alone() {
+fn damaged_tables_are_set_aside_by_the_next_writer() {
     let folder = folder();
     let path = folder.path().join("table");
     write_table(&path);
     let good = fs::read(&path).expect("readable");
-    let is_corrupt = |refusals: &[TableError; 2]| {
-        let corrupt = |r: &TableError| matches!(r, TableError::Corrupt { .. });
-        refusals.iter().all(corrupt)
-    };
-
-    let mut version = good.clone();
-    version[8] = 2;
-    fs::write(&path, &version).expect("writable");
-    for refusal in refusals(&path) {
-        let found = TableError::OtherVersion {
-            path: path.clone(),
-            found: 2,
-        };
-        assert_eq!(refusal, found);
-    }
     // Cut short, at a page and in the header; grown; sizes that contradict.
     for cut in [100, 4_096, good.len() - 4_096] {
         fs::write(&path, &good[..cut]).expect("writable");
-        assert!(is_corrupt(&refusals(&path)), "cut at {cut}");
+        assert!(damage_of(&path).contains("shorter"), "cut at {cut}");
     }
     fs::write(&path, [&good[..], &[0; 4_096]].concat()).expect("writable");
-    assert!(is_corrupt(&refusals(&path)));
+    assert!(damage_of(&path).contains("longer"));
     let mut slots = good.clone();
     slots[24] ^= 1;
     fs::write(&path, &slots).expect("writable");
-    assert!(is_corrupt(&refusals(&path)));
+    assert!(damage_of(&path).contains("checksum"));
     // A sparse copy, which a full tmpfs could turn into a deadly one.
     let file = fs::File::create(&path).expect("writable");
     file.set_len(good.len() as u64).expect("writable");
     std::os::unix::fs::FileExt::write_all_at(&file, &good[..4_096], 0).expect("writable");
-    assert!(is_corrupt(&refusals(&path)));
+    assert!(damage_of(&path).contains("holes"));
     // Damage inside: the writer looks at every slot, and `verify` does too.
     let at = good
         .windows(3)
@@ -320,13 +349,47 @@ fn damaged_tables_are_refused_and_left_alone() {
     let mut name = good;
     name[at] = b'm';
     fs::write(&path, &name).expect("writable");
-    let refusal = Writer::open(&path, &options(64), 1).expect_err("the writer refuses");
-    assert!(
-        refusal.to_string().contains("hash is not its name's"),
-        "{refusal}"
-    );
     let reader = Reader::open(&path).expect("the header is sound");
     assert_eq!(reader.verify().map(|v| v.problems.len()), Some(1));
+    assert!(set_aside(&path).contains("hash is not its name's"));
+    // A reader that was on it is led to the new one when it goes stale.
+    let late_ns = 100_000_000_000;
+    assert_eq!(reader.get(b"new", late_ns).entry(), Some(entry(5)));
+}
+
+#[test]
+fn tables_of_another_layout_are_refused_and_left_alone() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    write_table(&path);
+    let mut version = fs::read(&path).expect("readable");
+    version[8] = 2;
+    for length in [version.len(), 100] {
+        fs::write(&path, &version[..length]).expect("writable");
+        for refusal in refusals(&path) {
+            let found = TableError::OtherVersion {
+                path: path.clone(),
+                found: 2,
+            };
+            assert_eq!(refusal, found);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_table_stays_where_it_is_until_there_is_room_for_another() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    write_table(&path);
+    let good = fs::read(&path).expect("readable");
+    fs::write(&path, &good[..4_096]).expect("writable");
+    // What is in the way of the new table's file cannot be removed.
+    fs::create_dir_all(folder.path().join("table.new/full")).expect("writable");
+    let refusal = Writer::open(&path, &options(64), 1).expect_err("no place for a new one");
+    assert!(matches!(refusal, TableError::NotAFile { .. }), "{refusal}");
+    assert_eq!(fs::read(&path).expect("readable"), &good[..4_096]);
+    fs::remove_dir_all(folder.path().join("table.new")).expect("writable");
+    assert!(damage_of(&path).contains("shorter"));
 }
 
 #[test]
