@@ -85,6 +85,12 @@ pub const EVENTS_PER_CLOCK: usize = 32;
 /// microseconds: below it a late look explains nothing.
 pub const PUNCTUAL_US: u64 = 2_000;
 
+/// Late time of one turn that is taken for a stall of the whole host,
+/// microseconds: from it on the time is given back to every probe in flight,
+/// below it only to those that we were late to serve in that turn. A busy
+/// thread's ordinary turns must not excuse an origin that hangs.
+pub const STALL_US: u64 = 50_000;
+
 /// A probe that ran out of time while we ourselves were late is given that
 /// time again, until it has been in flight for this many times its timeout;
 /// then it measured nothing.

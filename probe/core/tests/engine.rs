@@ -390,6 +390,97 @@ fn silence_during_a_stall_is_asked_again_before_it_counts() {
     assert_eq!((stats.failed(), stats.not_measured()), (1, 0));
 }
 
+/// A probe is wanted, and the thread stalls before the operation reaches the
+/// kernel: the origin has its whole timeout from then on, and no more.
+#[test]
+fn a_stall_before_the_submission_is_given_back_to_the_origin() {
+    for http_check in [false, true] {
+        for stall in [40, 450].map(Duration::from_millis) {
+            for answers in [true, false] {
+                let timeout = stall + Duration::from_millis(50);
+                let (mut world, rtt) = (World::new(16), Duration::from_millis(80));
+                let plain = if http_check { http(1) } else { tcp(1) };
+                let timeout = timeout.max(rtt);
+                world.start(&CheckSpec { timeout, ..plain }, None);
+                // Up to the turn that wants the operation in question: the
+                // open of a half-open check, the exchange of another.
+                let (slot, wanted) = loop {
+                    world.now += Duration::from_millis(1);
+                    world.engine.begin_turn(0);
+                    world.engine.advance(world.now);
+                    let mut actions = Vec::new();
+                    world.engine.take_actions(&mut actions);
+                    match actions.first() {
+                        Some(&Action::Open(slot)) if http_check => {
+                            world.engine.begin_turn(0);
+                            let (now, event) = (world.now, Event::Connected);
+                            world.engine.on_event(now, slot, event);
+                            world.engine.advance(now);
+                            world.engine.take_actions(&mut actions);
+                            assert_eq!(actions, [Action::Exchange(slot)]);
+                            break (slot, End::Answer);
+                        }
+                        Some(&Action::Open(slot)) => break (slot, End::Connected),
+                        _ => {}
+                    }
+                };
+                world.now += stall;
+                if answers {
+                    world.later(slot, rtt, wanted);
+                }
+                world.turn(stall);
+                world.run(timeout - Duration::from_millis(2));
+                let stats = world.engine.stats();
+                assert_eq!(stats.failed(), 0, "{stall:?}: {:?}", stats.by_reason);
+                assert_eq!(stats.passed(), u64::from(answers), "{stall:?}");
+                world.run(Duration::from_millis(4));
+                let stats = world.engine.stats();
+                assert_eq!(stats.failed(), u64::from(!answers), "{stall:?}");
+                assert_eq!(stats.not_measured(), 0, "{:?}", stats.by_unmeasured);
+            }
+        }
+    }
+}
+
+/// Being busy in every turn is no stall: an origin that hangs meanwhile is
+/// found at its timeout.
+#[test]
+fn a_busy_thread_still_finds_an_origin_that_hangs() {
+    let mut world = World::new(16);
+    world.net = Net::Hangs;
+    let timeout = Duration::from_millis(500);
+    for n in 0..4 {
+        world.start(&CheckSpec { timeout, ..tcp(n) }, None);
+    }
+    for _ in 0..2 * SECOND.as_millis() / 3 {
+        world.stall(Duration::from_millis(3));
+    }
+    let stats = world.engine.stats();
+    assert!(stats.reason(Reason::ConnectTimeout) >= 4);
+    assert_eq!(stats.not_measured(), 0, "{:?}", stats.by_unmeasured);
+}
+
+/// An event and the deadline share one late turn: its time is given once.
+#[test]
+fn a_late_turn_is_given_back_once() {
+    let mut world = World::new(16);
+    world.net = Net::Hangs;
+    let timeout = Duration::from_millis(500);
+    world.start(&CheckSpec { timeout, ..http(1) }, None);
+    while world.starts.is_empty() {
+        world.now += Duration::from_millis(1);
+        world.turn(Duration::ZERO);
+    }
+    // Let the connect be found in the very turn that finds the deadline.
+    world.now += Duration::from_millis(480);
+    world.engine.begin_turn(0);
+    world.now += Duration::from_millis(30);
+    world.turn(Duration::from_millis(30));
+    world.run(Duration::from_millis(25));
+    let stats = world.engine.stats();
+    assert_eq!(stats.reason(Reason::FirstByteTimeout), 1);
+}
+
 #[test]
 fn our_own_trouble_is_never_a_fail_and_is_reported_by_name() {
     let mut world = World::new(16);

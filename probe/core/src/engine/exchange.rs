@@ -20,7 +20,7 @@ impl Engine {
     /// Tells what happened to a slot.
     pub fn on_event(&mut self, now: Time, slot: Slot, event: Event<'_>) {
         let flight = &mut self.flights[slot as usize];
-        flight.late_us = flight.late_us.saturating_add(self.turn_late_us);
+        flight.credit(self.late_turn, self.turn_late_us);
         match (flight.stage, event) {
             (Stage::Closing, Event::Closed) => self.vacate(slot),
             (Stage::Opening, Event::Connected) => {
@@ -63,13 +63,13 @@ impl Engine {
 
     /// A slot's time is up. What we spent looking elsewhere is given back to
     /// the origin first, within bounds; a probe that has still not ended when
-    /// they are used up measured nothing.
+    /// they are used up measured nothing. This turn's own lateness excuses
+    /// nothing here, short of a stall: whatever had come was told before.
     pub(super) fn deadline_passed(&mut self, slot: Slot, now: Time) {
         let flight = &mut self.flights[slot as usize];
         if !flight.in_progress() {
             return;
         }
-        flight.late_us = flight.late_us.saturating_add(self.turn_late_us);
         let timeout = self.entries[flight.check as usize].spec.timeout;
         let timeout_us = u32::try_from(timeout.as_micros()).unwrap_or(u32::MAX);
         let elapsed_us = flight.elapsed_us(now);
@@ -234,6 +234,7 @@ impl Engine {
     fn reopen(&mut self, slot: Slot, now: Time) {
         let flight = &self.flights[slot as usize];
         let (index, started, late_us) = (flight.check, flight.started, flight.late_us);
+        let late_turn = flight.late_turn;
         if self.in_use >= self.config.slots {
             let full = Outcome::NotMeasured(Unmeasured::InFlightFull);
             self.finish(slot, full, true, now);
@@ -248,6 +249,7 @@ impl Engine {
         let flight = &mut self.flights[fresh as usize];
         flight.begin(started, entry.head_only);
         flight.late_us = late_us;
+        flight.late_turn = late_turn;
         self.deadlines.arm(fresh, started + entry.spec.timeout);
         self.actions.push(Action::Open(fresh));
     }

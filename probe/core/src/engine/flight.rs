@@ -41,6 +41,8 @@ pub(super) struct Flight {
     pub(super) first_byte_us: u32,
     /// For how long we were not looking while something may have been ready.
     pub(super) late_us: u32,
+    /// The late turn that was counted last, so that none counts twice.
+    pub(super) late_turn: u32,
     pub(super) response: Response,
     pub(super) tls: Option<Box<Session>>,
 }
@@ -57,6 +59,7 @@ impl Flight {
             tls_us: NONE,
             first_byte_us: NONE,
             late_us: 0,
+            late_turn: 0,
             response: Response::new(false),
             tls: None,
         }
@@ -70,6 +73,14 @@ impl Flight {
         self.first_byte_us = NONE;
         self.late_us = 0;
         self.response = Response::new(head_only);
+    }
+
+    /// Counts the late turn number `turn`, once.
+    pub(super) const fn credit(&mut self, turn: u32, late_us: u32) {
+        if late_us > 0 && self.late_turn != turn {
+            self.late_turn = turn;
+            self.late_us = self.late_us.saturating_add(late_us);
+        }
     }
 
     /// Whether the probe's outcome is still to come.

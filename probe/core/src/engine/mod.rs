@@ -24,7 +24,7 @@ use watchfire_wire::{CheckId, Time, Unmeasured};
 
 use crate::check::{CheckSpec, Kind};
 use crate::health::Health;
-use crate::limits::{ASKS, CHECKS, PARKED_PERCENT, PUNCTUAL_US, SLOTS};
+use crate::limits::{ASKS, CHECKS, PARKED_PERCENT, PUNCTUAL_US, SLOTS, STALL_US};
 use crate::outcome::Outcome;
 use crate::rate::Caps;
 use crate::schedule::step;
@@ -61,6 +61,10 @@ pub struct Engine {
     asking: usize,
     /// How late this turn's look at the events was.
     turn_late_us: u32,
+    /// Numbers the late turns.
+    late_turn: u32,
+    /// Slots whose operation was handed to the driver in the last turn.
+    submitted: Vec<Slot>,
     stats: Stats,
 }
 
@@ -97,6 +101,8 @@ impl Engine {
             opinions: VecDeque::new(),
             asking: 0,
             turn_late_us: 0,
+            late_turn: 0,
+            submitted: Vec::new(),
             stats: Stats::new(),
         }
     }
@@ -213,13 +219,27 @@ impl Engine {
 
     /// Begins a turn: the driver looked at the clock and then takes stock.
     /// `late_us` is for how long it was not looking, beyond what it had
-    /// planned: busy with the last turn, or not woken in time.
+    /// planned: busy with the last turn, or not woken in time. What the last
+    /// turn handed over may have waited for that long before it began.
     pub fn begin_turn(&mut self, late_us: u64) {
         self.turn_late_us = if late_us > PUNCTUAL_US {
             u32::try_from(late_us).unwrap_or(u32::MAX)
         } else {
             0
         };
+        if self.turn_late_us > 0 {
+            self.late_turn = self.late_turn.wrapping_add(1);
+            if late_us >= STALL_US {
+                for flight in &mut self.flights {
+                    flight.credit(self.late_turn, self.turn_late_us);
+                }
+            } else {
+                for &slot in &self.submitted {
+                    self.flights[slot as usize].credit(self.late_turn, self.turn_late_us);
+                }
+            }
+        }
+        self.submitted.clear();
     }
 
     /// Lets deadlines pass and starts what is due. Everything that had
@@ -260,6 +280,11 @@ impl Engine {
     pub fn take_actions(&mut self, into: &mut Vec<Action>) {
         into.clear();
         core::mem::swap(&mut self.actions, into);
+        for action in into.iter() {
+            if let Action::Open(slot) | Action::Exchange(slot) | Action::Receive(slot) = *action {
+                self.submitted.push(slot);
+            }
+        }
     }
 
     /// When something may fall due next, if nothing happens before.
