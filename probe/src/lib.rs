@@ -22,6 +22,7 @@ mod once;
 mod options;
 mod paces;
 mod prober;
+mod sickness;
 mod start;
 mod tls_roots;
 mod wake;

@@ -61,7 +61,7 @@ pub(crate) struct Mailbox {
 pub(crate) struct Pulse {
     /// When its last turn began, microseconds.
     pub(crate) beat_us: AtomicU64,
-    /// Most of the last second's probes failed on our side.
+    /// Most of its probes failed on our side, and it was not yet tried again.
     pub(crate) sick: AtomicBool,
     /// It ended, in order or not.
     pub(crate) ended: AtomicBool,

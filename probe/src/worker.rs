@@ -8,14 +8,13 @@ use std::sync::atomic::Ordering;
 
 use watchfire_probe_core::Stats;
 use watchfire_probe_core::engine::{Action, Config, Engine, Report, ReportKind};
-use watchfire_wire::{Reason, Time, Unmeasured};
+use watchfire_wire::{Time, Unmeasured};
 
 use crate::clock;
 use crate::driver::Driver;
-use crate::limits::{
-    COMMANDS_PER_TURN, END_WITHIN, PUBLISH_EVERY, REPORT_RETRY, SICK_OUTCOMES, WAIT_MAX,
-};
+use crate::limits::{COMMANDS_PER_TURN, END_WITHIN, PUBLISH_EVERY, REPORT_RETRY, WAIT_MAX};
 use crate::mailbox::{Command, Mailbox};
+use crate::sickness::Sickness;
 
 /// Called after reports were put into a mailbox.
 pub(crate) type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -33,6 +32,7 @@ pub(crate) struct Worker<'a, D> {
     served: u64,
     /// When the statistics are published next.
     publish_at: Time,
+    sickness: Sickness,
     config_tls: Option<Arc<watchfire_probe_core::tls::TlsContext>>,
 }
 
@@ -49,6 +49,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             held: VecDeque::new(),
             served: 0,
             publish_at: now + PUBLISH_EVERY,
+            sickness: Sickness::new(now),
             config_tls,
         }
     }
@@ -169,19 +170,20 @@ impl<'a, D: Driver> Worker<'a, D> {
         let ticket = self.mailbox.publish.load(Ordering::Acquire);
         if now >= self.publish_at || ticket != self.served {
             self.publish_at = now + PUBLISH_EVERY;
-            self.publish(ticket);
+            self.publish(ticket, now);
             if let Some(tls) = &self.config_tls {
                 tls.set_wall_s(clock::wall_us() / 1_000_000);
             }
         }
     }
 
-    fn publish(&mut self, ticket: u64) {
+    fn publish(&mut self, ticket: u64, now: Time) {
         self.served = ticket;
         let stats = self.engine.stats();
-        if let Some(sick) = is_sick(stats) {
-            self.mailbox.pulse.sick.store(sick, Ordering::Relaxed);
-        }
+        let ours = ours(stats);
+        let outcomes = stats.measured() + ours;
+        let sick = self.sickness.observe(now, ours, outcomes);
+        self.mailbox.pulse.sick.store(sick, Ordering::Relaxed);
         let mut published = self.mailbox.published();
         stats.move_into(&mut published.stats);
         published.cpu_us = clock::thread_cpu_us();
@@ -196,14 +198,13 @@ impl<'a, D: Driver> Worker<'a, D> {
             looked = self.turn(looked)?;
         }
         let ticket = self.mailbox.publish.load(Ordering::Acquire);
-        self.publish(ticket);
+        self.publish(ticket, looked);
         Ok(())
     }
 }
 
-/// Whether most of what was attempted failed on our side, whatever the
-/// destination; nothing if too little was attempted to tell.
-fn is_sick(stats: &Stats) -> Option<bool> {
+/// Outcomes that failed on our side, whatever the destination.
+fn ours(stats: &Stats) -> u64 {
     const OURS: [Unmeasured; 8] = [
         Unmeasured::OutOfFiles,
         Unmeasured::OutOfPorts,
@@ -214,8 +215,5 @@ fn is_sick(stats: &Stats) -> Option<bool> {
         Unmeasured::InFlightFull,
         Unmeasured::Internal,
     ];
-    let ours: u64 = OURS.iter().map(|&reason| stats.unmeasured(reason)).sum();
-    let outcomes = stats.measured() + ours;
-    debug_assert!(stats.reason(Reason::Passed) <= outcomes);
-    (outcomes >= SICK_OUTCOMES).then_some(ours * 2 >= outcomes)
+    OURS.iter().map(|&reason| stats.unmeasured(reason)).sum()
 }
