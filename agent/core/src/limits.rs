@@ -126,9 +126,13 @@ pub const TREE_HEADS: usize = 16;
 /// Peers told in each round of a mass event.
 pub const MASS_PEERS: usize = 3;
 
-/// Second opinions that this node is asked for at one time. Further questions
+/// Questions of others that have come and not expired yet. Further questions
 /// are answered with silence, which counts as no opinion.
 pub const OPINIONS: usize = 16_384;
+
+/// Askers whose last question is remembered against replays. Beyond it those
+/// who are members no more are forgotten; they are not answered anyway.
+pub const ASKERS: usize = 2 * MEMBERS;
 
 /// Peers asked for a second opinion on one check.
 pub const JURORS: usize = 4;

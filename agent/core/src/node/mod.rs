@@ -336,7 +336,10 @@ impl Node {
                     .handle(now, from, sender, body, rumors, &mut self.swim_out);
             }
             ArchivedBody::Replica(body) => {
-                let Some(peer) = self.living_peer(sender) else {
+                // A captured datagram that somebody sends again from elsewhere
+                // is none of the member's.
+                let known = self.living_peer(sender);
+                let Some(peer) = known.filter(|peer| peer.addr == from) else {
                     self.counters.strangers += 1;
                     return;
                 };

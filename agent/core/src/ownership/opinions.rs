@@ -1,19 +1,27 @@
 //! Giving second opinions: one probe for another's question.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use watchfire_wire::message::replica::{Answer, Opinion, Question};
-use watchfire_wire::{Actor, CheckId, Time};
+use watchfire_wire::{Actor, CheckId, NodeId, Time};
 
 use super::duties::{Ctx, Duties};
 use crate::io::{Output, ReportKind};
 use crate::limits;
 
-/// The questions that this node's probe threads work on.
+/// The questions that this node's probe threads work on, and those that they
+/// have answered: each origin is probed once for one question, however often
+/// the question comes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Opinions {
     pending: BTreeMap<u64, Pending>,
-    known: BTreeMap<(Actor, u64), u64>,
+    known: BTreeSet<(Actor, u64)>,
+    /// Of each asker's present life the greatest question that has expired.
+    /// Lives number their questions upwards, so nothing up to it is news: it
+    /// came late, or somebody sent a captured datagram again.
+    spent: BTreeMap<NodeId, (Actor, u64)>,
+    /// Who asked what, until it expires.
+    askers: BTreeMap<u64, (Actor, u64)>,
     by_time: BTreeMap<(Time, u64), ()>,
     next: u64,
     /// Answers to be sent, by asker.
@@ -41,7 +49,28 @@ impl Opinions {
             if at > now {
                 return;
             }
-            self.take(id);
+            self.by_time.remove(&(at, id));
+            self.pending.remove(&id);
+            if let Some((asker, ask)) = self.askers.remove(&id) {
+                self.known.remove(&(asker, ask));
+                self.spend(asker, ask);
+            }
+        }
+    }
+
+    /// The question came before.
+    fn is_known(&self, asker: Actor, ask: u64) -> bool {
+        let spent = self.spent.get(&asker.node);
+        self.known.contains(&(asker, ask))
+            || spent.is_some_and(|&(actor, last)| actor == asker && ask <= last)
+    }
+
+    fn spend(&mut self, asker: Actor, ask: u64) {
+        let spent = self.spent.entry(asker.node).or_insert((asker, ask));
+        if spent.0 == asker {
+            spent.1 = spent.1.max(ask);
+        } else {
+            *spent = (asker, ask);
         }
     }
 
@@ -49,20 +78,17 @@ impl Opinions {
         self.next += 1;
         let id = self.next;
         if let Some(asker) = pending.asker {
-            self.known.insert(asker, id);
+            self.known.insert(asker);
+            self.askers.insert(id, asker);
         }
         self.by_time.insert((pending.expires, id), ());
         self.pending.insert(id, pending);
         id
     }
 
-    fn take(&mut self, id: u64) -> Option<Pending> {
-        let pending = self.pending.remove(&id)?;
-        self.by_time.remove(&(pending.expires, id));
-        if let Some(asker) = pending.asker {
-            self.known.remove(&asker);
-        }
-        Some(pending)
+    /// Forgets what was asked by nodes that are members no more.
+    fn forget_strangers(&mut self, is_member: impl Fn(NodeId) -> bool) {
+        self.spent.retain(|&node, _| is_member(node));
     }
 }
 
@@ -74,12 +100,17 @@ impl Duties {
             check,
             wait_ms,
         } = question;
-        if self.opinions.known.contains_key(&(from, ask)) {
+        if self.opinions.is_known(from, ask) {
             return;
+        }
+        if self.opinions.spent.len() > limits::ASKERS {
+            let members = &self.members;
+            self.opinions
+                .forget_strangers(|node| members.contains_key(&node));
         }
         let healthy = self.members.get(&self.me).is_some_and(|me| me.healthy);
         let able = self.ready && healthy && self.ix(check).is_some();
-        if !able || self.opinions.pending.len() >= limits::OPINIONS {
+        if !able || self.opinions.by_time.len() >= limits::OPINIONS {
             self.counters.opinions_refused += 1;
             self.answer(from, ask, check, Answer::Silent);
             return;
@@ -102,7 +133,7 @@ impl Duties {
         let ReportKind::Opinion { answer, .. } = kind else {
             return;
         };
-        let Some(pending) = self.opinions.take(id) else {
+        let Some(pending) = self.opinions.pending.remove(&id) else {
             return;
         };
         match pending.asker {
@@ -127,5 +158,98 @@ impl Duties {
     fn answer(&mut self, to: Actor, ask: u64, check: CheckId, answer: Answer) {
         let opinion = Opinion { ask, check, answer };
         self.opinions.answers.entry(to).or_default().push(opinion);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::io::{CheckMeta, Report};
+    use crate::mutations::Mutations;
+    use crate::ownership::{OwnershipConfig, View};
+    use crate::replica::Store;
+
+    fn actor(node: u64) -> Actor {
+        Actor {
+            node: NodeId(node),
+            epoch: 1,
+            boot: 1,
+        }
+    }
+
+    #[test]
+    fn a_question_that_comes_again_is_probed_once() {
+        let me = actor(1);
+        let mut duties = Duties::new(OwnershipConfig::default(), me.node, Mutations::NONE);
+        let mut store = Store::new(me, Mutations::NONE);
+        let mut out = VecDeque::new();
+        let check = CheckId::of_canonical(b"asked");
+        let view = View {
+            actor: me,
+            living: true,
+            suspect: false,
+            capacity: 0,
+            draining: false,
+            healthy: true,
+        };
+        let meta = CheckMeta {
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(500),
+        };
+        let question = |ask| Question {
+            ask,
+            check,
+            wait_ms: 500,
+        };
+        let mut asks = Vec::new();
+        for at_ms in [0, 100, 300, 499, 600, 5_000] {
+            let mut ctx = Ctx {
+                now: Time::from_millis(at_ms),
+                wall_ms: at_ms,
+                store: &mut store,
+                out: &mut out,
+            };
+            if at_ms == 0 {
+                duties.set_member(&mut ctx, me.node, Some(view));
+                duties.add(&mut ctx, &[(check, meta)]);
+                duties.set_ready(&mut ctx);
+            }
+            duties.tick(&mut ctx);
+            duties.asked(&mut ctx, actor(2), question(7));
+            while let Some(output) = out.pop_front() {
+                let Output::Ask { check, ask } = output else {
+                    continue;
+                };
+                asks.push(at_ms);
+                let mut ctx = Ctx {
+                    now: Time::from_millis(at_ms),
+                    wall_ms: at_ms,
+                    store: &mut store,
+                    out: &mut out,
+                };
+                let kind = ReportKind::Opinion {
+                    ask,
+                    answer: Answer::Pass,
+                };
+                let report = Report {
+                    check,
+                    generation: 0,
+                    kind,
+                };
+                duties.report(&mut ctx, report);
+            }
+        }
+        assert_eq!(asks, [0], "one probe");
+        let mut ctx = Ctx {
+            now: Time::from_millis(6_000),
+            wall_ms: 6_000,
+            store: &mut store,
+            out: &mut out,
+        };
+        duties.asked(&mut ctx, actor(2), question(8));
+        assert!(matches!(out.pop_front(), Some(Output::Ask { .. })));
     }
 }
