@@ -48,8 +48,6 @@ fn farms(fault: Fault) -> Vec<Farm> {
 /// One request, closing; reads to the end, or for `PATIENCE`.
 fn ask(address: SocketAddr, close: bool) -> Seen {
     let began = Instant::now();
-    let mut client = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = if close {
         REQUEST
             .strip_suffix(b"\r\n")
@@ -62,9 +60,14 @@ fn ask(address: SocketAddr, close: bool) -> Seen {
         REQUEST.to_vec()
     };
     let mut bytes = Vec::new();
-    let end = client
-        .write_all(&request)
-        .and_then(|()| client.read_to_end(&mut bytes).map(|_| ()))
+    // A reset right after the accept may come before the client has looked
+    // whether it is connected.
+    let end = TcpStream::connect_timeout(&address, PATIENCE)
+        .and_then(|mut client| {
+            client.set_read_timeout(Some(PATIENCE))?;
+            client.write_all(&request)?;
+            client.read_to_end(&mut bytes).map(|_| ())
+        })
         .map_err(|error| error.kind());
     Seen {
         bytes,
