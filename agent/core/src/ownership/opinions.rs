@@ -1,6 +1,6 @@
 //! Giving second opinions: one probe for another's question.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use watchfire_wire::message::replica::{Answer, Opinion, Question};
 use watchfire_wire::{Actor, CheckId, NodeId, Time};
@@ -15,7 +15,9 @@ use crate::limits;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Opinions {
     pending: BTreeMap<u64, Pending>,
-    known: BTreeSet<(Actor, u64)>,
+    /// With the answer, once there is one: the datagram that carried it may be
+    /// lost, and then the question comes again.
+    known: BTreeMap<(Actor, u64), Option<Answer>>,
     /// Of each asker's present life the greatest question that has expired.
     /// Lives number their questions upwards, so nothing up to it is news: it
     /// came late, or somebody sent a captured datagram again.
@@ -58,11 +60,10 @@ impl Opinions {
         }
     }
 
-    /// The question came before.
-    fn is_known(&self, asker: Actor, ask: u64) -> bool {
+    /// The question is of an age in which nobody waits for its answer.
+    fn is_spent(&self, asker: Actor, ask: u64) -> bool {
         let spent = self.spent.get(&asker.node);
-        self.known.contains(&(asker, ask))
-            || spent.is_some_and(|&(actor, last)| actor == asker && ask <= last)
+        spent.is_some_and(|&(actor, last)| actor == asker && ask <= last)
     }
 
     fn spend(&mut self, asker: Actor, ask: u64) {
@@ -78,7 +79,7 @@ impl Opinions {
         self.next += 1;
         let id = self.next;
         if let Some(asker) = pending.asker {
-            self.known.insert(asker);
+            self.known.insert(asker, None);
             self.askers.insert(id, asker);
         }
         self.by_time.insert((pending.expires, id), ());
@@ -100,8 +101,15 @@ impl Duties {
             check,
             wait_ms,
         } = question;
-        if self.opinions.is_known(from, ask) {
-            return;
+        match self.opinions.known.get(&(from, ask)) {
+            Some(Some(answer)) => {
+                let answer = *answer;
+                self.answer(from, ask, check, answer);
+                return;
+            }
+            Some(None) => return,
+            None if self.opinions.is_spent(from, ask) => return,
+            None => {}
         }
         if self.opinions.spent.len() > limits::ASKERS {
             let members = &self.members;
@@ -139,6 +147,7 @@ impl Duties {
         match pending.asker {
             Some((asker, ask)) => {
                 self.counters.opinions += 1;
+                self.opinions.known.insert((asker, ask), Some(answer));
                 self.answer(asker, ask, pending.check, answer);
             }
             None => self.saw(ctx, answer),
@@ -205,6 +214,7 @@ mod tests {
             wait_ms: 500,
         };
         let mut asks = Vec::new();
+        let mut answered = Vec::new();
         for at_ms in [0, 100, 300, 499, 600, 5_000] {
             let mut ctx = Ctx {
                 now: Time::from_millis(at_ms),
@@ -241,8 +251,12 @@ mod tests {
                 };
                 duties.report(&mut ctx, report);
             }
+            if !duties.take_answers().is_empty() {
+                answered.push(at_ms);
+            }
         }
         assert_eq!(asks, [0], "one probe");
+        assert_eq!(answered, [0, 100, 300, 499], "an answer may be lost");
         let mut ctx = Ctx {
             now: Time::from_millis(6_000),
             wall_ms: 6_000,
