@@ -26,6 +26,10 @@ pub struct BenchOptions {
     pub specs: Vec<CheckSpec>,
     /// How fast.
     pub rate: BenchRate,
+    /// In an open loop, about the interval of each check; targets are probed
+    /// by several checks each where they are too few for the rate. As long as
+    /// in production, or a prober at its limit is helped by short timers.
+    pub interval: Duration,
     /// For how long it is measured.
     pub duration: Duration,
     /// For how long it runs before that.
@@ -114,10 +118,6 @@ pub enum BenchError {
 /// From one call of `progress` to the next.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
-/// The interval of each check in an open loop, about: as long as a check's in
-/// production, so that a prober at its limit is not helped by short timers.
-const OPEN_LOOP_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Slots for each check that keeps its connection: not all of a thread's may
 /// be kept, and the threads do not get equally many checks.
 const SLOTS_PER_KEPT: u32 = 3;
@@ -142,7 +142,10 @@ pub fn bench(
     };
     let (pacing, specs) = match options.rate {
         BenchRate::PerSecond(0) => return Err(BenchError::NoRate),
-        BenchRate::PerSecond(rate) => (Pacing::Scheduled, open_loop(&options.specs, rate)),
+        BenchRate::PerSecond(rate) => (
+            Pacing::Scheduled,
+            open_loop(&options.specs, rate, options.interval),
+        ),
         BenchRate::Max => {
             let wanted = prober.in_flight_max as usize * prober.threads;
             let keeps = matches!(&first.kind, Kind::Http(http) if http.reuse);
@@ -301,10 +304,10 @@ fn difference(after: &Histogram<u64>, before: &Histogram<u64>) -> Histogram<u64>
 }
 
 /// Checks that are due `rate` times a second in all, each about once per
-/// [`OPEN_LOOP_INTERVAL`].
-fn open_loop(specs: &[CheckSpec], rate: u32) -> Vec<CheckSpec> {
-    let wanted = u64::from(rate) * OPEN_LOOP_INTERVAL.as_secs();
-    let mut checks = copies(specs, usize::try_from(wanted).unwrap_or(usize::MAX));
+/// `interval`, or less often if there are many.
+fn open_loop(specs: &[CheckSpec], rate: u32, interval: Duration) -> Vec<CheckSpec> {
+    let wanted = f64::from(rate) * interval.as_secs_f64();
+    let mut checks = copies(specs, wanted as usize);
     let interval = Duration::from_micros(checks.len() as u64 * 1_000_000 / u64::from(rate));
     for check in &mut checks {
         check.interval = interval;

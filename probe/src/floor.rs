@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{DestinationSlot, Fixed};
-use io_uring::{IoUring, opcode, squeue};
+use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode};
 use nix::time::{ClockId, clock_gettime};
 
 /// The most chains in flight; more is cut down to it.
@@ -79,19 +79,41 @@ pub fn run(options: &FloorOptions<'_>) -> io::Result<FloorReport> {
         .setup_cqsize(entries * 2)
         .build(entries)?;
     ring.submitter().register_files_sparse(in_flight as u32)?;
-    ring.submitter().register_ring_fd()?;
 
     let mut memory = Memory::new(options, in_flight);
-    let result = drive(&mut ring, options, &mut memory);
+    let mut handle = Handle::new(&mut ring)?;
+    let result = drive(&mut handle, options, &mut memory);
     if result.is_err() {
         // Chains may be in flight still, and the kernel may write for them.
         core::mem::forget(memory);
     }
+    // A thread has room for 16 registered rings, and a ring that is only
+    // dropped keeps its place.
+    handle.submitter.unregister_ring_fd()?;
     result
 }
 
+/// A ring's parts, entered by its registered descriptor as the engine's is.
+struct Handle<'a> {
+    submitter: Submitter<'a>,
+    queue: SubmissionQueue<'a>,
+    completions: CompletionQueue<'a>,
+}
+
+impl<'a> Handle<'a> {
+    fn new(ring: &'a mut IoUring) -> io::Result<Self> {
+        let (mut submitter, queue, completions) = ring.split();
+        submitter.register_ring_fd()?;
+        Ok(Self {
+            submitter,
+            queue,
+            completions,
+        })
+    }
+}
+
 fn drive(
-    ring: &mut IoUring,
+    ring: &mut Handle<'_>,
     options: &FloorOptions<'_>,
     memory: &mut Memory,
 ) -> io::Result<FloorReport> {
@@ -111,25 +133,25 @@ fn drive(
         if !over {
             over = began.elapsed() >= options.duration;
         }
-        {
-            let mut queue = ring.submission();
-            while !over && let Some(slot) = free.pop() {
-                let target = next_target;
-                next_target = (next_target + 1) % memory.addresses.len();
-                let chain = match options.kind {
-                    FloorKind::TcpHalfOpen => memory.tcp_chain(slot, target),
-                    FloorKind::Http => memory.http_chain(slot, target),
-                };
-                let pushed = push(&mut queue, &chain);
-                if !pushed {
-                    free.push(slot);
-                    break;
-                }
-                running += 1;
+        while !over && let Some(slot) = free.pop() {
+            let target = next_target;
+            next_target = (next_target + 1) % memory.addresses.len();
+            let chain = match options.kind {
+                FloorKind::TcpHalfOpen => memory.tcp_chain(slot, target),
+                FloorKind::Http => memory.http_chain(slot, target),
+            };
+            let pushed = push(&mut ring.queue, &chain);
+            if !pushed {
+                free.push(slot);
+                break;
             }
+            running += 1;
         }
-        ring.submit_and_wait(usize::from(running > 0))?;
-        for completion in ring.completion() {
+        ring.queue.sync();
+        ring.submitter.submit_and_wait(usize::from(running > 0))?;
+        ring.queue.sync();
+        ring.completions.sync();
+        for completion in &mut ring.completions {
             if completion.user_data() & LAST_LINK != 0 {
                 report.probes += 1;
                 running -= 1;
@@ -263,7 +285,7 @@ fn last(slot: u32) -> Entry {
         .user_data(u64::from(slot) | LAST_LINK)
 }
 
-fn push(queue: &mut squeue::SubmissionQueue<'_, Entry>, chain: &[Entry]) -> bool {
+fn push(queue: &mut SubmissionQueue<'_>, chain: &[Entry]) -> bool {
     // SAFETY: the entries point into `Memory`, and what the kernel writes there
     // belongs to a slot that no other chain uses. `run` keeps all of it unmoved
     // until every chain has posted its last completion, or for ever.

@@ -126,6 +126,7 @@ fn probe(options: &ProbeVerb) -> Result<(), Failure> {
         BenchOptions {
             specs,
             rate,
+            interval: Duration::from_secs(1),
             duration: Duration::from_secs(options.duration),
             warm_up: WARM_UP,
             prober: ProbeOptions {

@@ -236,7 +236,7 @@ impl Bench {
         self.figure("schedule_busiest_vs_mean", seen.busiest_vs_mean);
         let rounds = rounds.min(SCHEDULE_ROUNDS_MAX);
         let (many_vs_few, rss_bytes) = schedule::many_against_few(&targets, core, rounds)?;
-        self.figure("cpu_100k_checks_vs_5k", many_vs_few);
+        self.figure("cpu_100k_checks_vs_1k", many_vs_few);
         self.note("rss_bytes_100k_checks", json!(rss_bytes));
         Ok(())
     }
@@ -441,6 +441,7 @@ fn engine(kind: Kind, reuse: bool, load: &Load) -> Result<Run, Box<dyn Error>> {
         BenchOptions {
             specs: load.targets.iter().map(spec).collect(),
             rate: BenchRate::Max,
+            interval: Duration::from_secs(1),
             duration: load.duration,
             warm_up: ENGINE_WARM_UP,
             prober: watchfire_probe::Options {

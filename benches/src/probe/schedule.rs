@@ -31,7 +31,8 @@ pub(super) fn at_rate(
     let over = AtomicBool::new(false);
     let (result, buckets) = std::thread::scope(|scope| {
         let counting = scope.spawn(|| count_starts(&over));
-        let result = run(copies(targets, targets.len()), core, rate_per_s, duration);
+        let specs = copies(targets, targets.len());
+        let result = run(specs, core, rate_per_s, Duration::from_secs(1), duration);
         over.store(true, Ordering::Relaxed);
         (result, counting.join())
     });
@@ -52,8 +53,9 @@ pub(super) fn many_against_few(
     let (mut many, mut few) = (Vec::new(), Vec::new());
     let mut rss_bytes = 0;
     for _ in 0..rounds {
-        few.push(run(copies(targets, FEW), core, RATE, ROUND)?.cpu_us_per_probe);
-        let result = run(copies(targets, MANY), core, RATE, ROUND)?;
+        let run = |checks| run(copies(targets, checks), core, RATE, FEW_INTERVAL, ROUND);
+        few.push(run(FEW)?.cpu_us_per_probe);
+        let result = run(MANY)?;
         rss_bytes = rss_bytes.max(result.rss_bytes);
         many.push(result.cpu_us_per_probe);
     }
@@ -62,10 +64,15 @@ pub(super) fn many_against_few(
 
 /// How many checks are many.
 const MANY: usize = 100_000;
-/// How many are few: as many as are due within a second.
-const FEW: usize = RATE as usize;
-/// Checks per second in that comparison.
+/// How many are few.
+const FEW: usize = 1_000;
+/// Probes per second in that comparison: the same for both, or they would
+/// differ by how much work each wake-up finds.
 const RATE: u32 = 5_000;
+/// The interval of the few; that of the many is longer by as much as they are
+/// more.
+const FEW_INTERVAL: Duration = Duration::from_millis(200);
+const _: () = assert!(FEW as u128 * 1_000 == RATE as u128 * FEW_INTERVAL.as_millis());
 /// Length of one of its runs.
 const ROUND: Duration = Duration::from_secs(2);
 /// A bucket of starts.
@@ -77,12 +84,14 @@ fn run(
     specs: Vec<CheckSpec>,
     core: Option<usize>,
     rate_per_s: u32,
+    interval: Duration,
     duration: Duration,
 ) -> Result<BenchResult, Box<dyn Error>> {
     let result = watchfire_probe::bench(
         BenchOptions {
             specs,
             rate: BenchRate::PerSecond(rate_per_s),
+            interval,
             duration,
             warm_up: WARM_UP,
             prober: watchfire_probe::Options {
