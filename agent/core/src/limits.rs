@@ -137,6 +137,11 @@ pub const ASKERS: usize = 2 * MEMBERS;
 /// Peers asked for a second opinion on one check.
 pub const JURORS: usize = 4;
 
+/// Members that one jury calls, those included that had nothing to say. After
+/// that it makes do with those it has.
+pub const JURORS_CALLED: usize = 8;
+const _: () = assert!(JURORS <= JURORS_CALLED);
+
 /// Ranks remembered per check. The full order is computed when they do not
 /// suffice.
 pub const RANKS: usize = 4;

@@ -362,7 +362,7 @@ impl Bench {
 /// For how long the schedule is watched.
 const SCHEDULE_FOR: Duration = Duration::from_secs(4);
 /// Pairs of runs with many checks and with few: each takes seconds.
-const SCHEDULE_ROUNDS_MAX: usize = 3;
+const SCHEDULE_ROUNDS_MAX: usize = 5;
 /// Checks per second offered to HAProxy, to find what suits it best.
 const OFFERED_TCP: &[u32] = &[15_000, 20_000, 25_000, 30_000, 40_000];
 const OFFERED_HTTP: &[u32] = &[8_000, 11_000, 14_000, 17_000, 20_000];

@@ -5,6 +5,7 @@ use watchfire_core::io::Input;
 use crate::faults::Fault;
 use crate::measure::CrashWatch;
 use crate::net::Weather;
+use crate::probing::is_unmeasurable;
 use crate::workload::{Action, Phase};
 use crate::world::{Event, Peer, World};
 
@@ -95,14 +96,14 @@ impl World {
             }
             Action::Blind { host, on } => {
                 // One at a time.
-                let host = self.living_from(host);
+                let host = self.probing_from(host, |_| true);
                 for it in &mut self.hosts {
                     it.blind = false;
                 }
                 self.hosts[host].blind = on;
             }
             Action::Unmeasurable { host, on } => {
-                let host = self.living_from(host);
+                let host = self.probing_from(host, is_unmeasurable);
                 self.excuse_host(host);
                 for it in &mut self.hosts {
                     it.unmeasurable = false;
@@ -281,6 +282,19 @@ impl World {
             .unwrap_or(host)
     }
 
+    /// This host, or the next one that runs freely and probes such a check: a
+    /// fault of its probes shows nowhere else.
+    fn probing_from(&self, host: usize, such: impl Fn(u32) -> bool) -> usize {
+        let all = self.hosts.len();
+        let mut next = (0..all).map(|i| (host + i) % all);
+        next.find(|&it| {
+            let it = &self.hosts[it];
+            let runs = it.stalled_until_us.max(it.held_until_us) <= self.now_us;
+            runs && !it.sick && it.prober.checks().any(&such)
+        })
+        .unwrap_or_else(|| self.living_from(host))
+    }
+
     /// What a host probes may go unprobed for the time of a takeover.
     fn excuse_host(&mut self, host: usize) {
         for check in self.hosts[host].prober.checks() {
@@ -289,6 +303,7 @@ impl World {
     }
 
     fn leap(&mut self, host: usize, by_us: u64) {
+        let host = self.living_from(host);
         if self.hosts[host].agent.is_none() {
             return;
         }

@@ -14,6 +14,12 @@ const LATENCY_US: (u64, u64) = (500, 5_000);
 /// Share of single probes that fail under [`Fault::LostProbe`].
 const LOST_PROBES: f64 = 0.005;
 
+/// Which checks cannot be measured by a node that is out of local ports for
+/// some.
+pub(crate) fn is_unmeasurable(check: u32) -> bool {
+    check.is_multiple_of(2)
+}
+
 impl World {
     pub(crate) fn schedule_probe(&mut self, host: usize, check: u32, generation: u32, due: Time) {
         let it = &self.hosts[host];
@@ -116,7 +122,7 @@ impl World {
         if it.sick {
             return (Outcome::NotMeasured(Unmeasured::OutOfFiles), 10);
         }
-        if it.unmeasurable && check.is_multiple_of(2) {
+        if it.unmeasurable && is_unmeasurable(check) {
             self.fired.count(Fault::Unmeasurable);
             return (Outcome::NotMeasured(Unmeasured::OutOfPorts), 10);
         }

@@ -89,6 +89,7 @@ impl Node {
             ("juries", owner.juries),
             ("juries_overruled", owner.overruled),
             ("juries_silent", owner.silent_juries),
+            ("downs_held", owner.downs_held),
             ("opinions_given", owner.opinions),
             ("opinions_refused", owner.opinions_refused),
             ("checks_refused", owner.checks_refused),

@@ -360,7 +360,7 @@ impl Node {
                         let opinions = rkyv::deserialize::<Vec<Opinion>, Failure>(opinions);
                         self.with_duties(now, |duties, ctx| {
                             for opinion in opinions.unwrap_or_default() {
-                                duties.opinion(ctx, sender.node, opinion.ask, opinion.answer);
+                                duties.opinion(ctx, sender.node, opinion);
                             }
                         });
                     }

@@ -168,6 +168,7 @@ impl Node {
         let mut ctx = Ctx {
             now,
             wall_ms: self.wall_ms(now),
+            silence: self.swim.silence(now),
             store: self.replicator.store_mut(),
             out: &mut self.out,
         };

@@ -5,6 +5,7 @@
 //! From time to time it probes a few of those checks for itself; when it sees
 //! what the others see, it takes part again.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use watchfire_wire::message::replica::Answer;
@@ -65,6 +66,28 @@ impl Duties {
             blind.look_at = Some(now + self.config.blind_retry);
             ctx.out.push_back(Output::Event(Event::Blind(true)));
         }
+    }
+
+    /// This node has reason to doubt what it sees: it was overruled of late,
+    /// most of the POP fell silent at once, or it has heard nobody at all for
+    /// `deaf_after`, which are more likely to be its own network's doing than
+    /// theirs. All of that passes: dissents after
+    /// [`blind_window`](super::OwnershipConfig::blind_window), suspects live or
+    /// die, and a long silence means that they are gone.
+    pub(super) fn doubts_itself(&self, ctx: &Ctx<'_>, deaf_after: Duration) -> bool {
+        let window = self.config.blind_window;
+        let mut overruled = self.blind.overruled.iter();
+        if overruled.any(|&(at, _)| ctx.now.since(at) < window) {
+            return true;
+        }
+        if !ctx.silence.is_zero() && ctx.silence >= deaf_after {
+            return true;
+        }
+        let living = self.members.values().filter(|view| view.living).count();
+        // This node is one of them, and in a POP of two the other's silence is
+        // no sign of anything.
+        let others = living.saturating_sub(1);
+        others > 1 && 2 * self.suspects.len() > others
     }
 
     pub(super) fn tick_blind(&mut self, ctx: &mut Ctx<'_>) {

@@ -1,5 +1,6 @@
 //! All duties of one node, and what may happen to them.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 
@@ -79,6 +80,9 @@ pub struct Ctx<'a> {
     pub now: Time,
     /// The same on the wall clock, milliseconds since 1970.
     pub wall_ms: u64,
+    /// For how long no member was heard, see
+    /// [`Swim::silence`](crate::swim::Swim::silence).
+    pub silence: Duration,
     /// The replicated map.
     pub store: &'a mut Store,
     /// Where effects go.
@@ -295,7 +299,7 @@ impl Duties {
             self.look(ctx, ix);
         }
         if view.is_none_or(|view| !view.living) {
-            self.juries.drop_juror(ctx.now, node);
+            self.drop_juror(ctx, node);
         }
     }
 

@@ -1,15 +1,18 @@
 //! The second opinion: before a check turns Down, the next ranks probe it once.
 //!
 //! The majority of those who answer decides, this node's own finding among
-//! them; a tie leaves the verdict as it is. Silence counts as no opinion, so a
-//! node that is alone decides alone. An overruled node gives the check up: the
-//! others see the origin, so one of them shall watch it.
+//! them; a tie leaves the verdict as it is. A juror that cannot say makes room
+//! for the next rank. Silence counts as no opinion, so a node that is alone
+//! decides alone, unless it has reason to doubt itself
+//! ([`doubts_itself`](Duties::doubts_itself)): then its own finding does not
+//! count, and it asks until somebody answers. An overruled node gives the check
+//! up: the others see the origin, so one of them shall watch it.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
-use watchfire_wire::message::replica::{Answer, Question};
+use watchfire_wire::message::replica::{Answer, Opinion, Question};
 use watchfire_wire::{NodeId, Time};
 
 use super::duties::{Ctx, Duties};
@@ -31,9 +34,28 @@ pub(super) struct Juries {
 #[derive(Clone, Debug)]
 struct Jury {
     ask: u64,
+    /// All that were called, and what they said.
     jurors: SmallVec<[(NodeId, Option<Answer>); limits::JURORS]>,
+    summoned: Time,
     ends: Time,
     due: Time,
+}
+
+impl Jury {
+    /// Those who have said something or still may.
+    fn sitting(&self) -> usize {
+        let silent = |given: &Option<Answer>| *given == Some(Answer::Silent);
+        let sitting = self.jurors.iter().filter(|(_, given)| !silent(given));
+        sitting.count()
+    }
+
+    fn has_called(&self, node: NodeId) -> bool {
+        self.jurors.iter().any(|&(juror, _)| juror == node)
+    }
+
+    fn waits(&self) -> bool {
+        self.jurors.iter().any(|(_, given)| given.is_none())
+    }
 }
 
 impl Juries {
@@ -45,27 +67,21 @@ impl Juries {
 
     /// The question is moot.
     pub(super) fn drop_check(&mut self, ix: CheckIx) {
-        if let Some(jury) = self.out.remove(&ix) {
-            self.by_ask.remove(&jury.ask);
-            self.by_time.remove(&(jury.due, ix));
-        }
+        let _ = self.take(ix);
     }
 
-    /// A juror has gone: it will not answer. Juries that wait for nobody else
-    /// become due.
-    pub(super) fn drop_juror(&mut self, now: Time, node: NodeId) {
-        for (&ix, jury) in &mut self.out {
-            for (juror, answer) in &mut jury.jurors {
-                if *juror == node && answer.is_none() {
-                    *answer = Some(Answer::Silent);
-                }
-            }
-            if jury.jurors.iter().all(|(_, answer)| answer.is_some()) {
-                self.by_time.remove(&(jury.due, ix));
-                jury.due = now;
-                self.by_time.insert((now, ix), ());
-            }
-        }
+    fn take(&mut self, ix: CheckIx) -> Option<Jury> {
+        let jury = self.out.remove(&ix)?;
+        self.by_ask.remove(&jury.ask);
+        self.by_time.remove(&(jury.due, ix));
+        Some(jury)
+    }
+
+    /// Juries that still wait for this member.
+    fn waiting_for(&self, node: NodeId) -> Vec<CheckIx> {
+        let waits = |jury: &Jury| jury.jurors.contains(&(node, None));
+        let waiting = self.out.iter().filter(|(_, jury)| waits(jury));
+        waiting.map(|(&ix, _)| ix).collect()
     }
 
     fn put(&mut self, ix: CheckIx, jury: Jury) {
@@ -77,54 +93,88 @@ impl Juries {
 
 impl Duties {
     /// Sends a check that looks Down to a jury, unless one is out. With nobody
-    /// to ask, the Down stands confirmed at once.
+    /// to ask, the Down stands confirmed at once, unless this node doubts
+    /// itself.
     pub(super) fn summon(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx, declined: &[NodeId]) {
         if self.juries.out.contains_key(&ix) {
             return;
         }
-        let mut jurors: SmallVec<[(NodeId, Option<Answer>); limits::JURORS]> = SmallVec::new();
-        let wanted = self.config.jurors.min(limits::JURORS);
-        let me = self.me;
-        if wanted > 0 {
-            // Suspected members are asked only if there are not enough others:
-            // a node that suspects everybody may be the one with the trouble.
-            for suspects in [false, true] {
-                let _ = self.ranks.first(ix, |node| {
-                    if jurors.len() < wanted
-                        && node != me
-                        && self.is_suspect(node) == suspects
-                        && !declined.contains(&node)
-                    {
-                        jurors.push((node, None));
-                    }
-                    jurors.len() == wanted
-                });
-            }
-        }
-        if jurors.is_empty() {
+        self.juries.next_ask += 1;
+        let mut jury = Jury {
+            ask: self.juries.next_ask,
+            jurors: SmallVec::new(),
+            summoned: ctx.now,
+            ends: ctx.now + self.config.jury_repeat,
+            due: ctx.now + self.config.jury_repeat,
+        };
+        if self.call_up(ctx.now, ix, &mut jury, declined) {
+            self.counters.juries += 1;
+        } else if !self.doubts_itself(ctx, self.config.patience) {
             self.duties[ix as usize].confirmed = Some((0, 0));
             return;
         }
-        self.counters.juries += 1;
-        self.juries.next_ask += 1;
-        let timeout = self.duties[ix as usize].meta.timeout;
-        let wait = (timeout + self.config.jury_wait).min(self.config.takeover_bound);
-        let jury = Jury {
-            ask: self.juries.next_ask,
-            jurors,
-            ends: ctx.now + wait,
-            due: ctx.now + self.config.jury_repeat.min(wait),
-        };
-        self.question(ctx.now, ix, &jury);
         self.juries.put(ix, jury);
     }
 
+    /// Calls members to a jury, in the order of their ranks, until it is full,
+    /// and puts the question to the new ones. Whether there were any.
+    fn call_up(&mut self, now: Time, ix: CheckIx, jury: &mut Jury, declined: &[NodeId]) -> bool {
+        let wanted = self.config.jurors.min(limits::JURORS);
+        let me = self.me;
+        let before = jury.jurors.len();
+        let room = wanted
+            .saturating_sub(jury.sitting())
+            .min(limits::JURORS_CALLED - before);
+        // Suspected members are asked only if there are not enough others: a
+        // node that suspects everybody may be the one with the trouble.
+        for suspects in [false, true] {
+            if jury.jurors.len() == before + room {
+                break;
+            }
+            let _ = self.ranks.first(ix, |node| {
+                if node != me
+                    && self.is_suspect(node) == suspects
+                    && !declined.contains(&node)
+                    && !jury.has_called(node)
+                {
+                    jury.jurors.push((node, None));
+                }
+                jury.jurors.len() == before + room
+            });
+        }
+        if jury.jurors.len() == before {
+            return false;
+        }
+        let timeout = self.duties[ix as usize].meta.timeout;
+        let wait = timeout + self.config.jury_wait;
+        let last = jury.summoned + self.config.takeover_bound;
+        jury.ends = (now + wait).min(last);
+        jury.due = (now + self.config.jury_repeat).min(jury.ends);
+        self.question(now, ix, jury, before);
+        true
+    }
+
     /// A peer answers a question of this node's.
-    pub fn opinion(&mut self, ctx: &mut Ctx<'_>, from: NodeId, ask: u64, answer: Answer) {
-        let Some(&ix) = self.juries.by_ask.get(&ask) else {
+    pub fn opinion(&mut self, ctx: &mut Ctx<'_>, from: NodeId, opinion: Opinion) {
+        let Some(&ix) = self.juries.by_ask.get(&opinion.ask) else {
             return;
         };
-        let Some(jury) = self.juries.out.get_mut(&ix) else {
+        // Numbers begin anew with each life; a check is another question.
+        if self.check(ix) == opinion.check {
+            self.say(ctx, ix, from, opinion.answer);
+        }
+    }
+
+    /// A juror has gone: it will not answer.
+    pub(super) fn drop_juror(&mut self, ctx: &mut Ctx<'_>, node: NodeId) {
+        for ix in self.juries.waiting_for(node) {
+            self.say(ctx, ix, node, Answer::Silent);
+        }
+    }
+
+    /// A juror has said what it will say.
+    fn say(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx, from: NodeId, answer: Answer) {
+        let Some(mut jury) = self.juries.take(ix) else {
             return;
         };
         for (juror, given) in &mut jury.jurors {
@@ -132,7 +182,13 @@ impl Duties {
                 *given = Some(answer);
             }
         }
-        if jury.jurors.iter().all(|(_, given)| given.is_some()) {
+        if answer == Answer::Silent {
+            let declined = self.declined(ctx, ix);
+            self.call_up(ctx.now, ix, &mut jury, &declined);
+        }
+        let over = !jury.waits();
+        self.juries.put(ix, jury);
+        if over {
             self.verdict(ctx, ix);
         }
     }
@@ -147,15 +203,13 @@ impl Duties {
             if at > ctx.now {
                 return;
             }
-            self.juries.by_time.remove(&(at, ix));
-            let Some(mut jury) = self.juries.out.remove(&ix) else {
+            let Some(mut jury) = self.juries.take(ix) else {
                 continue;
             };
-            let waiting = jury.jurors.iter().any(|(_, given)| given.is_none());
-            let over = jury.ends <= ctx.now || !waiting;
+            let over = jury.ends <= ctx.now || !jury.waits();
             jury.due = jury.ends.min(ctx.now + self.config.jury_repeat);
             if !over {
-                self.question(ctx.now, ix, &jury);
+                self.question(ctx.now, ix, &jury, 0);
             }
             self.juries.put(ix, jury);
             if over {
@@ -164,13 +218,15 @@ impl Duties {
         }
     }
 
-    fn question(&mut self, now: Time, ix: CheckIx, jury: &Jury) {
+    /// Puts the question to the jurors from number `from` on that have not
+    /// answered.
+    fn question(&mut self, now: Time, ix: CheckIx, jury: &Jury, from: usize) {
         let question = Question {
             ask: jury.ask,
             check: self.check(ix),
             wait_ms: to_ms(jury.ends.since(now)),
         };
-        for &(juror, given) in &jury.jurors {
+        for &(juror, given) in &jury.jurors[from..] {
             if given.is_none() {
                 let questions = self.juries.questions.entry(juror).or_default();
                 questions.push(question);
@@ -180,7 +236,7 @@ impl Duties {
 
     /// The jury is back, or its time is over.
     fn verdict(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
-        let Some(jury) = self.juries.out.get(&ix) else {
+        let Some(jury) = self.juries.take(ix) else {
             return;
         };
         let count = |what: Answer| {
@@ -188,15 +244,22 @@ impl Duties {
             u8::try_from(given.count()).unwrap_or(u8::MAX)
         };
         let (agreed, dissented) = (count(Answer::Fail), count(Answer::Pass));
-        self.juries.drop_check(ix);
+        let doubts_itself = self.doubts_itself(ctx, ctx.now.since(jury.summoned));
         if agreed == 0 && dissented == 0 {
             self.counters.silent_juries += 1;
+            if doubts_itself {
+                let declined = self.declined(ctx, ix);
+                self.counters.downs_held += 1;
+                self.summon(ctx, ix, &declined);
+                return;
+            }
         }
         if dissented > 0 {
             let event = Event::Dissent(self.check(ix));
             ctx.out.push_back(Output::Event(event));
         }
-        if dissented > agreed {
+        let own = u8::from(!doubts_itself);
+        if dissented > 0 && dissented >= agreed + own {
             self.counters.overruled += 1;
             self.overruled(ctx, ix, dissented);
             self.dissent(ctx, ix);

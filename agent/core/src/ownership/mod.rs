@@ -113,6 +113,9 @@ pub struct OwnershipCounters {
     pub overruled: u64,
     /// Juries in which nobody answered.
     pub silent_juries: u64,
+    /// Of those, while this node doubted itself: it wrote no Down, and asked
+    /// again.
+    pub downs_held: u64,
     /// Opinions given to others.
     pub opinions: u64,
     /// Questions answered with silence.

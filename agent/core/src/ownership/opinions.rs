@@ -219,6 +219,7 @@ mod tests {
             let mut ctx = Ctx {
                 now: Time::from_millis(at_ms),
                 wall_ms: at_ms,
+                silence: Duration::ZERO,
                 store: &mut store,
                 out: &mut out,
             };
@@ -237,6 +238,7 @@ mod tests {
                 let mut ctx = Ctx {
                     now: Time::from_millis(at_ms),
                     wall_ms: at_ms,
+                    silence: Duration::ZERO,
                     store: &mut store,
                     out: &mut out,
                 };
@@ -260,6 +262,7 @@ mod tests {
         let mut ctx = Ctx {
             now: Time::from_millis(6_000),
             wall_ms: 6_000,
+            silence: Duration::ZERO,
             store: &mut store,
             out: &mut out,
         };

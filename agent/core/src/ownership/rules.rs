@@ -451,17 +451,20 @@ impl Duties {
         let evidence = winner
             .filter(|word| word.slot.hold == Hold::Live && self.is_evidence_of(word.actor))
             .map(|word| word.actor.node);
-        let declined = ctx
-            .store
-            .words(check)
-            .filter(|word| word.slot.hold == Hold::Declined && self.is_current(word.actor))
-            .map(|word| word.actor.node)
-            .collect();
         Standing {
             winner,
             evidence,
-            declined,
+            declined: self.declined(ctx, ix),
         }
+    }
+
+    /// Who has said that it cannot or will not probe this check.
+    pub(super) fn declined(&self, ctx: &Ctx<'_>, ix: CheckIx) -> SmallVec<[NodeId; 4]> {
+        let words = ctx.store.words(self.check(ix));
+        words
+            .filter(|word| word.slot.hold == Hold::Declined && self.is_current(word.actor))
+            .map(|word| word.actor.node)
+            .collect()
     }
 
     /// Is this actor the present life of an eligible member? This node's own

@@ -32,6 +32,7 @@ mod table;
 mod tests;
 
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use watchfire_wire::message::PACKET_BYTES;
 use watchfire_wire::message::swim::{
@@ -418,13 +419,23 @@ impl Swim {
         }
     }
 
-    /// Nobody was heard for a while, and not yet for so long that they must all
-    /// be gone. In a POP of two the other's silence is no sign of that.
+    /// Nobody was heard for a few periods: the fault is the more likely here.
     fn is_deaf(&self, now: Time) -> bool {
-        let silence = now.since(self.heard);
         let deaf = self.config.period * limits::DEAF_PERIODS;
-        let within = silence >= deaf && silence < limits::DEAF_MAX;
-        within && self.table.living() > 1 && !self.trusts_blindly()
+        self.silence(now) >= deaf && !self.trusts_blindly()
+    }
+
+    /// For how long no member was heard, while that is more likely to be this
+    /// node's trouble than theirs; zero where it is not: in a POP of two, and
+    /// after [`DEAF_MAX`](limits::DEAF_MAX), when they must all be gone.
+    #[must_use]
+    pub fn silence(&self, now: Time) -> Duration {
+        let silence = now.since(self.heard);
+        if self.table.living() > 1 && silence < limits::DEAF_MAX {
+            silence
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// The seeded bug that takes every timeout at its word.
