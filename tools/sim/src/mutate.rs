@@ -51,6 +51,9 @@ pub fn hunt(mutation: Mutation) -> Hunt {
         Mutation::SuspicionAfterStall => with(&[Fault::Stall]),
         Mutation::NoRefutation => with(&[Fault::Stall, Fault::Slow]),
         Mutation::EpochBelowFloorIgnored => with(&[Fault::EpochReuse]),
+        // It shows while its author is neither suspected nor dead: among other
+        // faults somebody is sure to suspect it, and the shadows cover for it.
+        Mutation::StaleSlotIsEvidence => with(&[Fault::ConfigSkew]),
         _ => Options {
             faults: FaultSet::ALL,
             ..small

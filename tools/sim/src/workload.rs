@@ -492,6 +492,13 @@ impl Turmoil<'_> {
             let share = self.rng.unit();
             let checks = some_checks(self.rng, self.options.checks, share);
             let (from_us, to_us) = self.span(SECOND_US, 20 * SECOND_US);
+            // The file is read anew, or the process starts anew with it: before
+            // anybody suspects it, it lives again and lacks what it had owned.
+            if self.rng.chance(0.5) {
+                let back_us = from_us + self.rng.range(50_000, 500_000);
+                self.at(from_us, Action::Kill { host, why: fault });
+                self.at(back_us, Action::Boot { host });
+            }
             self.at(
                 from_us,
                 Action::Take {
