@@ -150,7 +150,8 @@ pub enum Output {
         /// Which.
         conn: ConnId,
     },
-    /// Probe this check from now on.
+    /// Probe this check from now on. It is not being probed: a prober that is to
+    /// begin anew was stopped before.
     Start {
         /// Which.
         check: CheckId,

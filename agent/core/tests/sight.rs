@@ -63,6 +63,66 @@ fn a_lone_node_decides_alone() {
     pop.assert_settled();
 }
 
+/// The hosts in the order of their ranks for a check.
+fn ranked(pop: &Pop, check: CheckId) -> Vec<usize> {
+    let host = |id| (0..pop.hosts.len()).find(|&host| Pop::id(host) == id);
+    let ranks = pop.node(0).ranks(check);
+    ranks.into_iter().filter_map(host).collect()
+}
+
+#[test]
+fn a_juror_that_lacks_the_check_makes_room_for_the_next() {
+    let mut pop = Pop::settled(6, 1, 26);
+    let ranks = ranked(&pop, check(0));
+    assert_eq!(pop.probers(check(0)), ranks[..1]);
+    for &host in &ranks[1..3] {
+        pop.remove(host, &[check(0)]);
+    }
+    pop.run(Duration::from_secs(1));
+    pop.blind.insert(ranks[0]);
+    pop.run(Duration::from_secs(6));
+    assert_eq!(downs(&pop), 0);
+    assert_eq!(pop.probers(check(0)), ranks[3..4]);
+}
+
+#[test]
+fn jurors_that_contradict_each_other_call_one_more() {
+    let mut pop = Pop::settled(6, 1, 27);
+    let ranks = ranked(&pop, check(0));
+    pop.blind.extend(&ranks[..2]);
+    pop.run(Duration::from_secs(12));
+    assert_eq!(downs(&pop), 0);
+    assert_eq!(pop.probers(check(0)), ranks[2..3]);
+}
+
+#[test]
+fn a_node_that_sees_nothing_and_hears_nobody_decides_nothing() {
+    let mut pop = Pop::settled(6, 60, 28);
+    pop.blind.insert(2);
+    pop.partition(&[2], &[0, 1, 3, 4, 5], true);
+    pop.run(Duration::from_secs(6));
+    assert_eq!(downs(&pop), 0);
+    pop.partition(&[2], &[0, 1, 3, 4, 5], false);
+    pop.run(Duration::from_secs(6));
+    assert_eq!(downs(&pop), 0);
+}
+
+#[test]
+fn a_pass_is_no_ground_to_write_the_down_before_it() {
+    let mut pop = Pop::settled(1, 1, 29);
+    pop.down.insert(check(0));
+    pop.run(Duration::from_secs(5));
+    assert_eq!(downs(&pop), 1);
+    pop.unmeasurable.insert((0, check(0)));
+    pop.run(Duration::from_secs(10));
+    let published = |pop: &Pop| pop.hosts[0].table[&check(0)].verdict;
+    assert_eq!(published(&pop), Verdict::Unknown);
+    pop.down.clear();
+    pop.unmeasurable.clear();
+    pop.run(Duration::from_secs(10));
+    assert_eq!((downs(&pop), published(&pop)), (1, Verdict::Up));
+}
+
 #[test]
 fn what_one_node_cannot_measure_another_does() {
     let mut pop = Pop::settled(5, 50, 23);

@@ -97,9 +97,7 @@ impl World {
             Action::Blind { host, on } => {
                 // One at a time.
                 let host = self.probing_from(host, |_| true);
-                for it in &mut self.hosts {
-                    it.blind = false;
-                }
+                self.end_blindness();
                 self.hosts[host].blind = on;
             }
             Action::Unmeasurable { host, on } => {
@@ -137,9 +135,9 @@ impl World {
             Phase::Calm => {
                 self.net.heal();
                 self.healed_us = self.now_us;
+                // Whatever the turmoil left behind ends here.
+                self.end_blindness();
                 for host in 0..self.hosts.len() {
-                    // Whatever the turmoil left behind ends here.
-                    self.hosts[host].blind = false;
                     self.hosts[host].unmeasurable = false;
                     self.boot(host);
                 }

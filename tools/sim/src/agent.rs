@@ -162,6 +162,12 @@ impl Agent {
             .map_or(0, |(_, seq, _)| seq)
     }
 
+    /// What it counted, by name.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.0.counters()
+    }
+
     /// The sizes of what it remembers, by name.
     #[must_use]
     pub fn sizes(&self) -> Vec<(&'static str, usize)> {

@@ -110,6 +110,12 @@ impl World {
             format!("starts probing check {check}, inherits {inherit:?}")
         });
         let it = &mut self.hosts[host];
+        if it.prober.target(check).is_some() {
+            self.oracles
+                .violate(self.now_us, Some(host), "contract", || {
+                    format!("starts check {check}, which it probes already")
+                });
+        }
         it.prober.start(check, generation, inherit, due);
         self.schedule_probe(host, check, generation, due);
     }
@@ -190,7 +196,8 @@ impl World {
             // Nobody can tell a node that is blind and cut off at once from a
             // POP whose origins have all died.
             let cut_off = !self.net.is_whole() || self.healed_us > since_us;
-            let forlorn = self.hosts[host].blind && cut_off;
+            let it = &self.hosts[host];
+            let forlorn = (it.blind || it.sighted_us > since_us) && cut_off;
             if !forlorn && !self.origins.was_bad_since(check, since_us) {
                 self.measures.false_downs += 1;
                 self.oracles

@@ -275,18 +275,31 @@ struct Turmoil<'a> {
 impl Turmoil<'_> {
     fn lay_out(&mut self) {
         for fault in self.options.faults.iter() {
-            self.lay_out_one(fault);
-            if fault == Fault::Leave {
-                self.lay_out_one(fault);
-            }
             if matches!(
                 fault,
-                Fault::Leave | Fault::Drain | Fault::Unmeasurable | Fault::ProberSick
+                Fault::Leave
+                    | Fault::Drain
+                    | Fault::Blind
+                    | Fault::Unmeasurable
+                    | Fault::ProberSick
             ) {
-                // Once more, at another node: the first may happen to be dead.
+                // Whoever it is aimed at may happen to be dead, or all may.
+                self.in_each_half(|half| half.lay_out_one(fault));
+            } else {
                 self.lay_out_one(fault);
             }
         }
+    }
+
+    /// Lays something out in the first half of the turmoil and in the second.
+    fn in_each_half(&mut self, mut lay_out: impl FnMut(&mut Self)) {
+        let (from_us, end_us) = (self.from_us, self.end_us);
+        let middle_us = from_us.midpoint(end_us);
+        for (lo_us, hi_us) in [(from_us, middle_us), (middle_us, end_us)] {
+            (self.from_us, self.end_us) = (lo_us, hi_us);
+            lay_out(self);
+        }
+        (self.from_us, self.end_us) = (from_us, end_us);
     }
 
     fn lay_out_one(&mut self, fault: Fault) {
@@ -421,17 +434,7 @@ impl Turmoil<'_> {
                     );
                 }
             }
-            Fault::Blind => {
-                // One node at a time, one in each half of the turmoil.
-                let (from_us, end_us) = (self.from_us, self.end_us);
-                let middle_us = from_us.midpoint(end_us);
-                for (lo_us, hi_us) in [(from_us, middle_us), (middle_us, end_us)] {
-                    (self.from_us, self.end_us) = (lo_us, hi_us);
-                    let host = self.rng.index(self.options.nodes);
-                    self.switch(|on| Action::Blind { host, on });
-                }
-                (self.from_us, self.end_us) = (from_us, end_us);
-            }
+            Fault::Blind => self.switch(|on| Action::Blind { host, on }),
             Fault::Unmeasurable => self.switch(|on| Action::Unmeasurable { host, on }),
             Fault::ProberSick => self.switch(|on| Action::Sick { host, on }),
             Fault::Drain => self.switch(|on| Action::Drain { host, on }),

@@ -99,6 +99,8 @@ pub(crate) struct Host {
     pub(crate) config: Vec<bool>,
     pub(crate) table: Table,
     pub(crate) blind: bool,
+    /// When it was last blind, if it is not any more.
+    pub(crate) sighted_us: u64,
     pub(crate) unmeasurable: bool,
     pub(crate) sick: bool,
     pub(crate) bytes_sent: u64,
@@ -535,6 +537,15 @@ impl World {
         );
     }
 
+    /// Every node sees the origins again.
+    pub(crate) fn end_blindness(&mut self) {
+        for it in &mut self.hosts {
+            if std::mem::take(&mut it.blind) {
+                it.sighted_us = self.now_us;
+            }
+        }
+    }
+
     /// Ends a process without a word.
     pub(crate) fn kill(&mut self, host: usize) {
         let it = &mut self.hosts[host];
@@ -617,6 +628,7 @@ impl Host {
                 verdicts: vec![None; options.checks],
             },
             blind: false,
+            sighted_us: 0,
             unmeasurable: false,
             sick: false,
             bytes_sent: 0,

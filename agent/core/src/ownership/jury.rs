@@ -2,7 +2,7 @@
 //!
 //! The majority of those who answer decides, this node's own finding among
 //! them; a tie leaves the verdict as it is. A juror that cannot say makes room
-//! for the next rank. Silence counts as no opinion, so a node that is alone
+//! for the next rank, and jurors that contradict each other call one more. Silence counts as no opinion, so a node that is alone
 //! decides alone, unless it has reason to doubt itself
 //! ([`doubts_itself`](Duties::doubts_itself)): then its own finding does not
 //! count, and it asks until somebody answers. An overruled node gives the check
@@ -42,11 +42,21 @@ struct Jury {
 }
 
 impl Jury {
+    /// How many have answered so.
+    fn count(&self, what: Answer) -> usize {
+        let given = self.jurors.iter().filter(|(_, given)| *given == Some(what));
+        given.count()
+    }
+
     /// Those who have said something or still may.
     fn sitting(&self) -> usize {
-        let silent = |given: &Option<Answer>| *given == Some(Answer::Silent);
-        let sitting = self.jurors.iter().filter(|(_, given)| !silent(given));
-        sitting.count()
+        self.jurors.len() - self.count(Answer::Silent)
+    }
+
+    /// As many saw the origin fail as saw it pass.
+    fn is_split(&self) -> bool {
+        let (agreed, dissented) = (self.count(Answer::Fail), self.count(Answer::Pass));
+        agreed > 0 && agreed == dissented && !self.waits()
     }
 
     fn has_called(&self, node: NodeId) -> bool {
@@ -119,7 +129,7 @@ impl Duties {
     /// Calls members to a jury, in the order of their ranks, until it is full,
     /// and puts the question to the new ones. Whether there were any.
     fn call_up(&mut self, now: Time, ix: CheckIx, jury: &mut Jury, declined: &[NodeId]) -> bool {
-        let wanted = self.config.jurors.min(limits::JURORS);
+        let wanted = self.config.jurors.min(limits::JURORS) + usize::from(jury.is_split());
         let me = self.me;
         let before = jury.jurors.len();
         let room = wanted
@@ -182,7 +192,7 @@ impl Duties {
                 *given = Some(answer);
             }
         }
-        if answer == Answer::Silent {
+        if answer == Answer::Silent || jury.is_split() {
             let declined = self.declined(ctx, ix);
             self.call_up(ctx.now, ix, &mut jury, &declined);
         }
@@ -239,10 +249,7 @@ impl Duties {
         let Some(jury) = self.juries.take(ix) else {
             return;
         };
-        let count = |what: Answer| {
-            let given = jury.jurors.iter().filter(|(_, given)| *given == Some(what));
-            u8::try_from(given.count()).unwrap_or(u8::MAX)
-        };
+        let count = |what| u8::try_from(jury.count(what)).unwrap_or(u8::MAX);
         let (agreed, dissented) = (count(Answer::Fail), count(Answer::Pass));
         let doubts_itself = self.doubts_itself(ctx, ctx.now.since(jury.summoned));
         if agreed == 0 && dissented == 0 {

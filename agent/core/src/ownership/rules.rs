@@ -179,12 +179,15 @@ impl Duties {
         if silent && published == measured.verdict {
             return;
         }
-        if measured.contrary > 0 && published != measured.verdict && published != Verdict::Unknown {
+        let overturns = published != Verdict::Unknown || measured.verdict == Verdict::Down;
+        if measured.contrary > 0 && published != measured.verdict && overturns {
             // The last outcome contradicts this prober's own verdict: it was
-            // stopped, or cut off, while others saw the change. That is no
-            // ground to overturn the POP's word; it begins anew from it.
+            // stopped, cut off or could not measure, while others saw the
+            // change. That is no ground to overturn the POP's word, nor to call
+            // an origin Down that has just passed; it begins anew.
             self.juries.drop_check(ix);
             self.probing -= 1;
+            ctx.out.push_back(Output::Stop { check });
             self.start(ctx, ix, standing, First::AtPhase);
             return;
         }

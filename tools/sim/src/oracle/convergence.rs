@@ -107,10 +107,11 @@ impl World {
 
     /// Where nothing but handovers happens, a release never beats the word of
     /// the successor: it was written after that word was seen, and at its own
-    /// term.
+    /// term. While a POP forms, nodes that do not know each other yet write
+    /// side by side, and that is no handover.
     fn judge_releases(&mut self) {
         let gentle = |fault| matches!(fault, Fault::Drain | Fault::Capacity);
-        if !self.options.faults.iter().all(gentle) {
+        if self.phase == Phase::Settle || !self.options.faults.iter().all(gentle) {
             return;
         }
         let living: Vec<usize> = self.living().collect();
