@@ -447,9 +447,13 @@ impl Turmoil<'_> {
                 }
             }
             Fault::Leave => {
-                let (down_us, up_us) = self.span(5 * SECOND_US, 15 * SECOND_US);
-                self.at(down_us, Action::Leave { host });
-                self.at(up_us, Action::Boot { host });
+                // A goodbye takes a while, and may be cut short by another fault.
+                for _ in 0..2 {
+                    let host = self.rng.index(self.options.nodes);
+                    let (down_us, up_us) = self.span(5 * SECOND_US, 15 * SECOND_US);
+                    self.at(down_us, Action::Leave { host });
+                    self.at(up_us, Action::Boot { host });
+                }
             }
             Fault::Replay | Fault::Junk => {
                 let mut at_us = self.from_us;

@@ -120,14 +120,11 @@ impl Swim {
         out: &mut Vec<Output>,
     ) -> bool {
         let known = self.table.get(about.node);
-        let (displaced, prior) = match known {
-            None => (None, None),
+        let displaced = match known {
+            None => None,
             Some(member) => match order(about, member.actor) {
                 Ordering::Less => return false,
-                Ordering::Greater => (
-                    member.state.is_living().then_some(member.actor),
-                    Some((member.actor, member.addr)),
-                ),
+                Ordering::Greater => member.state.is_living().then_some(member.actor),
                 Ordering::Equal => {
                     if member.state == State::Left || incarnation < member.incarnation {
                         return false;
@@ -135,7 +132,7 @@ impl Swim {
                     if incarnation == member.incarnation {
                         return member.state == State::Dead;
                     }
-                    (None, None)
+                    None
                 }
             },
         };
@@ -164,10 +161,7 @@ impl Swim {
             since,
             profile: profile.clone(),
         };
-        self.table.put(member, &mut self.rng);
-        if let Some((actor, addr)) = prior {
-            self.table.remember_prior(actor, addr);
-        }
+        self.table.displace(member, &mut self.rng);
         if let Some(displaced) = displaced {
             out.push(Output::Died(displaced));
         }
@@ -294,7 +288,7 @@ impl Swim {
             since: now,
             ..member.clone()
         };
-        self.table.put(member, &mut self.rng);
+        self.table.displace(member, &mut self.rng);
         if let Some(died) = died {
             out.push(Output::Died(died));
         }
@@ -330,7 +324,7 @@ impl Swim {
             since: now,
             ..member.clone()
         };
-        self.table.put(member, &mut self.rng);
+        self.table.displace(member, &mut self.rng);
         if let Some(actor) = gone {
             out.push(Output::Left(actor));
         }

@@ -126,8 +126,10 @@ impl Swim {
         }
     }
 
-    /// Another life of the sender's node is known: the sender's is over, and if
-    /// it is where that life was, it hears so.
+    /// A later life of the sender's node is known: the sender's is over, and if
+    /// it is where that life was, it hears so. If the later life is over too,
+    /// whoever speaks from its address is a process that has forgotten it, and
+    /// must rise above it to be heard.
     pub(super) fn on_former_life(
         &mut self,
         now: Time,
@@ -138,10 +140,19 @@ impl Swim {
         let Some(member) = self.table.get(sender.node) else {
             return;
         };
-        if member.state.is_living() && self.table.prior(sender.node) == Some((sender, from)) {
-            let successor = alive(member);
-            self.tell_directly(now, from, successor, out);
-        }
+        let displaced = self.table.prior(sender.node) == Some((sender, from));
+        let news = match member.state {
+            State::Alive | State::Suspect if displaced => News::Alive(member.profile.clone()),
+            State::Dead if displaced || member.addr == from => News::Dead { by: self.me.node },
+            State::Left if displaced || member.addr == from => News::Left,
+            _ => return,
+        };
+        let rumor = Rumor {
+            about: member.actor,
+            incarnation: member.incarnation,
+            news,
+        };
+        self.tell_directly(now, from, rumor, out);
     }
 
     fn retry(&mut self, node: NodeId, out: &mut Vec<Output>) {

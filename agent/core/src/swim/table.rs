@@ -169,9 +169,16 @@ impl Table {
             .map(|(node, _)| *node)
     }
 
-    /// This life was displaced by the present one of its node.
-    pub(super) fn remember_prior(&mut self, actor: Actor, addr: SocketAddr) {
-        self.priors.insert(actor.node, (actor, addr));
+    /// Puts a member. If it is another life of its node than the one that was
+    /// known, that one is remembered as [`prior`](Self::prior).
+    pub(super) fn displace(&mut self, member: Member, rng: &mut Rng) {
+        let known = self
+            .get(member.id())
+            .filter(|known| known.actor != member.actor);
+        if let Some((actor, addr)) = known.map(|known| (known.actor, known.addr)) {
+            self.priors.insert(actor.node, (actor, addr));
+        }
+        self.put(member, rng);
     }
 
     /// The life that the present one of this node displaced, and where it was.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use watchfire_wire::NodeId;
 
 use super::world::{World, addr_of, profile};
-use crate::swim::{Output, State, SwimConfig};
+use crate::swim::{Output, State, Swim, SwimConfig};
 
 #[test]
 fn a_pop_forms_within_seconds() {
@@ -111,6 +111,37 @@ fn a_restart_below_its_floor_takes_a_greater_epoch() {
         assert_eq!(world.swim(4).actor().epoch, 1_001);
         assert_eq!(world.said(|o| *o == Output::EpochNeeded(1_001)).len(), 1);
     }
+}
+
+#[test]
+fn who_starts_below_a_goodbye_that_others_heard_rises_above_it() {
+    let mut world = World::settled(10, 4);
+    world.crash(4);
+    for index in 5..10 {
+        world.nodes[index].group = 1;
+    }
+    world.run(Duration::from_secs(10));
+    // One half sees it come and leave, the other sees an earlier epoch of it.
+    world.start(4, 5_000);
+    world.run(Duration::from_secs(3));
+    world.with(4, Swim::leave);
+    world.run(Duration::from_secs(1));
+    world.crash(4);
+    world.nodes[4].group = 1;
+    world.seeds = vec![addr_of(5)];
+    world.start(4, 2_000);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.swim(4).actor().epoch, 2_000);
+    assert!(world.swim(5).is_living(world.swim(4).actor()));
+    // The halves meet while it is out of reach: it misses what they tell.
+    for node in &mut world.nodes {
+        node.group = 0;
+    }
+    world.nodes[4].group = 2;
+    world.run(Duration::from_secs(8));
+    world.nodes[4].group = 0;
+    world.settle(Duration::from_secs(20));
+    assert!(world.swim(4).actor().epoch > 5_000);
 }
 
 #[test]
