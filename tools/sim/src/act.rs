@@ -68,7 +68,11 @@ impl World {
                 it.held_until_us = it.held_until_us.max(self.now_us + for_us);
             }
             Action::Leap { host, by_us } => self.leap(host, by_us),
-            Action::Cut { hosts, one_way } => {
+            Action::Cut { mut hosts, one_way } => {
+                // Cutting off the dead is no cut.
+                if !hosts.iter().any(|&host| self.hosts[host].agent.is_some()) {
+                    hosts[0] = self.living_from(hosts[0]);
+                }
                 self.oracles.coverage.split(self.now_us);
                 self.net.cut(&hosts, one_way);
             }

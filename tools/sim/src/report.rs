@@ -3,10 +3,11 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::compare::net::Weather;
 use crate::compare::scenario::Slowness;
-use crate::compare::{Contestant, scenario};
+use crate::compare::{Contestant, change, scenario};
 use crate::faults::{Fault, FaultSet};
 use crate::plot::{self, Chart, PlotError, Series, distribution};
 use crate::run::{self, Summary};
@@ -36,6 +37,8 @@ pub struct Scale {
     pub mistakes_nodes: usize,
     /// Their length, seconds.
     pub mistakes_s: u64,
+    /// Changes that are spread beside chitchat.
+    pub changes: usize,
     /// Threads.
     pub threads: usize,
 }
@@ -56,6 +59,7 @@ impl Scale {
             slow: vec![1, 4, 8, 16, 24],
             mistakes_nodes: 64,
             mistakes_s: 300,
+            changes: 30,
             threads,
         }
     }
@@ -74,6 +78,7 @@ impl Scale {
             slow: vec![1, 4],
             mistakes_nodes: 16,
             mistakes_s: 60,
+            changes: 3,
             threads,
         }
     }
@@ -93,6 +98,9 @@ pub enum ReportError {
         /// Why.
         source: std::io::Error,
     },
+    /// Another's library did not start.
+    #[error("chitchat did not start: {0}")]
+    Peer(anyhow::Error),
 }
 
 /// How slow a slow member of the report is: the harshest setting in which
@@ -118,6 +126,7 @@ pub fn write(folder: &Path, scale: &Scale, step: &dyn Fn(&str)) -> Result<(), Re
     report.idle()?;
     report.contest()?;
     report.mistakes()?;
+    report.changes()?;
     let path = folder.join("simulation.md");
     std::fs::write(&path, &report.text).map_err(|source| ReportError::Text { path, source })
 }
@@ -408,6 +417,40 @@ impl Report<'_> {
             log_x: false,
         };
         Ok(self.chart("mistakes.svg", chart, &series)?)
+    }
+}
+
+impl Report<'_> {
+    /// Replication beside chitchat's.
+    fn changes(&mut self) -> Result<(), ReportError> {
+        let (nodes, changes) = (self.scale.main.0, self.scale.changes);
+        let values = 10 * nodes;
+        self.line(&format!(
+            "\n## One change after another, beside chitchat ({nodes} nodes, {values} values, {changes} changes, seed 0)\n"
+        ));
+        self.line("A change of Watchfire's is an origin that turns Down; the two second opinions it takes are among its bytes. chitchat (the crate, 0.13) gossips in rounds: its own period of 1 s, and the 200 ms of Watchfire's.\n");
+        self.line("| | change in every replica, ms | idle, bytes/s per node | bytes per change and replica |");
+        self.line("| --- | --- | --- | --- |");
+        (self.step)(&format!("{changes} changes, watchfire"));
+        let mut rows = vec![(
+            "watchfire".to_owned(),
+            change::watchfire(nodes, values, changes, 0),
+        )];
+        for period in [Duration::from_secs(1), Duration::from_millis(200)] {
+            let name = format!("chitchat, a round per {} ms", period.as_millis());
+            (self.step)(&format!("{changes} changes, {name}"));
+            let found = change::chitchat(nodes, values, changes, period);
+            rows.push((name, found.map_err(ReportError::Peer)?));
+        }
+        for (name, found) in rows {
+            self.line(&format!(
+                "| {name} | {} | {:.0} | {:.0} |",
+                times(&found.spread_ms),
+                found.idle_bytes_per_s,
+                found.bytes_per_change
+            ));
+        }
+        Ok(())
     }
 }
 

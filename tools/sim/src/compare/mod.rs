@@ -1,5 +1,7 @@
-//! Watchfire's membership beside that of others, in one network.
+//! Watchfire's membership beside that of others in one network, and its
+//! replication beside another's.
 
+pub mod change;
 pub mod foca;
 pub mod memberlist;
 mod memberlist_queue;
