@@ -2,11 +2,12 @@
 //!
 //! The majority of those who answer decides, this node's own finding among
 //! them; a tie leaves the verdict as it is. A juror that cannot say makes room
-//! for the next rank, and jurors that contradict each other call one more. Silence counts as no opinion, so a node that is alone
-//! decides alone, unless it has reason to doubt itself
-//! ([`doubts_itself`](Duties::doubts_itself)): then its own finding does not
-//! count, and it asks until somebody answers. An overruled node gives the check
-//! up: the others see the origin, so one of them shall watch it.
+//! for the next rank, and jurors that contradict each other call one more.
+//! Silence counts as no opinion, so a node that is alone decides alone, unless
+//! it has reason to doubt itself ([`doubts_itself`](Duties::doubts_itself)):
+//! then its own finding does not count, and it asks until somebody answers. An
+//! overruled node gives the check up: the others see the origin, so one of them
+//! shall watch it.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
