@@ -147,6 +147,7 @@ fn duties_ms() -> (f64, f64, f64) {
     let mut ctx = Ctx {
         now: Time::from_millis(1_000),
         wall_ms: 1,
+        silence: Duration::ZERO,
         store: &mut store,
         out: &mut out,
     };
