@@ -137,7 +137,7 @@ fn ranks_ms() -> (f64, f64) {
 fn duties_ms() -> (f64, f64, f64) {
     let me = actor(0);
     let mut store = Store::new(me, Mutations::NONE);
-    let mut duties = Duties::new(OwnershipConfig::default(), me.node, Mutations::NONE);
+    let mut duties = Duties::new(OwnershipConfig::default(), me, Mutations::NONE);
     let mut out = VecDeque::new();
     let meta = CheckMeta {
         interval: Duration::from_secs(1),
@@ -148,6 +148,7 @@ fn duties_ms() -> (f64, f64, f64) {
         now: Time::from_millis(1_000),
         wall_ms: 1,
         silence: Duration::ZERO,
+        behind: false,
         store: &mut store,
         out: &mut out,
     };

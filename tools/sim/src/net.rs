@@ -4,9 +4,20 @@
 use crate::faults::{Fault, Fired};
 use crate::rng::Rng;
 
-/// A segment that was lost comes this much later, microseconds: Linux's
-/// smallest retransmission time-out, doubled with each further loss.
+/// A segment whose loss nothing shows comes this much later, microseconds:
+/// Linux's smallest retransmission time-out, doubled with each further loss of
+/// it. Losses that later segments show are made good within a round trip, also
+/// if it is lost again, and that of a stream's end by a probe (RFC 8985,
+/// RACK-TLP).
 const RETRY_US: u64 = 200_000;
+/// The same for the handshake: Linux's first time-out.
+const SYN_RETRY_US: u64 = 1_000_000;
+/// What Linux adds to two round trips before it probes for a lost end.
+const TAIL_PROBE_US: u64 = 8_000;
+/// Losses of one segment; the next one arrives.
+const STREAM_TRIES: u32 = 5;
+/// Payload of a full segment.
+const SEGMENT_BYTES: usize = 1_448;
 /// A stream across a cut link fails after this time, microseconds.
 pub const STREAM_TIMEOUT_US: u64 = 3_000_000;
 /// Time on the wire per byte of a stream, nanoseconds: a gigabit per second.
@@ -174,17 +185,41 @@ impl Net {
         let mut total_us = self.delay_us() + bytes as u64 * STREAM_NS_PER_BYTE / 1_000;
         if first {
             total_us += 2 * self.delay_us();
+            // The SYN and its answer: nothing is known of the path yet.
+            total_us += self.lost_us(SYN_RETRY_US, SYN_RETRY_US, fired);
+            total_us += self.lost_us(SYN_RETRY_US, SYN_RETRY_US, fired);
         }
-        let segments = 1 + bytes / 1_448 + if first { 2 } else { 0 };
-        let mut tries = 0;
-        for _ in 0..segments {
-            while self.rng.chance(self.weather.loss) && tries < 6 {
-                fired.count(Fault::Loss);
-                total_us += RETRY_US << tries;
-                tries += 1;
-            }
+        let segments = 1 + bytes / SEGMENT_BYTES;
+        let round_trip_us = 2 * self.delay_us();
+        for behind in (0..segments).rev() {
+            let (noticed_us, retry_us) = match (segments, behind) {
+                // Alone, it is sent again when its timer runs out.
+                (1, _) => (RETRY_US, RETRY_US),
+                // The last one is probed for, as nothing comes behind it.
+                (_, 0) => (2 * round_trip_us + TAIL_PROBE_US, RETRY_US),
+                // What comes behind it shows that it is missing, and again.
+                _ => (round_trip_us, round_trip_us),
+            };
+            total_us += self.lost_us(noticed_us, retry_us, fired);
         }
         Some(total_us)
+    }
+
+    /// What one segment's losses cost: the first is made good after
+    /// `noticed_us`, the next after `retry_us`, and twice that each further time.
+    fn lost_us(&mut self, noticed_us: u64, retry_us: u64, fired: &mut Fired) -> u64 {
+        let mut cost_us = 0;
+        for tries in 0..STREAM_TRIES {
+            if !self.rng.chance(self.weather.loss) {
+                break;
+            }
+            fired.count(Fault::Loss);
+            cost_us += match tries {
+                0 => noticed_us,
+                _ => retry_us << (tries - 1),
+            };
+        }
+        cost_us
     }
 
     /// Whether what one host sends cannot reach the other.

@@ -1,7 +1,7 @@
 //! Forgetting what nobody needs: releases that were overtaken, logs of lives
 //! that are over.
 
-use watchfire_wire::{Actor, Time};
+use watchfire_wire::{Actor, NodeId, Time};
 
 use super::Node;
 use crate::limits;
@@ -13,6 +13,17 @@ impl Node {
         self.next_keeping = now + self.config.retention.every;
         self.collect_released(now);
         self.collect_departed(now);
+        self.forget_members(now);
+    }
+
+    /// Ownership forgets whom membership has forgotten.
+    fn forget_members(&mut self, now: Time) {
+        let (me, swim) = (self.own.actor.node, &self.swim);
+        let known = |&node: &NodeId| node == me || swim.member(node).is_some();
+        let forgotten: Vec<NodeId> = self.duties.members().filter(|node| !known(node)).collect();
+        for node in forgotten {
+            self.with_duties(now, |duties, ctx| duties.set_member(ctx, node, None));
+        }
     }
 
     /// Collects this node's own releases.

@@ -109,7 +109,7 @@ impl Node {
             rng.split(),
         );
         let replicator = Replicator::new(config.replica.clone(), me, config.mutations, rng.split());
-        let duties = Duties::new(config.ownership.clone(), me.node, config.mutations);
+        let duties = Duties::new(config.ownership.clone(), me, config.mutations);
         let mut node = Self {
             gate: Gate::new(config.keys.clone(), rng.split()),
             swim,
@@ -343,10 +343,8 @@ impl Node {
                     self.counters.strangers += 1;
                     return;
                 };
-                if !rumors.is_empty() {
-                    self.swim
-                        .hear(now, from, sender, rumors, &mut self.swim_out);
-                }
+                self.swim
+                    .hear(now, from, sender, rumors, &mut self.swim_out);
                 match body.get() {
                     ArchivedReplica::Ask { questions } => {
                         let questions = rkyv::deserialize::<Vec<Question>, Failure>(questions);

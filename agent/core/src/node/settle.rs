@@ -169,6 +169,7 @@ impl Node {
             now,
             wall_ms: self.wall_ms(now),
             silence: self.swim.silence(now),
+            behind: self.replicator.is_behind(now),
             store: self.replicator.store_mut(),
             out: &mut self.out,
         };
@@ -261,6 +262,7 @@ impl Node {
     /// Somebody remembers more of this node's name than this life of it.
     fn take_epoch(&mut self, now: Time, epoch: u64) {
         if epoch <= self.own.actor.epoch
+            || epoch > swim::limits::EPOCH_MAX
             || self.config.mutations.on(Mutation::EpochBelowFloorIgnored)
         {
             return;

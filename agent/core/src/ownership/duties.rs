@@ -83,6 +83,9 @@ pub struct Ctx<'a> {
     /// For how long no member was heard, see
     /// [`Swim::silence`](crate::swim::Swim::silence).
     pub silence: Duration,
+    /// There are words that this node has heard of and does not hold, see
+    /// [`Replicator::is_behind`](crate::replica::Replicator::is_behind).
+    pub behind: bool,
     /// The replicated map.
     pub store: &'a mut Store,
     /// Where effects go.
@@ -92,10 +95,10 @@ pub struct Ctx<'a> {
 impl Duties {
     /// No duty yet.
     #[must_use]
-    pub fn new(config: OwnershipConfig, me: NodeId, mutations: Mutations) -> Self {
+    pub fn new(config: OwnershipConfig, me: Actor, mutations: Mutations) -> Self {
         Self {
             config,
-            me,
+            me: me.node,
             members: BTreeMap::new(),
             suspects: BTreeSet::new(),
             ranks: Ranks::default(),
@@ -103,7 +106,8 @@ impl Duties {
             by_check: HashMap::default(),
             free: Vec::new(),
             timers: Timers::default(),
-            juries: Juries::default(),
+            // Half of the numbers are left to count on with.
+            juries: Juries::numbered_from(me.boot >> 1),
             opinions: Opinions::default(),
             blind: Blind::default(),
             ready: false,
@@ -152,6 +156,11 @@ impl Duties {
     #[must_use]
     pub fn published(&self, check: CheckId) -> Option<Published> {
         self.duties[self.ix(check)? as usize].published
+    }
+
+    /// The members that are known here, this node among them.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.members.keys().copied()
     }
 
     /// The ranks, for status and metrics.

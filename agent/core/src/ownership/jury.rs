@@ -20,6 +20,7 @@ use super::duties::{Ctx, Duties};
 use super::ranks::CheckIx;
 use crate::io::{Event, Output};
 use crate::limits;
+use crate::swim::limits::LATE;
 
 /// The juries that are out. At most one per check.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +41,8 @@ struct Jury {
     summoned: Time,
     ends: Time,
     due: Time,
+    /// Its end was put off once, for this node came late to it.
+    graced: bool,
 }
 
 impl Jury {
@@ -70,6 +73,15 @@ impl Jury {
 }
 
 impl Juries {
+    /// Questions are numbered from here on: no two lives of any node share
+    /// numbers, so that an answer to one is none to another.
+    pub(super) fn numbered_from(first: u64) -> Self {
+        Self {
+            next_ask: first,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn next_timeout(&self) -> Time {
         self.by_time
             .first_key_value()
@@ -110,14 +122,7 @@ impl Duties {
         if self.juries.out.contains_key(&ix) {
             return;
         }
-        self.juries.next_ask += 1;
-        let mut jury = Jury {
-            ask: self.juries.next_ask,
-            jurors: SmallVec::new(),
-            summoned: ctx.now,
-            ends: ctx.now + self.config.jury_repeat,
-            due: ctx.now + self.config.jury_repeat,
-        };
+        let mut jury = self.empty_jury(ctx.now);
         if self.call_up(ctx.now, ix, &mut jury, declined) {
             self.counters.juries += 1;
         } else if !self.doubts_itself(ctx, self.config.patience) {
@@ -125,6 +130,21 @@ impl Duties {
             return;
         }
         self.juries.put(ix, jury);
+    }
+
+    /// A jury that nobody was called to: it ends in a moment, and then another
+    /// one is summoned.
+    fn empty_jury(&mut self, now: Time) -> Jury {
+        self.juries.next_ask += 1;
+        let again = now + self.config.jury_repeat;
+        Jury {
+            ask: self.juries.next_ask,
+            jurors: SmallVec::new(),
+            summoned: now,
+            ends: again,
+            due: again,
+            graced: false,
+        }
     }
 
     /// Calls members to a jury, in the order of their ranks, until it is full,
@@ -170,7 +190,6 @@ impl Duties {
         let Some(&ix) = self.juries.by_ask.get(&opinion.ask) else {
             return;
         };
-        // Numbers begin anew with each life; a check is another question.
         if self.check(ix) == opinion.check {
             self.say(ctx, ix, from, opinion.answer);
         }
@@ -217,6 +236,12 @@ impl Duties {
             let Some(mut jury) = self.juries.take(ix) else {
                 continue;
             };
+            if jury.waits() && jury.ends <= ctx.now && ctx.now.since(at) >= LATE && !jury.graced {
+                // This node was stopped, or is behind: the answers may be right
+                // behind what it looks at now.
+                jury.graced = true;
+                jury.ends = ctx.now + self.config.jury_wait;
+            }
             let over = jury.ends <= ctx.now || !jury.waits();
             jury.due = jury.ends.min(ctx.now + self.config.jury_repeat);
             if !over {
@@ -250,16 +275,26 @@ impl Duties {
         let Some(jury) = self.juries.take(ix) else {
             return;
         };
+        if jury.jurors.is_empty() {
+            let declined = self.declined(ctx, ix);
+            self.summon(ctx, ix, &declined);
+            return self.look(ctx, ix);
+        }
         let count = |what| u8::try_from(jury.count(what)).unwrap_or(u8::MAX);
         let (agreed, dissented) = (count(Answer::Fail), count(Answer::Pass));
-        let doubts_itself = self.doubts_itself(ctx, ctx.now.since(jury.summoned));
+        // Whoever was answered is not deaf.
+        let deaf_after = if jury.jurors.iter().any(|(_, given)| given.is_some()) {
+            Duration::MAX
+        } else {
+            ctx.now.since(jury.summoned)
+        };
+        let doubts_itself = self.doubts_itself(ctx, deaf_after);
         if agreed == 0 && dissented == 0 {
             self.counters.silent_juries += 1;
             if doubts_itself {
-                let declined = self.declined(ctx, ix);
                 self.counters.downs_held += 1;
-                self.summon(ctx, ix, &declined);
-                return;
+                let recess = self.empty_jury(ctx.now);
+                return self.juries.put(ix, recess);
             }
         }
         if dissented > 0 {

@@ -28,6 +28,9 @@ pub struct OwnershipConfig {
     pub patience: Duration,
     /// Without evidence no willing node waits longer than this.
     pub takeover_bound: Duration,
+    /// How much longer a rank that is not the first waits for the first word on
+    /// a check, while this node knows that there are words it does not hold.
+    pub behind_patience: Duration,
     /// First probes after a takeover are spread over this.
     pub spread: Duration,
     /// A shadow waits at least so long for a refutation before its first probe.
@@ -68,6 +71,7 @@ impl Default for OwnershipConfig {
         Self {
             patience: Duration::from_millis(300),
             takeover_bound: Duration::from_secs(2),
+            behind_patience: Duration::from_secs(4),
             spread: Duration::from_millis(100),
             shadow_grace: Duration::from_millis(20),
             shadow_silence: Duration::from_millis(400),

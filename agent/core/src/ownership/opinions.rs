@@ -1,5 +1,6 @@
 //! Giving second opinions: one probe for another's question.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use watchfire_wire::message::replica::{Answer, Opinion, Question};
@@ -16,7 +17,8 @@ use crate::limits;
 pub(super) struct Opinions {
     pending: BTreeMap<u64, Pending>,
     /// With the answer, once there is one: the datagram that carried it may be
-    /// lost, and then the question comes again.
+    /// lost, and then the question comes again. A juror may also be called late,
+    /// so these outlive the question by the longest life of a jury.
     known: BTreeMap<(Actor, u64), Option<Answer>>,
     /// Of each asker's present life the greatest question that has expired.
     /// Lives number their questions upwards, so nothing up to it is news: it
@@ -75,14 +77,19 @@ impl Opinions {
         }
     }
 
-    fn add(&mut self, pending: Pending) -> u64 {
+    /// Takes a question on; it is remembered for `linger` after it expired.
+    fn add(&mut self, pending: Pending, linger: Duration) -> u64 {
         self.next += 1;
         let id = self.next;
+        let mut until = pending.expires;
         if let Some(asker) = pending.asker {
             self.known.insert(asker, None);
             self.askers.insert(id, asker);
+            // Its number is spent only when no jury that was summoned before it
+            // can still be calling members.
+            until = until + linger;
         }
-        self.by_time.insert((pending.expires, id), ());
+        self.by_time.insert((until, id), ());
         self.pending.insert(id, pending);
         id
     }
@@ -123,11 +130,12 @@ impl Duties {
             self.answer(from, ask, check, Answer::Silent);
             return;
         }
-        let id = self.opinions.add(Pending {
+        let pending = Pending {
             asker: Some((from, ask)),
             check,
-            expires: ctx.now + core::time::Duration::from_millis(u64::from(wait_ms)),
-        });
+            expires: ctx.now + Duration::from_millis(u64::from(wait_ms)),
+        };
+        let id = self.opinions.add(pending, self.config.takeover_bound);
         ctx.out.push_back(Output::Ask { check, ask: id });
     }
 
@@ -156,11 +164,12 @@ impl Duties {
 
     /// Probes a check once for this node's own sake.
     pub(super) fn ask_self(&mut self, ctx: &mut Ctx<'_>, check: CheckId, expires: Time) {
-        let id = self.opinions.add(Pending {
+        let pending = Pending {
             asker: None,
             check,
             expires,
-        });
+        };
+        let id = self.opinions.add(pending, Duration::ZERO);
         ctx.out.push_back(Output::Ask { check, ask: id });
     }
 
@@ -172,7 +181,6 @@ impl Duties {
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
     use std::collections::VecDeque;
 
     use super::*;
@@ -192,7 +200,7 @@ mod tests {
     #[test]
     fn a_question_that_comes_again_is_probed_once() {
         let me = actor(1);
-        let mut duties = Duties::new(OwnershipConfig::default(), me.node, Mutations::NONE);
+        let mut duties = Duties::new(OwnershipConfig::default(), me, Mutations::NONE);
         let mut store = Store::new(me, Mutations::NONE);
         let mut out = VecDeque::new();
         let check = CheckId::of_canonical(b"asked");
@@ -220,6 +228,7 @@ mod tests {
                 now: Time::from_millis(at_ms),
                 wall_ms: at_ms,
                 silence: Duration::ZERO,
+                behind: false,
                 store: &mut store,
                 out: &mut out,
             };
@@ -239,6 +248,7 @@ mod tests {
                     now: Time::from_millis(at_ms),
                     wall_ms: at_ms,
                     silence: Duration::ZERO,
+                    behind: false,
                     store: &mut store,
                     out: &mut out,
                 };
@@ -258,11 +268,12 @@ mod tests {
             }
         }
         assert_eq!(asks, [0], "one probe");
-        assert_eq!(answered, [0, 100, 300, 499], "an answer may be lost");
+        assert_eq!(answered, [0, 100, 300, 499, 600], "an answer may be lost");
         let mut ctx = Ctx {
             now: Time::from_millis(6_000),
             wall_ms: 6_000,
             silence: Duration::ZERO,
+            behind: false,
             store: &mut store,
             out: &mut out,
         };

@@ -108,6 +108,14 @@ impl Duties {
             self.timers.set(ix, due);
             return;
         }
+        // A whole POP that starts must not take its own slow news for absence:
+        // every rank would begin, and what they write delays the news further.
+        let last = due + self.config.behind_patience;
+        if !first && standing.winner.is_none() && ctx.behind && last > ctx.now {
+            let again = ctx.now + self.config.patience;
+            self.timers.set(ix, again.min(last));
+            return;
+        }
         self.duties[ix as usize].shunned_until = None;
         if suspected {
             self.counters.shadows += 1;

@@ -15,6 +15,7 @@ use super::serve::{self, Offer};
 use crate::io::ConnId;
 use crate::limits;
 use crate::mutations::Mutation;
+use crate::swim::limits::EPOCH_MAX;
 
 impl Replicator {
     pub(super) fn serve(
@@ -402,7 +403,8 @@ impl Replicator {
     pub(super) fn heed_floors(&mut self, floors: &[Floor], out: &mut Vec<Out>) {
         for floor in floors {
             let known = self.store.floor(floor.node).unwrap_or(0);
-            if floor.epoch <= known {
+            // One that no life could rise above would bury the name for ever.
+            if floor.epoch <= known || floor.epoch > EPOCH_MAX {
                 continue;
             }
             if self.store.floors_len() >= limits::FLOORS {

@@ -347,6 +347,10 @@ impl Store {
                 self.write(slot.check, slot.priority, slot.value);
             }
         }
+        // What lies below a floor is held by nobody else.
+        if let Some(floor) = self.floor(me.node) {
+            self.raise_floor(me.node, floor);
+        }
     }
 
     /// Takes the checks whose words changed since the last call, each once.

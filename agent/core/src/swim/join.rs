@@ -13,7 +13,7 @@ use watchfire_wire::message::swim::{ArchivedRumor, Swim as Body};
 
 use super::Swim;
 use super::judge::Manner;
-use super::limits::{JOIN_WAIT_MAX, JOIN_WAIT_MIN, SEEDS};
+use super::limits::{EPOCH_MAX, JOIN_WAIT_MAX, JOIN_WAIT_MIN, SEEDS};
 use super::output::Output;
 use crate::rng::Rng;
 
@@ -137,7 +137,7 @@ impl Swim {
             return;
         }
         self.judge_all(now, Some(from), rumors, Manner::Record, out);
-        if epoch_floor >= self.me.epoch {
+        if epoch_floor >= self.me.epoch && epoch_floor < EPOCH_MAX {
             self.need_epoch(epoch_floor, out);
         }
         let below = self.epoch_asked > self.me.epoch;

@@ -156,7 +156,7 @@ impl Swim {
         if self.silent || sender == self.me {
             return;
         }
-        self.listen(now, sender);
+        self.listen(now, self.home(sender, from), sender);
         self.take_in(now, from, sender, body, rumors, out);
         self.flush(now, out);
         self.due = self.next_timeout().max(now);
@@ -175,8 +175,8 @@ impl Swim {
         if self.silent || sender == self.me {
             return;
         }
-        self.listen(now, sender);
         let home = self.home(sender, from);
+        self.listen(now, home, sender);
         self.judge_all(now, home, rumors, judge::Manner::News, out);
         self.flush(now, out);
         self.due = self.next_timeout().max(now);
@@ -407,8 +407,9 @@ impl Swim {
 
     /// A packet came. If nobody was heard for long, what ran out meanwhile
     /// proves nothing, as after a stall: the answers may be right behind it.
-    fn listen(&mut self, now: Time, sender: Actor) {
-        if !self.is_living(sender) {
+    /// From elsewhere than the sender's own address it may be a replay.
+    fn listen(&mut self, now: Time, home: Option<SocketAddr>, sender: Actor) {
+        if home.is_none() || !self.is_living(sender) {
             return;
         }
         let silence = now.since(self.heard);
@@ -493,7 +494,7 @@ impl Swim {
             } if NodeId::from(to) == self.me.node => {
                 let seq = seq.to_native();
                 self.on_ping(now, from, sender, seq, out);
-                self.on_digests(now, sender, digest.to_native(), view.to_native(), out);
+                self.on_digests(now, home, sender, digest.to_native(), view.to_native(), out);
             }
             ArchivedSwim::Ack { seq, digest, view } => {
                 let seq = seq.to_native();
@@ -506,7 +507,7 @@ impl Swim {
                 if asked {
                     self.answered(now, sender, out);
                 }
-                self.on_digests(now, sender, digest.to_native(), view.to_native(), out);
+                self.on_digests(now, home, sender, digest.to_native(), view.to_native(), out);
             }
             ArchivedSwim::PingReq {
                 seq,
@@ -601,22 +602,20 @@ impl Swim {
         self.send(from, body, first, out);
     }
 
-    /// A ping or an ack carried its sender's digests.
+    /// A ping or an ack carried its sender's digests; from elsewhere than its
+    /// own address they may be old ones.
     fn on_digests(
         &mut self,
         now: Time,
+        home: Option<SocketAddr>,
         sender: Actor,
         digest: u64,
         view: u64,
         out: &mut Vec<Output>,
     ) {
-        let Some(member) = self.table.get(sender.node) else {
+        let Some(addr) = home.filter(|_| self.is_living(sender)) else {
             return;
         };
-        if member.actor != sender || !member.state.is_living() {
-            return;
-        }
-        let addr = member.addr;
         out.push(Output::PeerDigest {
             actor: sender,
             digest,

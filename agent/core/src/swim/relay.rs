@@ -17,7 +17,7 @@ pub(super) struct Relay {
     asker: Actor,
     asker_addr: SocketAddr,
     asker_seq: u32,
-    target: NodeId,
+    target: Actor,
     target_addr: SocketAddr,
     seq: u32,
     next_try: Time,
@@ -53,7 +53,7 @@ impl Swim {
             let body = Body::Nack { seq: request.seq };
             return self.send(asker_addr, body, Vec::new(), out);
         };
-        let target_addr = target.addr;
+        let (target, target_addr) = (target.actor, target.addr);
         let known = |relay: &Relay| relay.asker == asker && relay.asker_seq == request.seq;
         if self.relays.iter().any(known) {
             return;
@@ -76,7 +76,7 @@ impl Swim {
             asker,
             asker_addr,
             asker_seq: request.seq,
-            target: request.target,
+            target,
             target_addr,
             seq,
             next_try: now,
@@ -102,25 +102,26 @@ impl Swim {
             at += 1;
             if relay.next_try <= now {
                 relay.next_try = now + wait;
-                let (addr, target, seq) = (relay.target_addr, relay.target, relay.seq);
+                let (addr, target, seq) = (relay.target_addr, relay.target.node, relay.seq);
                 self.ping(addr, target, seq, true, out);
             }
         }
     }
 
-    /// The target of a relayed ping answered; true if it was one.
+    /// The target of a relayed ping answered; true if it was one. Another life
+    /// of its node does not answer for it, or nobody would ever find out.
     pub(super) fn relay_acked(&mut self, sender: Actor, seq: u32, out: &mut Vec<Output>) -> bool {
         let found = self
             .relays
             .iter()
-            .position(|relay| relay.seq == seq && relay.target == sender.node);
+            .position(|relay| relay.seq == seq && relay.target == sender);
         let Some(at) = found else {
             return false;
         };
         let relay = self.relays.swap_remove(at);
         let body = Body::Relayed {
             seq: relay.asker_seq,
-            target: relay.target,
+            target: relay.target.node,
         };
         self.send(relay.asker_addr, body, Vec::new(), out);
         true

@@ -126,10 +126,9 @@ impl Swim {
         }
     }
 
-    /// A later life of the sender's node is known: the sender's is over, and if
-    /// it is where that life was, it hears so. If the later life is over too,
-    /// whoever speaks from its address is a process that has forgotten it, and
-    /// must rise above it to be heard.
+    /// A later life of the sender's node is known. If the sender is where its own
+    /// life or that one was, it hears so: it is over, or it is a process that
+    /// has forgotten the later one and must rise above it to be heard.
     pub(super) fn on_former_life(
         &mut self,
         now: Time,
@@ -141,11 +140,13 @@ impl Swim {
             return;
         };
         let displaced = self.table.prior(sender.node) == Some((sender, from));
+        if !displaced && member.addr != from {
+            return;
+        }
         let news = match member.state {
-            State::Alive | State::Suspect if displaced => News::Alive(member.profile.clone()),
-            State::Dead if displaced || member.addr == from => News::Dead { by: self.me.node },
-            State::Left if displaced || member.addr == from => News::Left,
-            _ => return,
+            State::Alive | State::Suspect => News::Alive(member.profile.clone()),
+            State::Dead => News::Dead { by: self.me.node },
+            State::Left => News::Left,
         };
         let rumor = Rumor {
             about: member.actor,
