@@ -39,6 +39,10 @@ pub const TRUTH_INTERVALS: u64 = 8;
 /// interval.
 pub const QUIET_DUPLICATES: f64 = 0.001;
 
+/// A handover overlaps until the taker's first outcome is known to the other:
+/// no longer than so many intervals.
+pub const HANDOVER_INTERVALS: u64 = 2;
+
 /// In the quiet minute a check is written at most once in so many seconds: a
 /// false suspicion or a lost probe may cost a write, steady probing none.
 pub const QUIET_S_PER_WRITE: u64 = 5;

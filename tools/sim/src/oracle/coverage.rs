@@ -115,11 +115,18 @@ impl World {
         self.options.interval_us + takeover_us.max(others_each * limits::MINORITY_US_PER_OTHER)
     }
 
-    /// Exactly one prober per check, long after the last fault.
+    /// Exactly one prober per check, long after the last fault. Only a handover
+    /// overlaps: whoever gave a check up may take it again much later.
     pub(crate) fn judge_single_prober(&mut self) {
         for check in 0..self.options.checks as u32 {
-            let probing: Vec<usize> = self.probing(check).collect();
-            if probing.len() > 1 {
+            if self.probing(check).nth(1).is_none() {
+                self.oracles.overlaps.remove(&check);
+                continue;
+            }
+            let now_us = self.now_us;
+            let since_us = *self.oracles.overlaps.entry(check).or_insert(now_us);
+            if now_us - since_us > limits::HANDOVER_INTERVALS * self.options.interval_us {
+                let probing: Vec<usize> = self.probing(check).collect();
                 self.oracles
                     .violate(self.now_us, Some(probing[0]), "budget", || {
                         format!("check {check} is probed by nodes {probing:?} long after calm")

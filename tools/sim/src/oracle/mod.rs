@@ -8,6 +8,8 @@ pub mod gate;
 pub mod membership;
 pub mod truth;
 
+use std::collections::BTreeMap;
+
 use crate::faults::Fault;
 use crate::limits;
 use crate::workload::{Options, happens_in_turmoil};
@@ -35,6 +37,8 @@ pub(crate) struct Oracles {
     /// Since when no fault but the network's has happened.
     pub(crate) calm_since_us: u64,
     pub(crate) sweeps: u64,
+    /// Checks that more than one node probes, and since when.
+    pub(crate) overlaps: BTreeMap<u32, u64>,
 }
 
 impl Oracles {
@@ -46,6 +50,7 @@ impl Oracles {
             truth: truth::Truth::new(options.checks),
             calm_since_us: 0,
             sweeps: 0,
+            overlaps: BTreeMap::new(),
         }
     }
 
