@@ -159,6 +159,10 @@ impl Prober {
             });
             return;
         }
+        if self.refused.len() >= ASKS_WAITING {
+            // Silence is an answer too.
+            return;
+        }
         self.refused.push_back(Report {
             check: id,
             generation: 0,

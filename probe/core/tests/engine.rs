@@ -1,216 +1,18 @@
 //! The engine in virtual time: schedule, health, truthfulness, reports, slots.
-//! The driver here is a script; a second costs nothing.
 
-use std::collections::BTreeMap;
+mod world;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use watchfire_probe_core::engine::{
-    Action, Config, During, Engine, Event, Inherited, Pacing, Report, ReportKind, Slot,
-};
+use watchfire_probe_core::engine::{Action, Event, Inherited, Report, ReportKind};
 use watchfire_probe_core::limits::ASKS;
 use watchfire_probe_core::rate::{Caps, Pace};
-use watchfire_probe_core::{CheckSpec, HealthRule, Kind, Outcome, Schedule};
+use watchfire_probe_core::{CheckSpec, HealthRule, Kind, Outcome};
 use watchfire_wire::message::replica::Answer;
-use watchfire_wire::{CheckId, Reason, Time, Unmeasured, Verdict};
-
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-/// What the scripted network does with an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Net {
-    /// Connects, and answers with 200.
-    Answers,
-    /// Refuses to connect.
-    Refuses,
-    /// Connects and says nothing.
-    Hangs,
-    /// The host has no descriptor left.
-    NoFiles,
-    /// Resets after the request.
-    Resets,
-}
-
-/// An engine, virtual time, and the operations in progress.
-struct World {
-    engine: Engine,
-    now: Time,
-    net: Net,
-    /// Each operation's end: when, and what.
-    due: BTreeMap<(Time, u64), (Slot, End)>,
-    doing: BTreeMap<Slot, (Time, u64)>,
-    next: u64,
-    /// How long the network takes.
-    delay: Duration,
-    /// Starts of probes.
-    starts: Vec<Time>,
-    reports: Vec<Report>,
-    peak: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Connected,
-    Answer,
-    Failed(During, i32),
-    Closed,
-}
-
-impl World {
-    fn new(slots: u32) -> Self {
-        let now = Time(5_000_000);
-        let config = Config {
-            slots,
-            pacing: Pacing::Scheduled,
-            user_agent: "test".to_owned(),
-            schedule: Schedule::new(now, 1_700_000_000_000_000),
-            tls: None,
-        };
-        Self {
-            engine: Engine::new(config, now),
-            now,
-            net: Net::Answers,
-            due: BTreeMap::new(),
-            doing: BTreeMap::new(),
-            next: 0,
-            delay: Duration::from_micros(300),
-            starts: Vec::new(),
-            reports: Vec::new(),
-            peak: 0,
-        }
-    }
-
-    fn start(&mut self, spec: &CheckSpec, inherit: Option<Inherited>) -> CheckId {
-        let (spec, id) = (Arc::new(spec.clone()), spec.id());
-        let caps = Caps::default();
-        self.engine
-            .start(id, &spec, 1, inherit, None, caps, self.now)
-            .unwrap();
-        id
-    }
-
-    fn later(&mut self, slot: Slot, delay: Duration, end: End) {
-        let key = (self.now + delay, self.next);
-        self.next += 1;
-        self.due.insert(key, (slot, end));
-        self.doing.insert(slot, key);
-    }
-
-    /// Does what the engine wants.
-    fn act(&mut self) {
-        let mut actions = Vec::new();
-        self.engine.take_actions(&mut actions);
-        for action in actions {
-            let (delay, net) = (self.delay, self.net);
-            match action {
-                Action::Open(slot) => {
-                    self.starts.push(self.now);
-                    let end = match net {
-                        Net::Refuses => End::Failed(During::Connect, libc::ECONNREFUSED),
-                        Net::NoFiles => End::Failed(During::Open, libc::EMFILE),
-                        Net::Hangs if self.engine.target(slot).half_open => continue,
-                        _ => End::Connected,
-                    };
-                    self.later(slot, delay, end);
-                }
-                Action::Exchange(slot) => match net {
-                    Net::Hangs => {}
-                    Net::Resets => {
-                        self.later(slot, delay, End::Failed(During::Receive, libc::ECONNRESET));
-                    }
-                    _ => self.later(slot, delay, End::Answer),
-                },
-                Action::Receive(_) => {}
-                Action::Cancel(slot) => {
-                    if let Some(key) = self.doing.remove(&slot) {
-                        self.due.remove(&key);
-                    }
-                    self.later(
-                        slot,
-                        Duration::ZERO,
-                        End::Failed(During::Connect, libc::ECANCELED),
-                    );
-                }
-                Action::Close { slot, .. } => self.later(slot, delay, End::Closed),
-            }
-        }
-    }
-
-    /// One turn: everything that had happened by `now`, then the engine.
-    fn turn(&mut self, late: Duration) {
-        self.engine.begin_turn(late.as_micros() as u64);
-        while let Some((&key, &(slot, end))) = self.due.first_key_value() {
-            if key.0 > self.now {
-                break;
-            }
-            self.due.remove(&key);
-            self.doing.remove(&slot);
-            let half_open = self.engine.target(slot).half_open;
-            let (now, engine) = (self.now, &mut self.engine);
-            match end {
-                End::Connected => engine.on_event(now, slot, Event::Connected),
-                End::Answer => engine.on_event(now, slot, Event::Received(OK)),
-                End::Failed(during, errno) => {
-                    engine.on_event(now, slot, Event::Failed { during, errno });
-                }
-                End::Closed => engine.on_event(now, slot, Event::Closed),
-            }
-            if half_open && !matches!(end, End::Closed) {
-                engine.on_event(now, slot, Event::Closed);
-            }
-        }
-        self.engine.advance(self.now);
-        self.act();
-        self.peak = self.peak.max(self.engine.slots_in_use());
-        while let Some(report) = self.engine.poll_report() {
-            self.reports.push(report);
-        }
-    }
-
-    /// Lets time pass, a millisecond or a network event at a time.
-    fn run(&mut self, span: Duration) {
-        let until = self.now + span;
-        while self.now < until {
-            let tick = Time((self.now.0 / 1_000 + 1) * 1_000);
-            let event = self
-                .due
-                .first_key_value()
-                .map_or(Time::NEVER, |(key, _)| key.0);
-            self.now = tick.min(event).max(self.now).min(until);
-            self.turn(Duration::ZERO);
-            if self.due.is_empty() && self.engine.next_timeout().is_none() {
-                self.now = until;
-            }
-        }
-    }
-
-    /// Lets time pass without looking, then looks.
-    fn stall(&mut self, span: Duration) {
-        self.now += span;
-        self.turn(span);
-    }
-
-    fn verdicts(&self) -> Vec<Verdict> {
-        self.reports
-            .iter()
-            .filter_map(|report| match report.kind {
-                ReportKind::Measured { verdict, .. } => Some(verdict),
-                _ => None,
-            })
-            .collect()
-    }
-}
-
-fn tcp(n: u16) -> CheckSpec {
-    CheckSpec::tcp(([192, 0, 2, 7], 1_000 + n).into())
-}
-
-fn http(n: u16) -> CheckSpec {
-    CheckSpec::http(([192, 0, 2, 7], 1_000 + n).into(), "/")
-}
-
-const SECOND: Duration = Duration::from_secs(1);
+use watchfire_wire::{Reason, Unmeasured, Verdict};
+use world::{End, Net, OK, SECOND, World, http, tcp};
 
 #[test]
 fn one_probe_per_check_and_interval_evenly_spread() {
@@ -418,7 +220,7 @@ fn a_stall_before_the_submission_is_given_back_to_the_origin() {
                             world.engine.advance(now);
                             world.engine.take_actions(&mut actions);
                             assert_eq!(actions, [Action::Exchange(slot)]);
-                            break (slot, End::Answer);
+                            break (slot, End::Answer(OK));
                         }
                         Some(&Action::Open(slot)) => break (slot, End::Connected),
                         _ => {}

@@ -210,3 +210,17 @@ impl core::fmt::Debug for Sockaddr {
 pub(crate) const fn is_v6(addr: &SocketAddr) -> bool {
     matches!(addr.ip(), IpAddr::V6(_))
 }
+
+/// Whether a socket that was connected to this address is as new once it is
+/// disconnected. A link-local one stays bound to its interface, and an IPv4
+/// address in IPv6's form leaves the socket speaking IPv4.
+pub(crate) const fn can_be_used_again(addr: &SocketAddr) -> bool {
+    match addr {
+        SocketAddr::V4(_) => true,
+        SocketAddr::V6(addr) => {
+            addr.scope_id() == 0
+                && !addr.ip().is_unicast_link_local()
+                && addr.ip().to_ipv4_mapped().is_none()
+        }
+    }
+}

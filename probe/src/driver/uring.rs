@@ -22,7 +22,7 @@ use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode, squ
 use watchfire_probe_core::engine::{Action, During, Engine, Event, Slot};
 use watchfire_wire::Time;
 
-use super::socket::{Sockaddr, SocketOption, SocketPlans, is_v6};
+use super::socket::{Sockaddr, SocketOption, SocketPlans, can_be_used_again, is_v6};
 use super::{Driver, RECEIVE_BYTES};
 use crate::clock;
 use crate::limits::SOCKETS_KEPT;
@@ -64,6 +64,8 @@ pub(crate) struct UringDriver<'a> {
     in_flight: u32,
     /// Free slots that keep a socket.
     kept: usize,
+    /// There was no room to listen for the wake-up; the next harvest tries.
+    unheard: bool,
 }
 
 /// What the kernel reads and writes while operations are in progress. It
@@ -158,6 +160,7 @@ impl<'a> UringDriver<'a> {
             turn: 0,
             in_flight: 0,
             kept: 0,
+            unheard: false,
         };
         driver.listen_for_wake();
         driver
@@ -170,8 +173,10 @@ impl<'a> UringDriver<'a> {
         let entry = opcode::Read::new(types::Fd(fd), buffer.cast(), 8)
             .build()
             .user_data(tag(Op::Wake, 0, 0));
-        self.reserve(1, 0);
-        self.push(entry);
+        self.unheard = !self.reserve(1, 0);
+        if !self.unheard {
+            self.push(entry);
+        }
     }
 
     /// Whether the queue has, or can be made to have, room for `entries` more
@@ -276,10 +281,11 @@ impl<'a> UringDriver<'a> {
             // The end comes whether the connect succeeds or not, and its
             // completion alone tells of success.
             self.push(connect.flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS));
-            if plan.sources.is_empty() {
+            if plan.sources.is_empty() && can_be_used_again(&target.addr) {
                 self.push_disconnect(slot, generation);
             } else {
-                // A bound socket is not bound anew.
+                // A bound socket is not bound anew, be it by us or by where it
+                // was connected to.
                 self.push_close(slot, generation);
             }
         } else {
@@ -506,6 +512,12 @@ impl<'a> UringDriver<'a> {
             Op::Disconnect => {
                 // A socket that saw trouble is not trusted with another probe.
                 if result < 0 || state.failed || self.kept >= SOCKETS_KEPT {
+                    if !state.failed {
+                        // Told now and not when it is closed: its deadline may
+                        // pass before that.
+                        state.failed = true;
+                        engine.on_event(now, slot, Event::Connected);
+                    }
                     self.close(slot, false);
                 } else {
                     state.kept = true;
@@ -538,20 +550,7 @@ impl Driver for UringDriver<'_> {
         };
         self.completions.sync();
         let want = usize::from(self.completions.is_empty() && !timeout.is_zero());
-        self.queue.sync();
-        let spec = types::Timespec::from(timeout);
-        let args = types::SubmitArgs::new().timespec(&spec);
-        let entered = self.submitter.submit_with_args(want, &args);
-        self.queue.sync();
-        match entered {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                // The time is up; or a signal, or a full completion queue or
-                // no memory for more: the harvest makes room.
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
-        }
+        self.enter(want, timeout)
     }
 
     fn harvest(&mut self, engine: &mut Engine, now: Time) -> io::Result<bool> {
@@ -581,9 +580,12 @@ impl Driver for UringDriver<'_> {
                 break;
             }
             asked = true;
-            self.wait(Duration::ZERO)?;
+            // One completion, at once: the kernel then works until it has one
+            // or has nothing left to do. Asked for none it would stop after a
+            // few steps, which may all have been silent.
+            self.enter(1, Duration::ZERO)?;
         }
-        if woken {
+        if woken || self.unheard {
             self.listen_for_wake();
         }
         Ok(woken)
@@ -591,6 +593,24 @@ impl Driver for UringDriver<'_> {
 }
 
 impl UringDriver<'_> {
+    /// Submits what is queued, and waits for so many completions.
+    fn enter(&mut self, want: usize, timeout: Duration) -> io::Result<()> {
+        self.queue.sync();
+        let spec = types::Timespec::from(timeout);
+        let args = types::SubmitArgs::new().timespec(&spec);
+        let entered = self.submitter.submit_with_args(want, &args);
+        self.queue.sync();
+        match entered {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // The time is up; or a signal, or a full completion queue or
+                // no memory for more: the harvest makes room.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
     fn act(&mut self, engine: &Engine, action: Action) {
         match action {
             Action::Open(slot) => self.open(engine, slot),

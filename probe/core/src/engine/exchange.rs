@@ -190,6 +190,13 @@ impl Engine {
                     self.finish(slot, Outcome::Pass, false, now);
                 }
             }
+            // "Request Timeout": it was about to close the connection that it had
+            // waited on, which is its right.
+            Progress::Failed(Reason::BadStatus)
+                if flight.reused && flight.response.status() == 408 =>
+            {
+                self.reopen(slot, now);
+            }
             Progress::Failed(reason) => self.finish(slot, Outcome::Fail(reason), true, now),
         }
     }
@@ -235,6 +242,11 @@ impl Engine {
         let flight = &self.flights[slot as usize];
         let (index, started, late_us) = (flight.check, flight.started, flight.late_us);
         let late_turn = flight.late_turn;
+        if self.entries[index as usize].flight != slot {
+            // Stopped while it was in flight: nobody waits for its outcome.
+            self.deadlines.disarm(slot);
+            return self.close(slot, true);
+        }
         if self.in_use >= self.config.slots {
             let full = Outcome::NotMeasured(Unmeasured::InFlightFull);
             self.finish(slot, full, true, now);

@@ -61,7 +61,7 @@ pub struct Engine {
     asking: usize,
     /// How late this turn's look at the events was.
     turn_late_us: u32,
-    /// Numbers the late turns.
+    /// Numbers the turns.
     late_turn: u32,
     /// Slots whose operation was handed to the driver in the last turn.
     submitted: Vec<Slot>,
@@ -175,22 +175,24 @@ impl Engine {
         entry.due = now;
         entry.ask = ask;
         entry.flags.set(Flags::ONCE);
-        let full = Outcome::NotMeasured(Unmeasured::InFlightFull);
-        if self.asking >= ASKS {
-            self.stats.count(full);
-            self.opinions
-                .push_back(Report::opinion(id, ask, full, Default::default()));
-            return;
-        }
-        match self.insert(entry) {
+        let asked = if self.asking < ASKS {
+            self.insert(entry)
+        } else {
+            Err(TooManyChecks)
+        };
+        match asked {
             Ok(index) => {
                 self.asking += 1;
                 self.wait(index, now);
             }
             Err(TooManyChecks) => {
+                let full = Outcome::NotMeasured(Unmeasured::InFlightFull);
                 self.stats.count(full);
-                self.opinions
-                    .push_back(Report::opinion(id, ask, full, Default::default()));
+                // Beyond that silence is an answer too.
+                if self.opinions.len() < 2 * ASKS {
+                    let report = Report::opinion(id, ask, full, Default::default());
+                    self.opinions.push_back(report);
+                }
             }
         }
     }
@@ -222,21 +224,17 @@ impl Engine {
     /// planned: busy with the last turn, or not woken in time. What the last
     /// turn handed over may have waited for that long before it began.
     pub fn begin_turn(&mut self, late_us: u64) {
-        self.turn_late_us = if late_us > PUNCTUAL_US {
-            u32::try_from(late_us).unwrap_or(u32::MAX)
+        let late = u32::try_from(late_us).unwrap_or(u32::MAX);
+        self.turn_late_us = if late_us > PUNCTUAL_US { late } else { 0 };
+        self.late_turn = self.late_turn.wrapping_add(1);
+        if late_us >= STALL_US {
+            for flight in &mut self.flights {
+                flight.credit(self.late_turn, late);
+            }
         } else {
-            0
-        };
-        if self.turn_late_us > 0 {
-            self.late_turn = self.late_turn.wrapping_add(1);
-            if late_us >= STALL_US {
-                for flight in &mut self.flights {
-                    flight.credit(self.late_turn, self.turn_late_us);
-                }
-            } else {
-                for &slot in &self.submitted {
-                    self.flights[slot as usize].credit(self.late_turn, self.turn_late_us);
-                }
+            // However short: a long response takes many turns.
+            for &slot in &self.submitted {
+                self.flights[slot as usize].credit(self.late_turn, late);
             }
         }
         self.submitted.clear();
@@ -417,6 +415,7 @@ impl Engine {
         }
         if entry.caps_apply && !entry.caps.take(now) {
             self.reschedule(index, now);
+            self.shift(index);
             self.conclude_unstarted(index, Unmeasured::RateCapped);
             return;
         }
@@ -492,6 +491,22 @@ impl Engine {
         self.stats.skipped += next.skipped;
         entry.due = next.due;
         self.starts.arm(index, next.due);
+    }
+
+    /// Moves a capped check's next probe off its phase, by another part of its
+    /// step each time: the cap has a phase of its own, and would let the same
+    /// checks pass for ever.
+    fn shift(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        if !self.starts.is_armed(index) {
+            return;
+        }
+        let (step, _) = step(&entry.spec, &entry.health);
+        let step_us = u64::try_from(step.as_micros()).unwrap_or(u64::MAX).max(1);
+        let part = entry.id.prefix().rotate_left(entry.unmeasured_in_a_row) % step_us;
+        // Between half a step and one and a half from now: a step on average.
+        entry.due = Time(entry.due.0.saturating_sub(step_us / 2).saturating_add(part));
+        self.starts.arm(index, entry.due);
     }
 
     /// Takes a check out: at once if nothing refers to it, otherwise when its
