@@ -34,8 +34,9 @@ struct Options {
     /// Print one JSON object on the last line
     #[arg(long)]
     json: bool,
-    /// Origins in the farm
-    #[arg(long, default_value_t = 2_000)]
+    /// Origins in the farm; a POP's are tens of thousands, and few fit caches
+    /// that many do not
+    #[arg(long, default_value_t = 10_000)]
     targets: u32,
     /// Probes in flight
     #[arg(long, default_value_t = 256)]
