@@ -87,7 +87,7 @@ impl Opinions {
             self.askers.insert(id, asker);
             // Its number is spent only when no jury that was summoned before it
             // can still be calling members.
-            until = until + linger;
+            until += linger;
         }
         self.by_time.insert((until, id), ());
         self.pending.insert(id, pending);
