@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use watchfire_probe_core::engine::{Action, Event, Inherited, Report, ReportKind};
 use watchfire_probe_core::limits::ASKS;
-use watchfire_probe_core::rate::{Caps, Pace};
+use watchfire_probe_core::rate::Caps;
 use watchfire_probe_core::{CheckSpec, HealthRule, Kind, Outcome};
 use watchfire_wire::message::replica::Answer;
 use watchfire_wire::{Reason, Unmeasured, Verdict};
@@ -344,21 +344,10 @@ fn full_slots_make_checks_wait_in_order_and_none_starves() {
 #[test]
 fn a_cap_refuses_what_is_beyond_it_and_calls_nobody_down() {
     let mut world = World::new(64);
-    let caps = Caps {
-        address: Some(Arc::new(Pace::new(20))),
-        prefix: None,
-    };
-    for n in 0..100 {
-        let spec = Arc::new(tcp(n));
-        let inherit = Some(Inherited {
-            verdict: Verdict::Up,
-            contrary: 0,
-        });
-        world
-            .engine
-            .start(spec.id(), &spec, 1, inherit, None, caps.clone(), world.now)
-            .unwrap();
-    }
+    world.start_capped(Some(Inherited {
+        verdict: Verdict::Up,
+        contrary: 0,
+    }));
     world.run(SECOND * 10);
     assert!(
         (190..=215).contains(&world.starts.len()),

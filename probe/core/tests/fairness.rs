@@ -4,28 +4,16 @@
 mod world;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use watchfire_probe_core::engine::ReportKind;
-use watchfire_probe_core::rate::{Caps, Pace};
 use watchfire_probe_core::{CheckSpec, Kind};
-use world::{Net, SECOND, World, http, tcp};
+use world::{Net, SECOND, World, http};
 
 #[test]
 fn under_a_cap_every_check_has_its_turn() {
     let mut world = World::new(64);
-    let caps = Caps {
-        address: Some(Arc::new(Pace::new(20))),
-        prefix: None,
-    };
-    for n in 0..100 {
-        let spec = Arc::new(tcp(n));
-        world
-            .engine
-            .start(spec.id(), &spec, 1, None, None, caps.clone(), world.now)
-            .unwrap();
-    }
+    world.start_capped(None);
     world.run(SECOND * 60);
     let measured = world.reports.iter().filter_map(|report| {
         matches!(report.kind, ReportKind::Measured { .. }).then_some(report.check)

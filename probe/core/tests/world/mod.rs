@@ -9,7 +9,7 @@ use std::time::Duration;
 use watchfire_probe_core::engine::{
     Action, Config, During, Engine, Event, Inherited, Pacing, Report, ReportKind, Slot,
 };
-use watchfire_probe_core::rate::Caps;
+use watchfire_probe_core::rate::{Caps, Pace};
 use watchfire_probe_core::{CheckSpec, Schedule};
 use watchfire_wire::{CheckId, Time, Verdict};
 
@@ -91,6 +91,21 @@ impl World {
             .start(id, &spec, 1, inherit, None, caps, self.now)
             .unwrap();
         id
+    }
+
+    /// A hundred checks of one second behind one address, which is capped at
+    /// twenty probes a second.
+    pub fn start_capped(&mut self, inherit: Option<Inherited>) {
+        let caps = Caps {
+            address: Some(Arc::new(Pace::new(20))),
+            prefix: None,
+        };
+        for n in 0..100 {
+            let spec = Arc::new(tcp(n));
+            self.engine
+                .start(spec.id(), &spec, 1, inherit, None, caps.clone(), self.now)
+                .unwrap();
+        }
     }
 
     pub fn later(&mut self, slot: Slot, delay: Duration, end: End) {
