@@ -24,7 +24,7 @@ pub(crate) const REPORT_RETRY: Duration = Duration::from_millis(5);
 pub(crate) const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
 /// A thread whose last turn is longer ago is stuck.
-pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(3);
+pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 /// Outcomes in one publication that are enough to call a thread sick, if half
 /// of them failed on our side.

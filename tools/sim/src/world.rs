@@ -396,6 +396,7 @@ impl World {
             Input::Datagram {
                 from: from.addr(),
                 bytes: &mut buffer,
+                age: core::time::Duration::ZERO,
             },
         );
         self.buffer = buffer;
