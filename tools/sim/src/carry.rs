@@ -277,9 +277,8 @@ impl World {
 
     /// When what a host sends now is on the wire.
     pub(crate) fn sent_us(&self, host: usize) -> u64 {
-        let it = &self.hosts[host];
-        let spent_us = (self.spent as f64 * it.slowness / 1e3) as u64;
-        (self.now_us + spent_us).max(it.held_until_us)
+        let spent_us = (self.spent as f64 * self.times(host) / 1e3) as u64;
+        (self.now_us + spent_us).max(self.hosts[host].held_until_us)
     }
 
     pub(crate) fn local(&self, host: usize) -> Time {

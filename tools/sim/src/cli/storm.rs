@@ -44,9 +44,10 @@ pub(crate) struct Storm {
     /// The longest that a probe may take, milliseconds.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     timeout_ms: u64,
-    /// From the first start of an agent to the last, milliseconds.
-    #[arg(long, default_value_t = 2_000)]
-    start_within_ms: u64,
+    /// From the first start of an agent to the last, milliseconds; 50 for each
+    /// node unless said, as a script that starts them takes.
+    #[arg(long)]
+    start_within_ms: Option<u64>,
     /// When the trial begins, seconds.
     #[arg(long, default_value_t = 30)]
     at_s: u64,
@@ -87,7 +88,7 @@ impl Storm {
                 cores: self.cores,
                 costs,
             },
-            start_within_us: self.start_within_ms * 1_000,
+            start_within_us: self.start_within_ms.unwrap_or(50 * u64::from(self.nodes)) * 1_000,
             at_s: self.at_s,
             until_s: self.until_s,
         };
@@ -134,8 +135,25 @@ impl Storm {
 fn show(weathered: &Weathered) {
     println!(
         "{:>5} {:>6} {:>6} {:>7} {:>6} {:>6} {:>6} {:>5} {:>12} {:>6} {:>6} {:>5} {:>5} {:>6} {:>5} {:>6} {:>10} {:>6} {:>12}",
-        "until", "dg/s", "peak", "B/s", "bulk", "gossip", "probe", "busy", "probes/want", "unmeas",
-        "by two", "none", "susp", "died", "false", "not up", "Down good", "drop", "turn/cpu ms"
+        "until",
+        "dg/s",
+        "peak",
+        "B/s",
+        "bulk",
+        "gossip",
+        "probe",
+        "busy",
+        "probes/want",
+        "unmeas",
+        "by two",
+        "none",
+        "susp",
+        "died",
+        "false",
+        "not up",
+        "Down good",
+        "drop",
+        "turn/cpu ms"
     );
     for row in &weathered.rows {
         show_row(row);
@@ -147,10 +165,13 @@ fn show(weathered: &Weathered) {
     println!("datagrams per agent and second: {}", kinds.join(", "));
     let at = |at: Option<f64>| at.map_or("never".to_owned(), |at| format!("at {at:.1} s"));
     println!("formed: {}", at(weathered.formed_s));
-    println!("calm to the end: {}", match weathered.calm_since_s {
-        Some(since_s) => format!("since {since_s:.1} s"),
-        None => "never".to_owned(),
-    });
+    println!(
+        "calm to the end: {}",
+        match weathered.calm_since_s {
+            Some(since_s) => format!("since {since_s:.1} s"),
+            None => "never".to_owned(),
+        }
+    );
     if let Some(ended_s) = weathered.trial_ended_s {
         println!("the trial ended: at {ended_s:.1} s");
     }
@@ -168,16 +189,39 @@ fn show(weathered: &Weathered) {
         let words = first.map_or("", |first| first.words.as_str());
         println!("invariant broken: {invariant} ({times} times): {words}");
     }
-    println!("{}", if weathered.is_well() { "all is well" } else { "not well" });
+    println!(
+        "{}",
+        if weathered.is_well() {
+            "all is well"
+        } else {
+            "not well"
+        }
+    );
 }
 
 fn show_row(row: &Row) {
     println!(
         "{:>4}s {:>6.1} {:>6} {:>7.0} {:>6.0} {:>5.2}% {:>5.2}% {:>4.0}% {:>6}/{:<5} {:>6} {:>6} {:>5} {:>5} {:>6} {:>5} {:>6} {:>10} {:>6} {:>6.0}/{:<5.1}",
-        row.until_s, row.datagrams_per_s, row.datagrams_peak, row.bytes_per_s,
-        row.bulk_bytes_per_s, row.gossip_cpu_percent, row.probe_cpu_percent, row.busy_percent,
-        row.probes, row.wanted, row.unmeasured, row.by_two, row.by_none, row.suspected, row.died,
-        row.false_downs, row.table_not_up, row.table_down, row.dropped, row.turn_ms.0,
+        row.until_s,
+        row.datagrams_per_s,
+        row.datagrams_peak,
+        row.bytes_per_s,
+        row.bulk_bytes_per_s,
+        row.gossip_cpu_percent,
+        row.probe_cpu_percent,
+        row.busy_percent,
+        row.probes,
+        row.wanted,
+        row.unmeasured,
+        row.by_two,
+        row.by_none,
+        row.suspected,
+        row.died,
+        row.false_downs,
+        row.table_not_up,
+        row.table_down,
+        row.dropped,
+        row.turn_ms.0,
         row.turn_ms.1,
     );
 }

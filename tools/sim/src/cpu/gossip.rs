@@ -10,7 +10,7 @@ use super::machine::{Next, Task};
 use super::probes::Probes;
 use super::socket::Socket;
 use super::turn::{Ready, Turn, Work};
-use super::{CpuOptions, Machines};
+use super::{Cores, CpuOptions, Machines};
 use crate::world::{Event, Peer, World};
 
 /// From one heartbeat of the table to the next, microseconds.
@@ -28,6 +28,11 @@ pub(crate) struct Threads {
     pub(crate) heartbeat_us: u64,
     pub(crate) prober_healthy: bool,
     pub(crate) probes: Probes,
+    /// The oldest datagram that was read, microseconds.
+    pub(crate) oldest_us: u64,
+    slept: bool,
+    /// What the process's start still costs, microseconds.
+    start_us: f64,
     /// When the present turn began, and what the thread had used by then.
     turn_began: (u64, Nanos),
     /// The longest turn, by the wall and by CPU, microseconds.
@@ -77,6 +82,9 @@ impl Threads {
             heartbeat_us: now_us,
             prober_healthy: true,
             probes,
+            oldest_us: 0,
+            slept: true,
+            start_us: machine.start_us,
             turn_began: (now_us, 0),
             longest_turn_us: (0, 0),
             charged: Charged::default(),
@@ -147,8 +155,17 @@ impl World {
         } else {
             self.probe_work(host)
         };
-        let slowness = self.hosts[host].slowness;
-        went_on.then(|| (self.spent as f64 * slowness) as Nanos)
+        let times = self.times(host);
+        went_on.then(|| (self.spent as f64 * times) as Nanos)
+    }
+
+    /// How many times longer than alone a host's work takes.
+    pub(crate) fn times(&self, host: usize) -> f64 {
+        let shared = match self.options.cpu {
+            Some(cpu) if cpu.cores != Cores::Own => cpu.costs.machine.shared_times,
+            _ => 1.0,
+        };
+        self.hosts[host].slowness * shared
     }
 
     /// A thread that belongs to no node keeps its core busy.
@@ -160,11 +177,19 @@ impl World {
     fn gossip_work(&mut self, host: usize) -> bool {
         let costs = self.gossip_costs();
         let ready = self.ready(host);
-        let used = self.machines.as_ref().map_or(0, |it| it.used(gossip_of(host)));
+        let used = self
+            .machines
+            .as_ref()
+            .map_or(0, |it| it.used(gossip_of(host)));
         let now_us = self.now_us;
         let Some(threads) = &mut self.hosts[host].threads else {
             return false;
         };
+        if threads.start_us > 0.0 {
+            let start_us = std::mem::take(&mut threads.start_us);
+            self.spend(start_us);
+            return true;
+        }
         let work = threads.turn.next(ready);
         if matches!(work, Some(Work::Look) | None) {
             let (began_us, used_then) = threads.turn_began;
@@ -175,14 +200,18 @@ impl World {
             }
             threads.turn_began = (now_us, used);
         }
+        let slept = std::mem::replace(&mut threads.slept, work.is_none());
         let Some(work) = work else {
             self.arm_gossip(host);
             return false;
         };
         match work {
+            Work::Look if slept => self.spend(costs.turn_us + costs.wake_us),
             Work::Look => self.spend(costs.turn_us),
             Work::Datagram => {
                 if let Some(datagram) = threads.socket.pop() {
+                    let age_us = now_us - datagram.at_us;
+                    threads.oldest_us = threads.oldest_us.max(age_us);
                     self.spend(costs.receive_us + costs.open_us);
                     self.receive(host, datagram.from, &datagram.bytes);
                 }
@@ -363,7 +392,12 @@ impl World {
     pub(crate) fn machines_of(options: &crate::workload::Options) -> Option<Machines> {
         let cpu = options.cpu?;
         let slice_us = cpu.costs.machine.slice_us;
-        Some(Machines::new(cpu.cores, options.nodes, options.hogs, slice_us))
+        Some(Machines::new(
+            cpu.cores,
+            options.nodes,
+            options.hogs,
+            slice_us,
+        ))
     }
 }
 
@@ -376,6 +410,7 @@ const FREE: GossipCosts = GossipCosts {
     receive_us: 0.0,
     handle_us: 0.0,
     turn_us: 0.0,
+    wake_us: 0.0,
     pull_answered_us: 0.0,
     member_us: 0.0,
     rank_ns_per_check: 0.0,

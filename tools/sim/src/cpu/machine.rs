@@ -87,7 +87,13 @@ impl Machines {
             Cores::Own => (hosts, 1),
             Cores::Shared(each) => (1, each),
         };
-        let machine_of = |task: Task| if machines == 1 { 0 } else { task / 2 % machines };
+        let machine_of = |task: Task| {
+            if machines == 1 {
+                0
+            } else {
+                task / 2 % machines
+            }
+        };
         Self {
             cores: (0..machines * each)
                 .map(|core| Core {

@@ -47,6 +47,7 @@ pub(crate) struct Probes {
     actions: Vec<Action>,
     phase: Phase,
     armed: Time,
+    slept: bool,
     publish_at: Time,
     sickness: Sickness,
     sick: bool,
@@ -114,6 +115,7 @@ impl Probes {
             actions: Vec::new(),
             phase: Phase::Busy { looked: now },
             armed: Time::NEVER,
+            slept: true,
             publish_at: now + PUBLISH_EVERY,
             sickness: Sickness::new(now),
             sick: false,
@@ -259,9 +261,11 @@ impl World {
         else {
             return false;
         };
+        let slept = std::mem::replace(&mut probes.slept, false);
         let asked = !(probes.commands.is_empty() && probes.happened.is_empty());
         let until = ready + timeout;
         if !asked && now < until {
+            probes.slept = true;
             if until < probes.armed || probes.armed <= now {
                 probes.armed = until;
                 let at_us = it.clock.when_us(until);
@@ -272,6 +276,9 @@ impl World {
         }
         let overslept = now.since(ready).saturating_sub(timeout);
         let late = ready.since(looked) + overslept;
+        if slept {
+            self.spend(self.options.cpu.map_or(0.0, |cpu| cpu.costs.probe.wake_us));
+        }
         self.probe_turn(host, now, late);
         true
     }

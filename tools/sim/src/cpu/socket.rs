@@ -16,7 +16,7 @@ pub(crate) struct Socket<P> {
 /// A datagram that waits.
 #[derive(Debug)]
 pub(crate) struct Waiting<P> {
-    /// When it came, microseconds.
+    /// When it came, microseconds: the kernel's timestamp.
     pub(crate) at_us: u64,
     /// Who sent it.
     pub(crate) from: P,

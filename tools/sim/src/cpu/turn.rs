@@ -97,11 +97,7 @@ impl Turn {
                 }
                 Stage::Reports => {
                     let any = ready.reports > 0;
-                    (
-                        any.then_some(Work::Report),
-                        Stage::Commands,
-                        ready.commands,
-                    )
+                    (any.then_some(Work::Report), Stage::Commands, ready.commands)
                 }
                 Stage::Commands => {
                     let any = ready.commands > 0;

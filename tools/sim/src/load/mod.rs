@@ -152,6 +152,8 @@ pub struct Row {
     pub table_not_up: usize,
     /// Datagrams that found no room in a socket.
     pub dropped: u64,
+    /// The oldest datagram that was read, milliseconds since it came.
+    pub oldest_ms: f64,
     /// The longest turn of a gossip thread in it, milliseconds by the wall and
     /// of CPU.
     pub turn_ms: (f64, f64),
@@ -264,9 +266,11 @@ impl Load {
 
     /// Sums of all that was sent: datagrams, their bytes, bytes of streams.
     pub(crate) fn sums(&self) -> (u64, u64, u64) {
-        self.hosts.iter().fold((0, 0, 0), |(sent, bytes, bulk), it| {
-            (sent + it.sent, bytes + it.sent_bytes, bulk + it.bulk_bytes)
-        })
+        self.hosts
+            .iter()
+            .fold((0, 0, 0), |(sent, bytes, bulk), it| {
+                (sent + it.sent, bytes + it.sent_bytes, bulk + it.bulk_bytes)
+            })
     }
 
     /// The most that one agent sent within a second of this window; a new one

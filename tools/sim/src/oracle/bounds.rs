@@ -118,7 +118,8 @@ impl World {
                 && now_us > ended_us + limits::CALM_BOUND_US
             {
                 let late_s = (now_us - ended_us) as f64 / SECOND_US as f64;
-                self.load.break_bound(now_us, "calm after load", Some(late_s));
+                self.load
+                    .break_bound(now_us, "calm after load", Some(late_s));
             }
         }
     }
@@ -131,9 +132,11 @@ impl World {
         let by_two = self.load.by_two;
         let (datagrams_peak, bytes_peak) = self.load.take_peaks();
         let mut turn_us = (0, 0);
+        let mut oldest_us = 0;
         for it in &mut self.hosts {
             if let Some(threads) = &mut it.threads {
                 let longest = std::mem::take(&mut threads.longest_turn_us);
+                oldest_us = oldest_us.max(std::mem::take(&mut threads.oldest_us));
                 turn_us = (turn_us.0.max(longest.0), turn_us.1.max(longest.1));
             }
         }
@@ -166,6 +169,7 @@ impl World {
             table_down,
             table_not_up,
             dropped: now.dropped.saturating_sub(last.dropped),
+            oldest_ms: oldest_us as f64 / 1e3,
             turn_ms: (turn_us.0 as f64 / 1e3, turn_us.1 as f64 / 1e3),
         };
         self.load.rows.push(row);
