@@ -22,7 +22,6 @@ mod once;
 mod options;
 mod paces;
 mod prober;
-mod sickness;
 mod start;
 mod tls_roots;
 mod wake;

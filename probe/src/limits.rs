@@ -26,18 +26,6 @@ pub(crate) const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// A thread whose last turn is longer ago is stuck.
 pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(10);
 
-/// Outcomes in one publication that are enough to call a thread sick, if half
-/// of them failed on our side.
-pub(crate) const SICK_OUTCOMES: u64 = 4;
-
-/// How long a sick thread that measures nothing any more stays sick before it
-/// is tried again. A relapse within [`SICK_PATIENCE_MAX`] doubles it.
-pub(crate) const SICK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Longest that a sick thread stays sick without measuring; it is tried again
-/// at least this often.
-pub(crate) const SICK_PATIENCE_MAX: Duration = Duration::from_secs(30);
-
 /// Longest that an orderly end waits for connections to close.
 pub(crate) const END_WITHIN: Duration = Duration::from_secs(2);
 

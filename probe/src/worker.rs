@@ -8,13 +8,13 @@ use std::sync::atomic::Ordering;
 
 use watchfire_probe_core::Stats;
 use watchfire_probe_core::engine::{Action, Config, Engine, Report, ReportKind};
+use watchfire_probe_core::sickness::{self, Sickness};
 use watchfire_wire::{Time, Unmeasured};
 
 use crate::clock;
 use crate::driver::Driver;
 use crate::limits::{COMMANDS_PER_TURN, END_WITHIN, PUBLISH_EVERY, REPORT_RETRY, WAIT_MAX};
 use crate::mailbox::{Command, Mailbox};
-use crate::sickness::Sickness;
 
 /// Called after reports were put into a mailbox.
 pub(crate) type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -184,7 +184,7 @@ impl<'a, D: Driver> Worker<'a, D> {
     fn publish(&mut self, ticket: u64, now: Time) {
         self.served = ticket;
         let stats = self.engine.stats();
-        let ours = ours(stats);
+        let ours = sickness::ours(stats);
         let outcomes = stats.measured() + ours;
         let sick = self.sickness.observe(now, ours, outcomes);
         self.mailbox.pulse.sick.store(sick, Ordering::Relaxed);
@@ -205,20 +205,4 @@ impl<'a, D: Driver> Worker<'a, D> {
         self.publish(ticket, looked);
         Ok(())
     }
-}
-
-/// Outcomes that failed on our side, whatever the destination. A probe that was
-/// late excuses itself and no more: whoever is late with a check for long gives
-/// that check away, and a POP in which everybody is late goes on.
-fn ours(stats: &Stats) -> u64 {
-    const OURS: [Unmeasured; 7] = [
-        Unmeasured::OutOfFiles,
-        Unmeasured::OutOfPorts,
-        Unmeasured::OutOfBuffers,
-        Unmeasured::OutOfMemory,
-        Unmeasured::RingFull,
-        Unmeasured::InFlightFull,
-        Unmeasured::Internal,
-    ];
-    OURS.iter().map(|&reason| stats.unmeasured(reason)).sum()
 }

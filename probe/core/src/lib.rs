@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod rate;
 mod request;
 pub mod schedule;
+pub mod sickness;
 pub mod stats;
 pub mod status;
 pub mod tls;

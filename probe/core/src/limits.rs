@@ -107,3 +107,15 @@ const _: () = assert!(WHEEL_TICKS.is_power_of_two());
 const _: () = assert!(PARKED_PERCENT < 100);
 const _: () = assert!(INTERVAL_MIN.as_micros() >= 2 * TICK_US as u128);
 const _: () = assert!(WINDOW_MAX as u32 <= u64::BITS);
+
+/// Outcomes in one publication that are enough to call a thread sick, if half
+/// of them failed on our side.
+pub const SICK_OUTCOMES: u64 = 4;
+
+/// How long a sick thread that measures nothing any more stays sick before it
+/// is tried again. A relapse within [`SICK_PATIENCE_MAX`] doubles it.
+pub const SICK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Longest that a sick thread stays sick without measuring; it is tried again
+/// at least this often.
+pub const SICK_PATIENCE_MAX: Duration = Duration::from_secs(30);

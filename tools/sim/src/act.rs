@@ -2,6 +2,7 @@
 
 use watchfire_core::io::Input;
 
+use crate::cpu::{Command, gossip_of, probes_of};
 use crate::faults::Fault;
 use crate::measure::CrashWatch;
 use crate::net::Weather;
@@ -36,20 +37,20 @@ impl World {
             }
             Action::Leave { host } => {
                 let host = self.living_from(host);
-                self.feed(host, Input::Leave);
+                self.command(host, Command::Leave);
             }
             Action::Weigh { host, capacity } => {
                 self.hosts[host].capacity = capacity;
                 if self.hosts[host].agent.is_some() {
                     self.fired.count(Fault::Capacity);
-                    self.feed(host, Input::Capacity(capacity));
+                    self.command(host, Command::Capacity(capacity));
                 }
             }
             Action::Drain { host, on } => {
                 let host = self.living_from(host);
                 self.fired.count(Fault::Drain);
                 self.excuse_host(host);
-                self.feed(host, Input::Drain(on));
+                self.command(host, Command::Drain(on));
             }
             Action::Stall { host, for_us, why } => {
                 let host = self.living_from(host);
@@ -117,15 +118,28 @@ impl World {
                 self.fired.count(Fault::ProberSick);
                 self.excuse_host(host);
                 self.hosts[host].sick = true;
-                self.feed(host, Input::ProberHealthy(false));
+                self.command(host, Command::Healthy(false));
             }
             Action::Sick { on: false, .. } => {
                 for host in 0..self.hosts.len() {
                     if std::mem::take(&mut self.hosts[host].sick) {
-                        self.feed(host, Input::ProberHealthy(true));
+                        self.command(host, Command::Healthy(true));
                     }
                 }
             }
+            Action::Slow { hosts, times } => {
+                for host in hosts {
+                    self.hosts[host].slowness = times;
+                }
+            }
+            Action::Hog { for_us } => {
+                self.hogs_until_us = self.now_us + for_us;
+                for hog in 0..self.options.hogs {
+                    self.wake(2 * self.hosts.len() + hog);
+                }
+            }
+            Action::Reload { host, take, give } => self.reload(host, take, give),
+            Action::Load { on } => self.load.loaded(self.now_us, on),
             Action::Mischief => self.mischief(),
             Action::Phase(phase) => self.enter(phase),
         }
@@ -275,6 +289,26 @@ impl World {
         }
     }
 
+    /// All definitions of a host change in one go.
+    fn reload(&mut self, host: usize, take: Vec<u32>, give: Vec<u32>) {
+        let config = &mut self.hosts[host].config;
+        for &check in &take {
+            config[check as usize] = false;
+        }
+        for &check in &give {
+            config[check as usize] = true;
+        }
+        for &check in take.iter().chain(&give) {
+            self.oracles.coverage.excuse(check, self.now_us);
+        }
+        if self.hosts[host].agent.is_some() {
+            self.configure(host, &give, &take);
+            for check in take {
+                self.hosts[host].table.verdicts[check as usize] = None;
+            }
+        }
+    }
+
     /// This host, or the next one with a running process.
     fn living_from(&self, host: usize) -> usize {
         let all = self.hosts.len();
@@ -315,6 +349,12 @@ impl World {
         it.clock.leap(by_us);
         // All timers are due earlier now.
         it.tick_due_us = u64::MAX;
+        if self.has_cpu() {
+            self.wake(gossip_of(host));
+            self.wake(probes_of(host));
+            return;
+        }
+        let it = &mut self.hosts[host];
         let mut checks: Vec<u32> = it.prober.checks().collect();
         checks.sort_unstable();
         for check in checks {
@@ -349,7 +389,7 @@ impl World {
             self.feed(host, Input::Tick);
             let before = self.digest(host);
             let drawn = self.oracles.gate.drawn();
-            self.receive(host, stranger, &junk);
+            self.receive(host, stranger, &junk, 0);
             if self.digest(host) != before || self.oracles.gate.drawn() != drawn {
                 self.oracles.violate(self.now_us, Some(host), "gate", || {
                     format!("{} bytes of junk were not ignored", junk.len())

@@ -168,6 +168,33 @@ impl Agent {
         self.0.counters()
     }
 
+    /// Pulls that it answered and slots that it took in, so far.
+    #[must_use]
+    pub fn served_and_taken(&self) -> (u64, u64) {
+        let mut of = (0, 0);
+        for (name, count) in self.0.counters() {
+            match name {
+                "pulls_answered" => of.0 = count,
+                "slots_taken" => of.1 = count,
+                _ => {}
+            }
+        }
+        of
+    }
+
+    /// Members that it suspects.
+    #[must_use]
+    pub fn suspects(&self) -> usize {
+        let suspect = |member: &&watchfire_core::swim::Member| member.state == State::Suspect;
+        self.0.members().filter(suspect).count()
+    }
+
+    /// It takes part in probing.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+
     /// The sizes of what it remembers, by name.
     #[must_use]
     pub fn sizes(&self) -> Vec<(&'static str, usize)> {

@@ -4,6 +4,7 @@ use watchfire_core::io::{Event as Word, Inherit, Output, Published};
 use watchfire_wire::limits::DATAGRAM_BYTES;
 use watchfire_wire::{Actor, CheckId, NodeId, Time, Verdict};
 
+use crate::cpu::ProbeCommand;
 use crate::faults::Fault;
 use crate::limits;
 use crate::measure::SpreadWatch;
@@ -37,10 +38,12 @@ impl World {
                 self.say(host, || format!("stops probing check {check}"));
                 self.reasons_to_write += 1;
                 self.hosts[host].prober.stop(check);
+                self.ask_prober(host, ProbeCommand::Stop(check));
             }
             Output::Attend { check } => {
                 let check = self.check_index[&check];
                 self.hosts[host].prober.attend(check);
+                self.ask_prober(host, ProbeCommand::Attend(check));
             }
             Output::Ask { check, ask } => self.ask(host, check, ask),
             Output::Publish { check, what } => self.publish(host, check, what),
@@ -68,9 +71,12 @@ impl World {
         let sender = &mut self.hosts[host];
         sender.packets_sent += 1;
         sender.bytes_sent += bytes.len() as u64 + UDP_HEADER_BYTES;
+        if self.has_cpu() {
+            self.load.sent(self.now_us, host, &bytes, UDP_HEADER_BYTES);
+        }
         match Peer::of(to, self.hosts.len()) {
             Some(Peer::Host(target)) => {
-                let sent_us = self.now_us.max(self.hosts[host].held_until_us);
+                let sent_us = self.sent_us(host);
                 let arrivals = self.net.carry(host, target, bytes, &mut self.fired);
                 for arrival in arrivals.into_iter().flatten() {
                     let from = Peer::Host(host);
@@ -117,7 +123,17 @@ impl World {
                 });
         }
         it.prober.start(check, generation, inherit, due);
-        self.schedule_probe(host, check, generation, due);
+        if self.has_cpu() {
+            let command = ProbeCommand::Start {
+                check,
+                generation,
+                inherit,
+                first,
+            };
+            self.ask_prober(host, command);
+        } else {
+            self.schedule_probe(host, check, generation, due);
+        }
     }
 
     fn publish(&mut self, host: usize, id: CheckId, what: Option<Published>) {
@@ -151,6 +167,7 @@ impl World {
     fn on_word(&mut self, host: usize, word: &Word) {
         self.say(host, || format!("{word:?}"));
         match *word {
+            Word::Suspected(_) => self.load.suspected += 1,
             Word::Died(actor) => self.on_death(host, actor),
             Word::Transition(check, old, new) => self.on_transition(host, check, old, new),
             _ => {}
@@ -162,6 +179,7 @@ impl World {
             return;
         };
         let is_running = self.is_current(subject, dead);
+        self.load.died += u64::from(is_running);
         if let Some(watch) = self.crash.as_mut().filter(|_| !is_running)
             && watch.victim == subject
             && std::mem::take(&mut watch.untold[observer])
@@ -198,6 +216,7 @@ impl World {
             let cut_off = !self.net.is_whole() || self.healed_us > since_us;
             let it = &self.hosts[host];
             let forlorn = (it.blind || it.sighted_us > since_us) && cut_off;
+            self.load.false_downs += u64::from(!self.origins.was_bad_since(check, since_us));
             if !forlorn && !self.origins.was_bad_since(check, since_us) {
                 self.measures.false_downs += 1;
                 self.oracles
@@ -254,6 +273,12 @@ impl World {
             .iter()
             .map(|it| it.started_us.max(it.stalled_until_us).max(it.held_until_us));
         hosts.max().unwrap_or(0).max(self.healed_us)
+    }
+
+    /// When what a host sends now is on the wire.
+    pub(crate) fn sent_us(&self, host: usize) -> u64 {
+        let spent_us = (self.spent as f64 * self.times(host) / 1e3) as u64;
+        (self.now_us + spent_us).max(self.hosts[host].held_until_us)
     }
 
     pub(crate) fn local(&self, host: usize) -> Time {

@@ -77,3 +77,44 @@ pub const VIOLATIONS: usize = 8;
 
 /// Outputs that a node may give for one input. More is a runaway.
 pub const OUTPUTS_PER_INPUT: usize = 200_000;
+
+/// Datagrams that an agent may send per second on average, acks excepted, and
+/// at most so many more in a burst.
+pub const DATAGRAMS_PER_S: f64 = 50.0;
+/// See [`DATAGRAMS_PER_S`].
+pub const DATAGRAM_BURST: f64 = 200.0;
+
+/// Acks that an agent may send per second on average, and in a burst.
+pub const ACKS_PER_S: f64 = 100.0;
+/// See [`ACKS_PER_S`].
+pub const ACK_BURST: f64 = 400.0;
+
+/// Bytes of datagrams that an agent may send per second on average, headers
+/// counted, and in a burst.
+pub const DATAGRAM_BYTES_PER_S: f64 = 65_536.0;
+/// See [`DATAGRAM_BYTES_PER_S`]: the burst of datagrams, at their full size.
+pub const DATAGRAM_BYTES_BURST: f64 = 262_144.0;
+
+/// Bytes on bulk streams that an agent may send per second on average, and in
+/// a burst.
+pub const BULK_BYTES_PER_S: f64 = 262_144.0;
+/// See [`BULK_BYTES_PER_S`].
+pub const BULK_BYTES_BURST: f64 = 524_288.0;
+
+/// In any ten seconds at most so many times the probes that the checks want
+/// are started, second opinions apart.
+pub const PROBE_RATIO: f64 = 1.5;
+
+/// The first so many seconds of a POP are excepted from it.
+pub const PROBE_GRACE_S: u64 = 10;
+
+/// Nodes that may probe one check at a time for longer than it takes to notice
+/// each other.
+pub const PROBERS: usize = 3;
+
+/// That time, microseconds.
+pub const PROBERS_NOTICE_US: u64 = 1_000_000;
+
+/// After the end of a load everything is calm at the latest after this,
+/// microseconds.
+pub const CALM_BOUND_US: u64 = 10_000_000;

@@ -3,6 +3,7 @@
 
 use watchfire_wire::{CheckId, Reason, Time, Unmeasured};
 
+use crate::cpu::ProbeCommand;
 use crate::faults::Fault;
 use crate::origin::Health;
 use crate::prober::Outcome;
@@ -103,6 +104,9 @@ impl World {
     /// A probe for somebody's second opinion, beside any schedule.
     pub(crate) fn ask(&mut self, host: usize, id: CheckId, ask: u64) {
         let check = self.check_index[&id];
+        if self.has_cpu() {
+            return self.ask_prober(host, ProbeCommand::Ask { check, ask });
+        }
         let (outcome, took_us) = self.probe(host, check);
         let life = self.hosts[host].life;
         let event = Event::Asked {
@@ -116,9 +120,9 @@ impl World {
     }
 
     /// What a probe that starts now finds, and how long that takes.
-    fn probe(&mut self, host: usize, check: u32) -> (Outcome, u64) {
+    pub(crate) fn probe(&mut self, host: usize, check: u32) -> (Outcome, u64) {
         let it = &self.hosts[host];
-        let timeout_us = self.options.interval_us / 2;
+        let timeout_us = self.options.timeout_us();
         if it.sick {
             return (Outcome::NotMeasured(Unmeasured::OutOfFiles), 10);
         }
@@ -149,7 +153,7 @@ impl World {
     }
 
     /// The origin's log: who probed, and when.
-    fn note_probe(&mut self, host: usize, check: u32) {
+    pub(crate) fn note_probe(&mut self, host: usize, check: u32) {
         let component = self.net.component(host);
         let now_us = self.now_us;
         self.trace
@@ -167,6 +171,7 @@ impl World {
                     .line(now_us, Some(host), format_args!("that was a second one"));
             }
         }
+        self.load.probed(host, check);
         let interval_us = self.options.interval_us;
         if let Some(watch) = &mut self.crash
             && let Some(last_us) = watch.orphans.remove(&check)

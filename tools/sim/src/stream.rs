@@ -150,7 +150,9 @@ impl World {
         let segments = 1 + bytes.len() as u64 / SEGMENT_BYTES + if first { 2 } else { 0 };
         let sender = &mut self.hosts[near.host];
         sender.packets_sent += segments;
-        sender.bytes_sent += bytes.len() as u64 + segments * TCP_HEADER_BYTES;
+        let sent_bytes = bytes.len() as u64 + segments * TCP_HEADER_BYTES;
+        sender.bytes_sent += sent_bytes;
+        self.load.sent_bulk(self.now_us, near.host, sent_bytes);
         let took = self
             .net
             .stream_us(near.host, far.host, bytes.len(), first, &mut self.fired);

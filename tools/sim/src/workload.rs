@@ -60,6 +60,18 @@ pub(crate) enum Action {
     Unmeasurable { host: usize, on: bool },
     /// A node's probe threads as a whole fall ill, or recover.
     Sick { host: usize, on: bool },
+    /// The processors of these hosts do everything so many times slower.
+    Slow { hosts: Vec<usize>, times: f64 },
+    /// Threads that belong to no node keep the cores busy for so long.
+    Hog { for_us: u64 },
+    /// All definitions of a host change at once.
+    Reload {
+        host: usize,
+        take: Vec<u32>,
+        give: Vec<u32>,
+    },
+    /// A load that tried the POP begins or ends.
+    Load { on: bool },
     /// Strangers and recordings trouble a node.
     Mischief,
     /// A phase begins.
@@ -110,6 +122,24 @@ pub struct Options {
     pub sealed: bool,
     /// A bug to be found.
     pub mutation: Option<crate::agent::Mutation>,
+    /// The longest that a probe may take, microseconds; half of the interval
+    /// unless said.
+    pub timeout_us: Option<u64>,
+    /// The interval of checks in doubt, microseconds, where the production
+    /// engine probes.
+    pub fast_us: Option<u64>,
+    /// What processors cost; nothing unless said.
+    pub cpu: Option<crate::cpu::CpuOptions>,
+    /// Threads that belong to no node and may keep shared cores busy.
+    pub hogs: usize,
+}
+
+impl Options {
+    /// The longest that a probe may take, microseconds.
+    #[must_use]
+    pub fn timeout_us(&self) -> u64 {
+        self.timeout_us.unwrap_or(self.interval_us / 2)
+    }
 }
 
 impl Default for Options {
@@ -123,6 +153,10 @@ impl Default for Options {
             quiet_s: 60,
             sealed: false,
             mutation: None,
+            timeout_us: None,
+            fast_us: None,
+            cpu: None,
+            hogs: 0,
         }
     }
 }

@@ -7,33 +7,32 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rkyv::util::AlignedVec;
-use watchfire_core::io::{CheckMeta, ConnId, Input, Output, Published, Report, ReportKind};
-use watchfire_probe_core::schedule::Schedule;
+use watchfire_core::io::{ConnId, Input, Output, Report, ReportKind};
+use watchfire_probe_core::CheckSpec;
+use watchfire_probe_core::engine::Slot;
 use watchfire_wire::{CheckId, NodeId, Time};
 
-use crate::agent::{Agent, Boot};
-use crate::clock::Clock;
+use crate::agent::Agent;
+use crate::cpu::{Machines, SocketEvent, Task, gossip_of, origin_addr, probes_of};
 use crate::faults::{Fault, Fired};
+use crate::host::Host;
 use crate::limits;
+use crate::load::Load;
 use crate::measure::{CrashWatch, Measures, SpreadWatch};
 use crate::net::Net;
 use crate::oracle::Oracles;
 use crate::origin::Origins;
-use crate::prober::{Outcome, Prober};
+use crate::prober::Outcome;
 use crate::queue::Queue;
 use crate::rng::Rng;
 use crate::run::Verdict;
 use crate::stream::Streams;
 use crate::trace::Trace;
 use crate::workload::{self, Action, Options, Phase, Plan};
-
-/// Seeds that every node is configured with.
-const JOIN_SEEDS: usize = 3;
-/// The weight of a node unless it changes.
-const CAPACITY: u16 = 100;
 
 /// One run.
 #[derive(Debug)]
@@ -65,61 +64,15 @@ pub struct World {
     pub(crate) crash: Option<CrashWatch>,
     pub(crate) spreading: BTreeMap<u32, SpreadWatch>,
     pub(crate) trace: Trace,
+    pub(crate) load: Load,
+    /// What each check is, where the production engine probes.
+    pub(crate) specs: Vec<Arc<CheckSpec>>,
+    pub(crate) machines: Option<Machines>,
+    /// What the thread at work has spent on this piece of work, nanoseconds.
+    pub(crate) spent: u64,
+    pub(crate) hogs_until_us: u64,
     outputs: Vec<Output>,
     buffer: AlignedVec<16>,
-}
-
-/// A server of the POP.
-#[derive(Debug)]
-pub(crate) struct Host {
-    pub(crate) name: String,
-    pub(crate) addr: SocketAddr,
-    pub(crate) clock: Clock,
-    /// The process, while there is one.
-    pub(crate) agent: Option<Agent>,
-    /// Counts its starts, so that what was meant for one does not reach the
-    /// next.
-    pub(crate) life: u32,
-    pub(crate) started_us: u64,
-    /// When checks are due, as the process worked it out at its start.
-    pub(crate) schedule: Schedule,
-    /// Stopped until then.
-    pub(crate) stalled_until_us: u64,
-    /// Its network holds everything back until then.
-    pub(crate) held_until_us: u64,
-    pub(crate) waiting_datagrams: usize,
-    pub(crate) tick_due_us: u64,
-    pub(crate) prober: Prober,
-    pub(crate) disk_epoch: u64,
-    pub(crate) capacity: u16,
-    /// When some node last held it for dead.
-    pub(crate) died_us: u64,
-    /// What it wrote of each check, and whether a report has come since.
-    pub(crate) writes: HashMap<u32, Written>,
-    pub(crate) config: Vec<bool>,
-    pub(crate) table: Table,
-    pub(crate) blind: bool,
-    /// When it was last blind, if it is not any more.
-    pub(crate) sighted_us: u64,
-    pub(crate) unmeasurable: bool,
-    pub(crate) sick: bool,
-    pub(crate) bytes_sent: u64,
-    pub(crate) packets_sent: u64,
-}
-
-/// A node's last word on a check.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Written {
-    /// In which epoch: a greater one writes all anew.
-    pub(crate) epoch: u64,
-    pub(crate) seq: u64,
-    pub(crate) reported: bool,
-}
-
-/// What a host's table says, as far as the oracles care.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Table {
-    pub(crate) verdicts: Vec<Option<Published>>,
 }
 
 /// What happens next.
@@ -167,6 +120,18 @@ pub(crate) enum Event {
     },
     /// A process goes on after a stop.
     Resume { host: usize },
+    /// A core's thread has ended a piece of work, or its slice.
+    Core { core: usize },
+    /// A thread wanted to be woken.
+    Wake { task: Task, life: u32 },
+    /// Something happens to a socket of a probe thread.
+    Socket {
+        host: usize,
+        life: u32,
+        slot: Slot,
+        operation: u32,
+        how: SocketEvent,
+    },
 }
 
 /// Who sent a datagram.
@@ -224,6 +189,11 @@ impl World {
             crash: None,
             spreading: BTreeMap::new(),
             trace,
+            load: Load::new(&options),
+            specs: specs(&options),
+            machines: Self::machines_of(&options),
+            spent: 0,
+            hogs_until_us: 0,
             outputs: Vec::new(),
             buffer: AlignedVec::new(),
             hosts,
@@ -259,7 +229,7 @@ impl World {
                 self.measures.steps += 1;
                 self.step(event);
             }
-            if self.oracles.violations.len() >= limits::VIOLATIONS {
+            if self.oracles.is_full() {
                 return;
             }
         }
@@ -278,9 +248,12 @@ impl World {
     }
 
     fn step(&mut self, event: Event) {
-        let host = event.host();
-        if self.hosts[host].stalled_until_us > self.now_us && !matches!(event, Event::Resume { .. })
-        {
+        let Some(host) = event.host() else {
+            return self.step_thread(event);
+        };
+        let is_stalled = self.hosts[host].stalled_until_us > self.now_us;
+        // Where there are threads, the threads stop and their events wait.
+        if is_stalled && !self.has_cpu() && !matches!(event, Event::Resume { .. }) {
             self.wait_for_resume(host, event);
             return;
         }
@@ -295,10 +268,15 @@ impl World {
                 if self.hosts[host].tick_due_us == self.now_us {
                     self.hosts[host].tick_due_us = u64::MAX;
                     self.trace.mix(1, self.now_us ^ (host as u64) << 48);
-                    self.feed(host, Input::Tick);
+                    if self.has_cpu() {
+                        self.wake(gossip_of(host));
+                    } else {
+                        self.feed(host, Input::Tick);
+                    }
                 }
             }
-            Event::Datagram { host, from, bytes } => self.receive(host, from, &bytes),
+            Event::Datagram { .. } if self.has_cpu() => self.deliver_later(host, event),
+            Event::Datagram { host, from, bytes } => self.receive(host, from, &bytes, 0),
             Event::Stream {
                 host,
                 life,
@@ -344,8 +322,34 @@ impl World {
                     self.hosts[host].waiting_datagrams = 0;
                     self.trace
                         .line(self.now_us, Some(host), format_args!("goes on"));
+                    self.wake(gossip_of(host));
+                    self.wake(probes_of(host));
                 }
             }
+            Event::Socket {
+                host,
+                life,
+                slot,
+                operation,
+                how,
+            } => {
+                if self.hosts[host].life == life {
+                    self.on_socket(host, slot, operation, how);
+                }
+            }
+            Event::Core { .. } | Event::Wake { .. } => self.step_thread(event),
+        }
+    }
+
+    fn step_thread(&mut self, event: Event) {
+        match event {
+            Event::Core { core } => self.on_core(core),
+            Event::Wake { task, life } => {
+                if self.hosts.get(task / 2).is_none_or(|it| it.life == life) {
+                    self.wake(task);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -371,13 +375,13 @@ impl World {
             Event::Probed { outcome, .. } | Event::Asked { outcome, .. } => {
                 *outcome = outcome.seen_late();
             }
-            Event::Stream { .. } | Event::Probe { .. } | Event::Resume { .. } => {}
+            _ => {}
         }
         self.queue.push(resume_us, event);
     }
 
     /// Gives a datagram to a process, if there is one.
-    pub(crate) fn receive(&mut self, host: usize, from: Peer, bytes: &[u8]) {
+    pub(crate) fn receive(&mut self, host: usize, from: Peer, bytes: &[u8], age_us: u64) {
         if self.hosts[host].agent.is_none() {
             return;
         }
@@ -396,7 +400,7 @@ impl World {
             Input::Datagram {
                 from: from.addr(),
                 bytes: &mut buffer,
-                age: core::time::Duration::ZERO,
+                age: core::time::Duration::from_micros(age_us),
             },
         );
         self.buffer = buffer;
@@ -407,7 +411,17 @@ impl World {
             return;
         }
         self.trace.mix(3, self.now_us ^ (host as u64) << 48);
-        self.deliver_stream(host, conn, frame);
+        if self.has_cpu() {
+            let event = Event::Stream {
+                host,
+                life,
+                conn,
+                frame,
+            };
+            self.deliver_later(host, event);
+        } else {
+            self.deliver_stream(host, conn, frame);
+        }
     }
 
     pub(crate) fn aligned(&mut self, bytes: &[u8]) -> AlignedVec<16> {
@@ -440,7 +454,14 @@ impl World {
                 break;
             }
         }
+        let has_cpu = self.has_cpu();
+        if has_cpu {
+            self.charge_input(host);
+        }
         for output in outputs.drain(..) {
+            if has_cpu {
+                self.charge(&output);
+            }
             self.carry_out(host, output);
         }
         self.outputs = outputs;
@@ -450,122 +471,14 @@ impl World {
     /// Makes sure that the node is woken when it wants to be.
     pub(crate) fn arm(&mut self, host: usize) {
         let it = &mut self.hosts[host];
-        let Some(agent) = &it.agent else { return };
+        // A thread looks for itself before it sleeps.
+        let Some(agent) = it.agent.as_ref().filter(|_| it.threads.is_none()) else {
+            return;
+        };
         let due_us = it.clock.when_us(agent.next_timeout()).max(self.now_us);
         if due_us < it.tick_due_us {
             it.tick_due_us = due_us;
             self.queue.push(due_us, Event::Tick { host });
-        }
-    }
-
-    /// Starts a process.
-    pub(crate) fn boot(&mut self, host: usize) {
-        if self.hosts[host].agent.is_some() {
-            return;
-        }
-        let seeds: Vec<SocketAddr> = (0..self.options.nodes.min(JOIN_SEEDS))
-            .filter(|&seed| seed != host)
-            .map(host_addr)
-            .collect();
-        let mixed = self.options.faults.has(Fault::MixedVersions);
-        let protocol_max =
-            watchfire_wire::message::PROTOCOL + u8::from(mixed && host.is_multiple_of(2));
-        let boot_id = self.rng.bits();
-        let rng_seed = self.rng.seed_bytes();
-        let it = &mut self.hosts[host];
-        it.life += 1;
-        it.started_us = self.now_us;
-        let wall_at_zero_ms = it.clock.wall_at_zero_ms(self.now_us);
-        it.schedule = Schedule::new(Time::ZERO, wall_at_zero_ms * 1_000);
-        it.tick_due_us = u64::MAX;
-        it.stalled_until_us = 0;
-        it.table.verdicts.fill(None);
-        let boot = Boot {
-            name: it.name.clone(),
-            addr: it.addr,
-            boot: boot_id,
-            persisted_epoch: it.disk_epoch,
-            wall_at_zero_ms,
-            seeds,
-            rng_seed,
-            sealed: self.options.sealed,
-            protocol_max,
-            mutation: self.options.mutation,
-        };
-        it.agent = Some(Agent::start(&boot, it.clock.local(self.now_us)));
-        if self.options.faults.has(Fault::ClockRate) {
-            self.fired.count(Fault::ClockRate);
-        }
-        if mixed && host.is_multiple_of(2) {
-            self.fired.count(Fault::MixedVersions);
-        }
-        self.trace
-            .line(self.now_us, Some(host), format_args!("starts"));
-        let checks = (0..self.options.checks as u32)
-            .filter(|&check| self.hosts[host].config[check as usize])
-            .collect::<Vec<_>>();
-        self.configure(host, &checks, &[]);
-        if self.hosts[host].sick {
-            self.feed(host, Input::ProberHealthy(false));
-        }
-        if self.hosts[host].capacity != CAPACITY {
-            self.feed(host, Input::Capacity(self.hosts[host].capacity));
-        }
-        self.feed(host, Input::Tick);
-    }
-
-    /// Tells a node of a change of its configuration.
-    pub(crate) fn configure(&mut self, host: usize, add: &[u32], remove: &[u32]) {
-        let interval = Duration::from_micros(self.options.interval_us);
-        let meta = CheckMeta {
-            interval,
-            timeout: interval / 2,
-        };
-        let add: Vec<_> = add
-            .iter()
-            .map(|&check| (self.checks[check as usize], meta))
-            .collect();
-        let remove: Vec<_> = remove
-            .iter()
-            .map(|&check| self.checks[check as usize])
-            .collect();
-        self.feed(
-            host,
-            Input::Checks {
-                add: &add,
-                remove: &remove,
-            },
-        );
-    }
-
-    /// Every node sees the origins again.
-    pub(crate) fn end_blindness(&mut self) {
-        for it in &mut self.hosts {
-            if std::mem::take(&mut it.blind) {
-                it.sighted_us = self.now_us;
-            }
-        }
-    }
-
-    /// Ends a process without a word.
-    pub(crate) fn kill(&mut self, host: usize) {
-        let it = &mut self.hosts[host];
-        let Some(agent) = it.agent.take() else { return };
-        self.written_by_dead += agent.written();
-        self.trace
-            .line(self.now_us, Some(host), format_args!("ends"));
-        it.life += 1;
-        it.tick_due_us = u64::MAX;
-        it.stalled_until_us = 0;
-        for check in it.prober.checks() {
-            self.oracles.coverage.excuse(check, self.now_us);
-        }
-        it.prober.clear();
-        it.writes.clear();
-        it.table.verdicts.fill(None);
-        self.drop_streams(host);
-        for watch in self.spreading.values_mut() {
-            watch.seen_by(host);
         }
     }
 
@@ -599,55 +512,18 @@ impl World {
     }
 }
 
-impl Host {
-    fn new(options: &Options, name: String, addr: SocketAddr, rng: &mut Rng) -> Self {
-        let boot_us = rng.below(1 << 40);
-        let rate_ppm = if options.faults.has(Fault::ClockRate) {
-            rng.below(4_001) as i32 - 2_000
-        } else {
-            0
-        };
-        Self {
-            name,
-            addr,
-            clock: Clock::new(boot_us, rate_ppm),
-            agent: None,
-            life: 0,
-            started_us: 0,
-            schedule: Schedule::new(Time::ZERO, 0),
-            stalled_until_us: 0,
-            held_until_us: 0,
-            waiting_datagrams: 0,
-            tick_due_us: u64::MAX,
-            prober: Prober::default(),
-            disk_epoch: 0,
-            capacity: CAPACITY,
-            died_us: 0,
-            writes: HashMap::new(),
-            config: vec![true; options.checks],
-            table: Table {
-                verdicts: vec![None; options.checks],
-            },
-            blind: false,
-            sighted_us: 0,
-            unmeasurable: false,
-            sick: false,
-            bytes_sent: 0,
-            packets_sent: 0,
-        }
-    }
-}
-
 impl Event {
-    fn host(&self) -> usize {
+    fn host(&self) -> Option<usize> {
         match *self {
+            Self::Core { .. } | Self::Wake { .. } => None,
             Self::Tick { host }
             | Self::Datagram { host, .. }
             | Self::Stream { host, .. }
             | Self::Probe { host, .. }
             | Self::Probed { host, .. }
             | Self::Asked { host, .. }
-            | Self::Resume { host } => host,
+            | Self::Socket { host, .. }
+            | Self::Resume { host } => Some(host),
         }
     }
 }
@@ -681,4 +557,17 @@ impl Peer {
 pub(crate) fn host_addr(host: usize) -> SocketAddr {
     let [hi, lo] = (host as u16).to_be_bytes();
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, hi, lo)), 7_946)
+}
+
+/// What each check is to the production engine, where it probes.
+fn specs(options: &Options) -> Vec<Arc<CheckSpec>> {
+    let spec = |check: usize| {
+        let mut spec = CheckSpec::tcp(origin_addr(check as u32));
+        spec.interval = Duration::from_micros(options.interval_us);
+        spec.timeout = Duration::from_micros(options.timeout_us());
+        spec.fast_interval = options.fast_us.map(Duration::from_micros);
+        Arc::new(spec)
+    };
+    let wanted = options.cpu.map_or(0, |_| options.checks);
+    (0..wanted).map(spec).collect()
 }

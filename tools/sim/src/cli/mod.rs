@@ -1,12 +1,15 @@
 //! Commands: what can be asked for, and how the answer is shown.
 
 mod compare;
+mod costs;
 mod endure;
 mod exhaustive;
+mod measured;
 mod mutations;
 mod progress;
 mod report;
 mod run;
+mod storm;
 
 use clap::{Parser, Subcommand};
 
@@ -34,7 +37,9 @@ Examples:
   Read what happened in one seed:
     watchfire-sim run --seeds 1 --first-seed 17 --faults all --trace history.txt
   Does the simulator find the bugs that it is there to find?
-    watchfire-sim mutations";
+    watchfire-sim mutations
+  Does a POP of 96 agents on two cores become calm, and stay so when all are slow?
+    watchfire-sim storm --nodes 96 --checks 2000 --cores 2 --scenario slow-all";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -42,6 +47,10 @@ enum Command {
     Run(run::Run),
     /// Plant bugs in the core and see whether they are found.
     Mutations(mutations::Mutations),
+    /// Try a POP on processors that cost time.
+    Storm(storm::Storm),
+    /// Measure what work costs, for `storm`.
+    Costs(costs::CostsOf),
     /// Walk every schedule of a small world.
     Exhaustive(exhaustive::Exhaustive),
     /// Restart a node thousands of times and see what is remembered of it.
@@ -58,6 +67,8 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.run(),
             Command::Mutations(mutations) => mutations.run(),
+            Command::Storm(storm) => storm.run(),
+            Command::Costs(costs) => costs.run(),
             Command::Exhaustive(exhaustive) => exhaustive.run(),
             Command::Endure(endure) => endure.run(),
             Command::Compare(compare) => compare.run(),

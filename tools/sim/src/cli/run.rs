@@ -75,6 +75,7 @@ impl Run {
             quiet_s: self.quiet_s,
             sealed: self.sealed,
             mutation: self.mutation,
+            ..Options::default()
         };
         let verdicts = match &self.trace {
             Some(path) => vec![traced(options, self.first_seed, path)?],

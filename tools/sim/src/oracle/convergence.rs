@@ -18,6 +18,9 @@ impl World {
         self.judge_spread();
         self.judge_health();
         self.judge_releases();
+        if self.has_cpu() {
+            self.judge_load();
+        }
         if self.oracles.sweeps.is_multiple_of(4) {
             self.judge_equal_claims();
             self.judge_equal_winners();

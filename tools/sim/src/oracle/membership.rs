@@ -2,9 +2,10 @@
 //! that quiet nodes stay quiet.
 
 use crate::faults::Fault;
+use crate::host::Written;
 use crate::limits;
 use crate::workload::Phase;
-use crate::world::{World, Written};
+use crate::world::World;
 
 /// What a node says so soon after a stop, it worked out while it was stopped,
 /// microseconds.

@@ -2,6 +2,7 @@
 //! One file for each kind of invariant; what they need to see comes to them
 //! from the [world](crate::world).
 
+pub mod bounds;
 pub mod convergence;
 pub mod coverage;
 pub mod gate;
@@ -39,6 +40,10 @@ pub(crate) struct Oracles {
     pub(crate) sweeps: u64,
     /// Checks that more than one node probes, and since when.
     pub(crate) overlaps: BTreeMap<u32, u64>,
+    /// How often each invariant was broken.
+    pub(crate) broken: BTreeMap<&'static str, u64>,
+    /// A run goes on whatever is broken.
+    pub(crate) goes_on: bool,
 }
 
 impl Oracles {
@@ -51,7 +56,14 @@ impl Oracles {
             calm_since_us: 0,
             sweeps: 0,
             overlaps: BTreeMap::new(),
+            broken: BTreeMap::new(),
+            goes_on: false,
         }
+    }
+
+    /// Whether so much is broken that a run ends.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.goes_on && self.violations.len() >= limits::VIOLATIONS
     }
 
     pub(crate) fn violate(
@@ -61,6 +73,7 @@ impl Oracles {
         invariant: &'static str,
         words: impl FnOnce() -> String,
     ) {
+        *self.broken.entry(invariant).or_default() += 1;
         if self.violations.len() < limits::VIOLATIONS {
             self.violations.push(Violation {
                 at_us,

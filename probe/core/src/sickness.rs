@@ -8,13 +8,14 @@
 
 use core::time::Duration;
 
-use watchfire_wire::Time;
+use watchfire_wire::{Time, Unmeasured};
 
 use crate::limits::{SICK_OUTCOMES, SICK_PATIENCE, SICK_PATIENCE_MAX};
+use crate::stats::Stats;
 
 /// What one thread knows of its own health.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sickness {
+pub struct Sickness {
     sick: bool,
     /// When it was last seen to fail, if sick; else since when it is well.
     since: Time,
@@ -26,7 +27,8 @@ pub(crate) struct Sickness {
 
 impl Sickness {
     /// Well, and never sick before.
-    pub(crate) const fn new(now: Time) -> Self {
+    #[must_use]
+    pub const fn new(now: Time) -> Self {
         Self {
             sick: false,
             since: now,
@@ -38,7 +40,7 @@ impl Sickness {
     /// Takes the `outcomes` since the last call, `ours` of which failed on our
     /// own side. Returns whether the thread is sick: most of many outcomes
     /// say so, few of them say nothing.
-    pub(crate) fn observe(&mut self, now: Time, ours: u64, outcomes: u64) -> bool {
+    pub fn observe(&mut self, now: Time, ours: u64, outcomes: u64) -> bool {
         if outcomes < SICK_OUTCOMES {
             if self.sick && now.since(self.since) >= self.patience {
                 self.turn_well(now);
@@ -69,6 +71,23 @@ impl Sickness {
         self.sick = false;
         self.since = now;
     }
+}
+
+/// Outcomes that failed on our side, whatever the destination. A probe that was
+/// late excuses itself and no more: whoever is late with a check for long gives
+/// that check away, and a POP in which everybody is late goes on.
+#[must_use]
+pub fn ours(stats: &Stats) -> u64 {
+    const OURS: [Unmeasured; 7] = [
+        Unmeasured::OutOfFiles,
+        Unmeasured::OutOfPorts,
+        Unmeasured::OutOfBuffers,
+        Unmeasured::OutOfMemory,
+        Unmeasured::RingFull,
+        Unmeasured::InFlightFull,
+        Unmeasured::Internal,
+    ];
+    OURS.iter().map(|&reason| stats.unmeasured(reason)).sum()
 }
 
 #[cfg(test)]

@@ -1,0 +1,145 @@
+//! Processes begin, are configured, and end.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use watchfire_core::io::{CheckMeta, Input};
+use watchfire_probe_core::schedule::Schedule;
+use watchfire_wire::Time;
+
+use crate::agent::{Agent, Boot};
+use crate::cpu::{Command, Probes, Threads, gossip_of, probes_of};
+use crate::faults::Fault;
+use crate::host::CAPACITY;
+use crate::world::{World, host_addr};
+
+/// Seeds that every node is configured with.
+const JOIN_SEEDS: usize = 3;
+
+impl World {
+    /// Starts a process.
+    pub(crate) fn boot(&mut self, host: usize) {
+        if self.hosts[host].agent.is_some() {
+            return;
+        }
+        let seeds: Vec<SocketAddr> = (0..self.options.nodes.min(JOIN_SEEDS))
+            .filter(|&seed| seed != host)
+            .map(host_addr)
+            .collect();
+        let mixed = self.options.faults.has(Fault::MixedVersions);
+        let protocol_max =
+            watchfire_wire::message::PROTOCOL + u8::from(mixed && host.is_multiple_of(2));
+        let boot_id = self.rng.bits();
+        let rng_seed = self.rng.seed_bytes();
+        let it = &mut self.hosts[host];
+        it.life += 1;
+        it.started_us = self.now_us;
+        let wall_at_zero_ms = it.clock.wall_at_zero_ms(self.now_us);
+        it.schedule = Schedule::new(Time::ZERO, wall_at_zero_ms * 1_000);
+        it.tick_due_us = u64::MAX;
+        it.stalled_until_us = 0;
+        it.table.verdicts.fill(None);
+        let boot = Boot {
+            name: it.name.clone(),
+            addr: it.addr,
+            boot: boot_id,
+            persisted_epoch: it.disk_epoch,
+            wall_at_zero_ms,
+            seeds,
+            rng_seed,
+            sealed: self.options.sealed,
+            protocol_max,
+            mutation: self.options.mutation,
+        };
+        let now = it.clock.local(self.now_us);
+        it.agent = Some(Agent::start(&boot, now));
+        if let Some(cpu) = &self.options.cpu {
+            let probes = Probes::new(it.schedule, now);
+            it.threads = Some(Box::new(Threads::new(cpu, probes, self.now_us)));
+            self.wake(gossip_of(host));
+            self.wake(probes_of(host));
+        }
+        if self.options.faults.has(Fault::ClockRate) {
+            self.fired.count(Fault::ClockRate);
+        }
+        if mixed && host.is_multiple_of(2) {
+            self.fired.count(Fault::MixedVersions);
+        }
+        self.trace
+            .line(self.now_us, Some(host), format_args!("starts"));
+        let checks = (0..self.options.checks as u32)
+            .filter(|&check| self.hosts[host].config[check as usize])
+            .collect::<Vec<_>>();
+        self.configure(host, &checks, &[]);
+        if self.hosts[host].sick {
+            self.command(host, Command::Healthy(false));
+        }
+        if self.hosts[host].capacity != CAPACITY {
+            let capacity = self.hosts[host].capacity;
+            self.command(host, Command::Capacity(capacity));
+        }
+        self.command(host, Command::Tick);
+    }
+
+    /// Tells a node of a change of its configuration.
+    pub(crate) fn configure(&mut self, host: usize, add: &[u32], remove: &[u32]) {
+        let (add, remove) = (add.to_vec(), remove.to_vec());
+        self.command(host, Command::Checks { add, remove });
+    }
+
+    pub(crate) fn feed_checks(&mut self, host: usize, add: &[u32], remove: &[u32]) {
+        let interval = Duration::from_micros(self.options.interval_us);
+        let meta = CheckMeta {
+            interval,
+            timeout: Duration::from_micros(self.options.timeout_us()),
+        };
+        let add: Vec<_> = add
+            .iter()
+            .map(|&check| (self.checks[check as usize], meta))
+            .collect();
+        let remove: Vec<_> = remove
+            .iter()
+            .map(|&check| self.checks[check as usize])
+            .collect();
+        self.feed(
+            host,
+            Input::Checks {
+                add: &add,
+                remove: &remove,
+            },
+        );
+    }
+
+    /// Every node sees the origins again.
+    pub(crate) fn end_blindness(&mut self) {
+        for it in &mut self.hosts {
+            if std::mem::take(&mut it.blind) {
+                it.sighted_us = self.now_us;
+            }
+        }
+    }
+
+    /// Ends a process without a word.
+    pub(crate) fn kill(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        let Some(agent) = it.agent.take() else { return };
+        self.written_by_dead += agent.written();
+        self.trace
+            .line(self.now_us, Some(host), format_args!("ends"));
+        it.life += 1;
+        it.tick_due_us = u64::MAX;
+        it.stalled_until_us = 0;
+        for check in it.prober.checks() {
+            self.oracles.coverage.excuse(check, self.now_us);
+        }
+        it.prober.clear();
+        self.end_threads(host);
+        let it = &mut self.hosts[host];
+        it.writes.clear();
+        it.table.verdicts.fill(None);
+        self.drop_streams(host);
+        for watch in self.spreading.values_mut() {
+            watch.seen_by(host);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What a datagram is, as far as it is not sealed.
+
+use watchfire_wire::frame::{FrameBuf, HEADER_BYTES, OVERHEAD_BYTES, TAG_BYTES};
+use watchfire_wire::message::replica::ArchivedReplica;
+use watchfire_wire::message::swim::ArchivedSwim;
+use watchfire_wire::message::{self, ArchivedBody};
+
+/// The kinds, by name.
+pub const KINDS: [&str; 15] = [
+    "ping", "ack", "ping-req", "relayed", "nack", "join", "push", "view", "roster", "pull", "part",
+    "offer", "notify", "jury", "other",
+];
+const ACK: usize = 1;
+const NACK: usize = 4;
+const OTHER: usize = KINDS.len() - 1;
+
+/// Tells kinds apart.
+#[derive(Debug, Default)]
+pub(crate) struct Kinds {
+    body: FrameBuf,
+}
+
+impl Kinds {
+    /// Index of a datagram's kind.
+    pub(crate) fn of(&mut self, frame: &[u8]) -> usize {
+        if frame.len() < OVERHEAD_BYTES {
+            return OTHER;
+        }
+        self.body
+            .copy_from(&frame[HEADER_BYTES..frame.len() - TAG_BYTES]);
+        let Ok(packet) = message::access(self.body.as_slice()) else {
+            return OTHER;
+        };
+        match &packet.body {
+            ArchivedBody::Swim(body) => match body {
+                ArchivedSwim::Ping { .. } => 0,
+                ArchivedSwim::Ack { .. } => ACK,
+                ArchivedSwim::PingReq { .. } => 2,
+                ArchivedSwim::Relayed { .. } => 3,
+                ArchivedSwim::Nack { .. } => NACK,
+                ArchivedSwim::JoinAsk { .. }
+                | ArchivedSwim::JoinToken { .. }
+                | ArchivedSwim::Join { .. }
+                | ArchivedSwim::Welcome { .. } => 5,
+                ArchivedSwim::News => 6,
+                ArchivedSwim::View { .. } => 7,
+                ArchivedSwim::Roster => 8,
+            },
+            ArchivedBody::Replica(body) => match body.get() {
+                ArchivedReplica::Pull { .. } => 9,
+                ArchivedReplica::Part { .. } => 10,
+                ArchivedReplica::BulkOffer { .. } | ArchivedReplica::BulkHello { .. } => 11,
+                ArchivedReplica::Notify { .. } => 12,
+                ArchivedReplica::Ask { .. } | ArchivedReplica::Opinion { .. } => 13,
+            },
+        }
+    }
+
+    /// Whether a kind answers a ping.
+    pub(crate) const fn is_ack(kind: usize) -> bool {
+        matches!(kind, ACK | NACK)
+    }
+}
