@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod gate;
+pub mod holdings;
 pub mod io;
 pub mod limits;
 pub mod mutations;

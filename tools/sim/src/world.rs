@@ -519,6 +519,7 @@ impl World {
         let meta = CheckMeta {
             interval,
             timeout: interval / 2,
+            carried: false,
         };
         let add: Vec<_> = add
             .iter()

@@ -11,7 +11,7 @@ use super::{Node, Phase};
 use crate::io::{Event, Output};
 use crate::limits;
 use crate::mutations::Mutation;
-use crate::ownership::{Ctx, Duties};
+use crate::ownership::{Ctx, Duties, Load};
 use crate::replica::{Out, Peer};
 use crate::swim;
 
@@ -48,8 +48,13 @@ impl Node {
             if !changed.is_empty() {
                 self.with_duties(now, |duties, ctx| duties.changed(ctx, &changed));
             }
+            if self.duties.next_timeout() <= now {
+                self.with_duties(now, Duties::look_at_members);
+            }
             let healthy = self.prober_healthy && !self.duties.is_blind();
-            if healthy != self.own.profile.prober_healthy {
+            let checks = self.duties.checks_to_tell(now);
+            let said = &self.own.profile;
+            if healthy != said.prober_healthy || checks != said.checks {
                 self.present(now);
             }
             let own = self.own.actor;
@@ -66,6 +71,7 @@ impl Node {
             }
         }
         self.send_questions();
+        self.send_set_messages();
         self.swim.set_digest(self.replicator.store().digest());
     }
 
@@ -156,6 +162,7 @@ impl Node {
         profile.capacity = self.config.capacity;
         profile.draining = self.draining;
         profile.prober_healthy = self.prober_healthy && !self.duties.is_blind();
+        profile.checks = self.duties.checks_to_tell(now);
         self.swim
             .set_profile(now, profile.clone(), &mut self.swim_out);
         self.own.profile = profile;
@@ -169,7 +176,7 @@ impl Node {
             now,
             wall_ms: self.wall_ms(now),
             silence: self.swim.silence(now),
-            behind: self.replicator.is_behind(now),
+            load: Load::default(),
             store: self.replicator.store_mut(),
             out: &mut self.out,
         };
@@ -329,6 +336,14 @@ impl Node {
             for opinions in opinions.chunks(most) {
                 let opinions = opinions.to_vec();
                 self.send(to, Body::Replica(Replica::Opinion { opinions }), Vec::new());
+            }
+        }
+    }
+
+    fn send_set_messages(&mut self) {
+        for (node, body) in self.duties.take_set_messages() {
+            if let Some(to) = self.living_addr(node) {
+                self.send(to, Body::Replica(body), Vec::new());
             }
         }
     }
