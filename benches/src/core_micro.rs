@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use watchfire_core::io::CheckMeta;
 use watchfire_core::mutations::Mutations;
 use watchfire_core::ownership::ranks::Ranks;
-use watchfire_core::ownership::{Ctx, Duties, OwnershipConfig, View};
+use watchfire_core::ownership::{Ctx, Duties, Load, OwnershipConfig, View};
 use watchfire_core::replica::Store;
 use watchfire_wire::message::replica::{Claim, Delta, Value};
 use watchfire_wire::{Actor, CheckId, NodeId, Time, Verdict};
@@ -113,18 +113,18 @@ fn ranks_ms() -> (f64, f64) {
         ranks.insert(at, check(at));
     }
     for node in 0..NODES {
-        ranks.set(NodeId(node), 100, |_, _| {});
+        ranks.set(&[(NodeId(node), 100)], |_, _| {});
     }
     let mut joins = Vec::new();
     let mut leaves = Vec::new();
     for node in (0..RUNS as u64).map(|run| run * 7) {
         let start = Instant::now();
-        ranks.set(NodeId(node), 0, |ix, _| {
+        ranks.set(&[(NodeId(node), 0)], |ix, _| {
             black_box(ix);
         });
         leaves.push(start.elapsed());
         let start = Instant::now();
-        ranks.set(NodeId(node), 100, |ix, _| {
+        ranks.set(&[(NodeId(node), 100)], |ix, _| {
             black_box(ix);
         });
         joins.push(start.elapsed());
@@ -142,19 +142,22 @@ fn duties_ms() -> (f64, f64, f64) {
     let meta = CheckMeta {
         interval: Duration::from_secs(1),
         timeout: Duration::from_millis(500),
+        carried: false,
     };
     let all: Vec<_> = (0..CHECKS).map(|at| (check(at), meta)).collect();
     let mut ctx = Ctx {
         now: Time::from_millis(1_000),
         wall_ms: 1,
         silence: Duration::ZERO,
-        behind: false,
+        load: Load::default(),
         store: &mut store,
         out: &mut out,
     };
     for node in 0..NODES {
         duties.set_member(&mut ctx, NodeId(node), Some(view(node)));
     }
+    ctx.now += Duration::from_secs(1);
+    duties.look_at_members(&mut ctx);
     duties.add(&mut ctx, &all);
     // Every check has its owner's word.
     let mut authors: Vec<Store> = (0..NODES)
@@ -194,6 +197,8 @@ fn duties_ms() -> (f64, f64, f64) {
         for (times, view) in times.iter_mut().zip([suspect, dead, view(node)]) {
             let start = Instant::now();
             duties.set_member(&mut ctx, NodeId(node), Some(view));
+            ctx.now += Duration::from_secs(1);
+            duties.look_at_members(&mut ctx);
             times.push(start.elapsed());
             ctx.out.clear();
         }
@@ -214,6 +219,7 @@ fn view(node: u64) -> View {
         capacity: 100,
         draining: false,
         healthy: true,
+        checks: 1,
     }
 }
 

@@ -32,8 +32,9 @@ fn rumor(name: &str) -> Rumor {
             capacity: 100,
             draining: false,
             prober_healthy: true,
-            protocol_min: 1,
-            protocol_max: 1,
+            checks: 11,
+            protocol_min: 2,
+            protocol_max: 2,
         }),
     }
 }

@@ -295,7 +295,10 @@ mod tests {
         let short = FrameBuf::copied(&good.as_slice()[..20]);
         assert_eq!(open(&mut ours, short), Err(Refused::Short));
         assert_eq!(open(&mut ours, altered(0)), Err(Refused::NotOurs));
-        assert_eq!(open(&mut ours, altered(2)), Err(Refused::Protocol(0)));
+        assert_eq!(
+            open(&mut ours, altered(2)),
+            Err(Refused::Protocol(PROTOCOL ^ 1))
+        );
         let cut = FrameBuf::copied(&good.as_slice()[..good.as_slice().len() - 1]);
         assert_eq!(open(&mut ours, cut), Err(Refused::Forged));
         let foreign = sealed_by(&mut gate(Keys::Sealed(ring(1, 2))));

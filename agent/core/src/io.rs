@@ -79,6 +79,9 @@ pub struct CheckMeta {
     pub interval: Duration,
     /// A probe that takes longer has failed.
     pub timeout: Duration,
+    /// Its origin carries a verdict from before, by this check or an earlier
+    /// one: it keeps its phase, and need not be probed soon.
+    pub carried: bool,
 }
 
 /// What a probe thread says. `generation` is the one of the [`Output::Start`]

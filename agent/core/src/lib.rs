@@ -7,6 +7,7 @@
 
 pub mod budget;
 pub mod gate;
+pub mod holdings;
 pub mod io;
 pub mod limits;
 pub mod mutations;

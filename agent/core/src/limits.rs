@@ -142,6 +142,61 @@ pub const JURORS: usize = 4;
 pub const JURORS_CALLED: usize = 8;
 const _: () = assert!(JURORS <= JURORS_CALLED);
 
+/// Buckets into which a set of checks is cut to find where two sets differ.
+pub const SET_BUCKETS: usize = 64;
+const _: () = assert!(SET_BUCKETS.is_power_of_two() && SET_BUCKETS <= u64::BITS as usize);
+
+/// Sets that this node itself had and that are known by content; the oldest is
+/// forgotten.
+pub const SETS_OWN: usize = 8;
+
+/// Different sets of other members that are being asked about. Who has a
+/// further one may configure anything.
+pub const SETS_ASKED: usize = 256;
+
+/// Prefixes remembered of how other sets differ, of all together. Beyond it
+/// what differs most is forgotten: who has that set may configure anything.
+pub const SETS_PREFIXES: usize = 1 << 20;
+
+/// Questions about this node's set that are answered in a second; further ones
+/// are counted, and repeated by those who asked.
+pub const SET_ANSWERS_PER_S: u32 = 50;
+
+/// The same at once.
+pub const SET_ANSWERS_BURST: u32 = 100;
+
+/// Prefixes in one answer by a datagram of this size.
+#[must_use]
+pub const fn prefixes_per_part(datagram_bytes: usize) -> usize {
+    fit(datagram_bytes, size_of::<u64>())
+}
+
+/// Ranks that may probe a check although nobody is known to be at it: the first
+/// of those who could. Further ones only as these die, leave, decline, or turn
+/// out not to configure it.
+pub const RANKS_WITHOUT_EVIDENCE: usize = 3;
+const _: () = assert!(RANKS_WITHOUT_EVIDENCE < RANKS);
+
+/// Probes that a node may make as a backup without having earned them.
+pub const BACKUP_BURST: u64 = 2;
+
+/// Backup probes for each ten of the probes that a node's own checks ask for.
+pub const BACKUP_TENTHS: u64 = 4;
+
+/// Second opinions that a node gives in a second; further questions are
+/// answered with silence.
+pub const OPINIONS_PER_S: u32 = 50;
+
+/// The same at once.
+pub const OPINIONS_BURST: u32 = 500;
+
+/// Questions for a second opinion that a node asks in a second; further ones
+/// wait, and then count as answered with silence.
+pub const QUESTIONS_PER_S: u32 = 100;
+
+/// The same at once.
+pub const QUESTIONS_BURST: u32 = 1_000;
+
 /// Ranks remembered per check. The full order is computed when they do not
 /// suffice.
 pub const RANKS: usize = 4;
@@ -327,6 +382,13 @@ mod tests {
                 },
                 Replica::Opinion {
                     opinions: vec![opinion; questions_per_datagram(bytes)],
+                },
+                Replica::SetPart {
+                    set: 1,
+                    from: 0,
+                    last: u64::MAX,
+                    differ: u64::MAX,
+                    prefixes: vec![7; prefixes_per_part(bytes)],
                 },
             ];
             for body in bodies {

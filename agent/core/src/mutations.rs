@@ -36,6 +36,15 @@ pub enum Mutation {
     TakeoverNeverStops,
     /// A pull that meets a winner of another writes over it.
     WriteOnPull,
+    /// Without evidence every rank starts once its patience has passed.
+    EveryRankProbesWithoutEvidence,
+    /// Backups and shadows probe as often as they like.
+    BackupWithoutBudget,
+    /// Who has not said that it configures a check counts as not configuring
+    /// it.
+    SilenceIsANo,
+    /// A word that says that nobody can measure lets every rank start.
+    WeakWordOpensTheDoor,
 }
 
 impl Mutation {
@@ -54,6 +63,10 @@ impl Mutation {
         Self::SuspicionAfterStall,
         Self::TakeoverNeverStops,
         Self::WriteOnPull,
+        Self::EveryRankProbesWithoutEvidence,
+        Self::BackupWithoutBudget,
+        Self::SilenceIsANo,
+        Self::WeakWordOpensTheDoor,
     ];
 
     /// The name for reports.
@@ -73,6 +86,10 @@ impl Mutation {
             Self::SuspicionAfterStall => "suspicion-after-stall",
             Self::TakeoverNeverStops => "takeover-never-stops",
             Self::WriteOnPull => "write-on-pull",
+            Self::EveryRankProbesWithoutEvidence => "every-rank-probes-without-evidence",
+            Self::BackupWithoutBudget => "backup-without-budget",
+            Self::SilenceIsANo => "silence-is-a-no",
+            Self::WeakWordOpensTheDoor => "weak-word-opens-the-door",
         }
     }
 }

@@ -114,8 +114,10 @@ fn a_pass_is_no_ground_to_write_the_down_before_it() {
     pop.run(Duration::from_secs(5));
     assert_eq!(downs(&pop), 1);
     pop.unmeasurable.insert((0, check(0)));
-    pop.run(Duration::from_secs(10));
+    pop.run(Duration::from_secs(5));
     let published = |pop: &Pop| pop.hosts[0].table[&check(0)].verdict;
+    assert_eq!(published(&pop), Verdict::Down, "it stands for a while");
+    pop.run(Duration::from_secs(10));
     assert_eq!(published(&pop), Verdict::Unknown);
     pop.down.clear();
     pop.unmeasurable.clear();
@@ -166,7 +168,7 @@ fn checks_are_given_back_when_the_probers_recover() {
         assert_eq!(pop.probers(n).len(), 1);
     }
     pop.feed(0, watchfire_core::io::Input::ProberHealthy(true));
-    pop.run(Duration::from_secs(4));
+    pop.run(Duration::from_secs(14));
     assert_eq!(pop.node(0).checks_probed(), mine);
     pop.assert_settled();
 }

@@ -125,6 +125,7 @@ impl Act {
                         let meta = watchfire_core::io::CheckMeta {
                             interval: spec.interval,
                             timeout: spec.timeout,
+                            carried: shell.publisher.carries(*id),
                         };
                         (*id, meta)
                     })

@@ -179,6 +179,13 @@ impl Publisher {
         self.table_result(name, |table| table.set(name.as_bytes(), &entry));
     }
 
+    /// An origin of this check shows a verdict from before.
+    pub(crate) fn carries(&self, id: CheckId) -> bool {
+        self.names_of(id)
+            .iter()
+            .any(|name| self.shows_a_verdict(name))
+    }
+
     fn shows_a_verdict(&self, name: &str) -> bool {
         let shown = self.table.get(name.as_bytes());
         shown.is_some_and(|entry| entry.verdict != TableVerdict::Unknown)

@@ -92,6 +92,7 @@ impl World {
         let meta = CheckMeta {
             interval,
             timeout: Duration::from_micros(self.options.timeout_us()),
+            carried: false,
         };
         let add: Vec<_> = add
             .iter()

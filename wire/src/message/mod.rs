@@ -20,12 +20,13 @@ use crate::ids::Actor;
 use crate::limits::{BUFFER_ALIGN, MESSAGE_DEPTH};
 
 /// The newest protocol version that this build understands, and the only one
-/// so far.
-pub const PROTOCOL: u8 = 1;
+/// so far. Version 2 says of each member what it configures.
+pub const PROTOCOL: u8 = 2;
 
 /// The oldest protocol version that this build understands: the one before the
-/// newest, once there is one.
-pub const PROTOCOL_MIN: u8 = 1;
+/// newest, once a release speaks it. No release ever spoke version 1, so there
+/// is nobody to understand.
+pub const PROTOCOL_MIN: u8 = PROTOCOL;
 
 /// What one datagram, or one frame of a bulk stream, carries.
 #[derive(Clone, Debug, PartialEq, Archive, Serialize)]
@@ -38,7 +39,7 @@ pub struct Packet {
     pub rumors: Vec<swim::Rumor>,
 }
 
-/// The bodies of protocol version 1.
+/// The bodies of protocol version 2.
 #[derive(Clone, Debug, PartialEq, Archive, Serialize)]
 pub enum Body {
     /// Membership.

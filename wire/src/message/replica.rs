@@ -76,6 +76,30 @@ pub enum Replica {
         /// The answers.
         opinions: Vec<Opinion>,
     },
+    /// "Your set of checks is not mine: which of yours are in the buckets that
+    /// differ?"
+    SetAsk {
+        /// The hash of the set that is asked about: the peer's present one.
+        set: u64,
+        /// The answer begins with checks of at least this prefix.
+        from: u64,
+        /// The sum of each bucket of the asker's own set, in order.
+        sums: Vec<u64>,
+    },
+    /// The answer to [`Replica::SetAsk`]: within the buckets that differ, all
+    /// checks whose prefix lies in a range.
+    SetPart {
+        /// The question's.
+        set: u64,
+        /// The first prefix of the range.
+        from: u64,
+        /// The last prefix of the range.
+        last: u64,
+        /// Which buckets differ, the first one as the lowest bit.
+        differ: u64,
+        /// The first 8 bytes of the checks' ids, in order.
+        prefixes: Vec<u64>,
+    },
 }
 
 /// One question of [`Replica::Ask`].

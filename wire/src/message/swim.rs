@@ -150,10 +150,27 @@ pub struct Profile {
     pub draining: bool,
     /// Its probe threads can measure.
     pub prober_healthy: bool,
+    /// Hash of the set of checks that it configures; 0 while it has loaded
+    /// none. Equal sets have equal hashes.
+    pub checks: u64,
     /// Lowest protocol version that it understands.
     pub protocol_min: u8,
     /// Highest protocol version that it understands.
     pub protocol_max: u8,
+}
+
+impl Profile {
+    /// The member says nothing new but what it configures. A reload changes
+    /// that on all members at once, so it is no urgent news.
+    #[must_use]
+    pub fn differs_in_checks_only(&self, other: &Self) -> bool {
+        self.checks != other.checks
+            && *self
+                == Self {
+                    checks: self.checks,
+                    ..other.clone()
+                }
+    }
 }
 
 /// What a rumor adds to a packet, bytes; never less than it truly does.

@@ -40,6 +40,7 @@ impl Node {
         let swim = self.swim.counters();
         let replica = self.replicator.counters();
         let owner = self.duties.counters();
+        let sets = self.duties.holdings_counters();
         vec![
             ("bytes_in", node.bytes_in),
             ("bytes_out_swim", node.bytes_out_swim),
@@ -107,10 +108,14 @@ impl Node {
             ("probing_stopped", owner.stops),
             ("takeovers", owner.takeovers),
             ("shadows", owner.shadows),
+            ("backups", owner.backups),
             ("handover_overlaps", owner.overlaps),
             ("slots_written", owner.writes),
             ("slots_released", owner.releases),
             ("checks_unmeasurable", owner.unmeasurable),
+            ("outcomes_overdue", owner.outcomes_overdue),
+            ("weak_words", owner.weak_words),
+            ("checks_given_away", owner.given_away),
             ("juries", owner.juries),
             ("juries_overruled", owner.overruled),
             ("juries_silent", owner.silent_juries),
@@ -119,6 +124,11 @@ impl Node {
             ("opinions_refused", owner.opinions_refused),
             ("checks_refused", owner.checks_refused),
             ("reports_stale", owner.stale_reports),
+            ("set_questions", sets.questions),
+            ("set_answers", sets.answers),
+            ("set_answers_withheld", sets.answers_withheld),
+            ("sets_resolved", sets.resolved),
+            ("sets_given_up", sets.given_up),
         ]
     }
 }

@@ -25,6 +25,7 @@ use self::load::Load;
 use crate::budget::Budget;
 use crate::gate::{Gate, Keys, Refused};
 use crate::io::{BulkEvent, ConnId, Event, Input, Output, Published};
+use crate::limits;
 use crate::ownership::{Duties, View};
 use crate::replica::{self, Peer, Replicator, Store};
 use crate::rng::Rng;
@@ -104,6 +105,7 @@ impl Node {
             capacity: config.capacity,
             draining: false,
             prober_healthy: true,
+            checks: 0,
             protocol_min: config.protocol.0,
             protocol_max: config.protocol.1,
         };
@@ -408,6 +410,28 @@ impl Node {
                             }
                         });
                     }
+                    ArchivedReplica::SetAsk { set, from, sums } => {
+                        let most = limits::prefixes_per_part(self.config.datagram_bytes);
+                        let sums: Vec<u64> = sums.iter().map(|sum| sum.to_native()).collect();
+                        let (set, from) = (set.to_native(), from.to_native());
+                        self.duties
+                            .set_asked(now, sender.node, set, from, &sums, most);
+                    }
+                    ArchivedReplica::SetPart {
+                        set,
+                        from,
+                        last,
+                        differ,
+                        prefixes,
+                    } => {
+                        let prefixes: Vec<u64> =
+                            prefixes.iter().map(|prefix| prefix.to_native()).collect();
+                        let (set, from) = (set.to_native(), from.to_native());
+                        let (last, differ) = (last.to_native(), differ.to_native());
+                        self.with_duties(now, |duties, ctx| {
+                            duties.set_answered(ctx, set, from, last, differ, &prefixes);
+                        });
+                    }
                     body => self
                         .replicator
                         .handle(now, peer, body, &mut self.replica_out),
@@ -465,6 +489,7 @@ impl Node {
             capacity: member.profile.capacity,
             draining: member.profile.draining,
             healthy: member.profile.prober_healthy,
+            checks: member.profile.checks,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::budget::Class;
 use crate::io::{Event, Output};
 use crate::limits;
 use crate::mutations::Mutation;
-use crate::ownership::{Ctx, Duties};
+use crate::ownership::{Ctx, Duties, Load};
 use crate::replica::{Frame, Out, Peer};
 use crate::swim;
 
@@ -68,8 +68,13 @@ impl Node {
             if !changed.is_empty() {
                 self.with_duties(now, |duties, ctx| duties.changed(ctx, &changed));
             }
+            if self.duties.next_timeout() <= now {
+                self.with_duties(now, Duties::look_at_members);
+            }
             let healthy = self.prober_healthy && !self.duties.is_blind();
-            if healthy != self.own.profile.prober_healthy {
+            let checks = self.duties.checks_to_tell(now);
+            let said = &self.own.profile;
+            if healthy != said.prober_healthy || checks != said.checks {
                 self.present(now);
             }
             let own = self.own.actor;
@@ -86,6 +91,7 @@ impl Node {
             }
         }
         self.send_questions(now);
+        self.send_set_messages(now);
         self.feed_streams(now);
         self.prepare(now);
         self.swim.set_digest(self.replicator.store().digest());
@@ -178,6 +184,7 @@ impl Node {
         profile.capacity = self.config.capacity;
         profile.draining = self.draining;
         profile.prober_healthy = self.prober_healthy && !self.duties.is_blind();
+        profile.checks = self.duties.checks_to_tell(now);
         self.swim
             .set_profile(now, profile.clone(), &mut self.swim_out);
         self.own.profile = profile;
@@ -191,7 +198,9 @@ impl Node {
             now,
             wall_ms: self.wall_ms(now),
             silence: self.swim.silence(now),
-            behind: self.replicator.is_behind(now),
+            load: Load {
+                late: self.load.is_late(now),
+            },
             store: self.replicator.store_mut(),
             out: &mut self.out,
         };
@@ -388,6 +397,14 @@ impl Node {
                 let opinions = opinions.to_vec();
                 let body = Body::Replica(Replica::Opinion { opinions });
                 self.send(now, Class::Opinion, to, body, Vec::new());
+            }
+        }
+    }
+
+    fn send_set_messages(&mut self, now: Time) {
+        for (node, body) in self.duties.take_set_messages() {
+            if let Some(to) = self.living_addr(node) {
+                self.send(now, Class::Pull, to, Body::Replica(body), Vec::new());
             }
         }
     }

@@ -13,6 +13,7 @@ use watchfire_wire::{CheckId, Time, Verdict};
 
 use super::duties::{Ctx, Duties};
 use super::ranks::CheckIx;
+use super::role::Backoff;
 use crate::io::{Event, Output};
 
 /// What this node knows of its own sight.
@@ -83,11 +84,11 @@ impl Duties {
         if !ctx.silence.is_zero() && ctx.silence >= deaf_after {
             return true;
         }
-        let living = self.members.values().filter(|view| view.living).count();
+        let living = self.members.living();
         // This node is one of them, and in a POP of two the other's silence is
         // no sign of anything.
         let others = living.saturating_sub(1);
-        others > 1 && 2 * self.suspects.len() > others
+        others > 1 && 2 * self.members.suspects() > others
     }
 
     pub(super) fn tick_blind(&mut self, ctx: &mut Ctx<'_>) {
@@ -136,10 +137,9 @@ impl Duties {
         ctx.out.push_back(Output::Event(Event::Blind(false)));
         // What was given up for this reason may be taken up again.
         for ix in 0..self.duties.len() {
-            if self.duties[ix].shunned_until.is_some() {
-                self.duties[ix].shunned_until = None;
-                self.duties[ix].shuns = 0;
-                self.look(ctx, super::duties::to_ix(ix));
+            if self.duties[ix].backoff.until.is_some() {
+                self.duties[ix].backoff = Backoff::default();
+                self.consider(ctx, super::duties::to_ix(ix));
             }
         }
     }

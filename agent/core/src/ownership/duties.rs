@@ -1,60 +1,36 @@
 //! All duties of one node, and what may happen to them.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 
+use watchfire_wire::message::replica::Replica;
 use watchfire_wire::{Actor, CheckId, NodeId, Time, Verdict};
 
 use super::blind::Blind;
-use super::duty::{Duty, Measured};
+use super::budget::Budget;
 use super::jury::Juries;
+use super::members::Members;
 use super::opinions::Opinions;
 use super::ranks::{CheckIx, Ranks};
+use super::role::{Backoff, Duty, Measured, Role, Standby};
 use super::timers::Timers;
 use super::{OwnershipConfig, OwnershipCounters};
+use crate::holdings::{Holdings, HoldingsConfig, HoldingsCounters};
 use crate::io::{CheckMeta, Event, Output, Published, Report, ReportKind};
 use crate::limits;
 use crate::mutations::Mutations;
 use crate::replica::{CheckHasher, Store};
-
-/// What ownership needs to know of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct View {
-    /// Its present life.
-    pub actor: Actor,
-    /// It lives, suspected or not.
-    pub living: bool,
-    /// It is suspected.
-    pub suspect: bool,
-    /// Its weight; 0 owns nothing.
-    pub capacity: u16,
-    /// It hands over and takes nothing.
-    pub draining: bool,
-    /// Its probes can measure.
-    pub healthy: bool,
-}
-
-impl View {
-    /// The weight with which it takes part in the ranking.
-    const fn weight(&self) -> u16 {
-        if self.living && self.healthy && !self.draining {
-            self.capacity
-        } else {
-            0
-        }
-    }
-}
 
 /// All duties of one node.
 #[derive(Clone, Debug)]
 pub struct Duties {
     pub(super) config: OwnershipConfig,
     pub(super) me: NodeId,
-    pub(super) members: BTreeMap<NodeId, View>,
-    /// The suspected ones among them.
-    pub(super) suspects: BTreeSet<NodeId>,
+    pub(super) members: Members,
+    pub(super) holdings: Holdings,
     pub(super) ranks: Ranks,
+    pub(super) budget: Budget,
     pub(super) duties: Vec<Duty>,
     by_check: HashMap<CheckId, CheckIx, BuildHasherDefault<CheckHasher>>,
     free: Vec<CheckIx>,
@@ -67,8 +43,14 @@ pub struct Duties {
     pub(super) probing: usize,
     /// Checks that nobody has ever had a word on, as far as is known here.
     pub(super) unheard: usize,
-    /// When the next brand-new check may be probed first.
-    pub(super) pace: Time,
+    /// Before this no further check that was taken over is to be probed first.
+    pub(super) catch_up_at: Time,
+    /// Since when this node has been late.
+    pub(super) late_since: Option<Time>,
+    /// Before this a late node gives nothing more up.
+    pub(super) give_up_at: Time,
+    /// Where the search for the next check to give away begins.
+    pub(super) given_away: usize,
     pub(super) mutations: Mutations,
     pub(super) counters: OwnershipCounters,
 }
@@ -83,13 +65,20 @@ pub struct Ctx<'a> {
     /// For how long no member was heard, see
     /// [`Swim::silence`](crate::swim::Swim::silence).
     pub silence: Duration,
-    /// There are words that this node has heard of and does not hold, see
-    /// [`Replicator::is_behind`](crate::replica::Replicator::is_behind).
-    pub behind: bool,
+    /// How this node fares.
+    pub load: Load,
     /// The replicated map.
     pub store: &'a mut Store,
     /// Where effects go.
     pub out: &'a mut VecDeque<Output>,
+}
+
+/// How loaded this node is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Its turns, the datagrams that it reads or its probes are late: it begins
+    /// nothing on the strength of what it sees or does not hear.
+    pub late: bool,
 }
 
 impl Duties {
@@ -99,9 +88,10 @@ impl Duties {
         Self {
             config,
             me: me.node,
-            members: BTreeMap::new(),
-            suspects: BTreeSet::new(),
+            members: Members::new(),
+            holdings: Holdings::new(HoldingsConfig::default(), me.node),
             ranks: Ranks::default(),
+            budget: Budget::new(),
             duties: Vec::new(),
             by_check: HashMap::default(),
             free: Vec::new(),
@@ -113,7 +103,10 @@ impl Duties {
             ready: false,
             probing: 0,
             unheard: 0,
-            pace: Time::ZERO,
+            catch_up_at: Time::ZERO,
+            late_since: None,
+            give_up_at: Time::ZERO,
+            given_away: 0,
             mutations,
             counters: OwnershipCounters::default(),
         }
@@ -141,14 +134,14 @@ impl Duties {
     #[must_use]
     pub fn is_probing(&self, check: CheckId) -> bool {
         self.ix(check)
-            .is_some_and(|ix| self.duties[ix as usize].probing)
+            .is_some_and(|ix| self.duties[ix as usize].probing().is_some())
     }
 
     /// The checks that this node probes, in order of their numbers.
     pub fn probed(&self) -> impl Iterator<Item = CheckId> + '_ {
         self.duties
             .iter()
-            .filter(|duty| duty.probing)
+            .filter(|duty| duty.probing().is_some())
             .map(|duty| duty.check)
     }
 
@@ -160,7 +153,7 @@ impl Duties {
 
     /// The members that are known here, this node among them.
     pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.members.keys().copied()
+        self.members.ids()
     }
 
     /// The ranks, for status and metrics.
@@ -189,6 +182,9 @@ impl Duties {
             .min(self.juries.next_timeout())
             .min(self.opinions.next_timeout())
             .min(self.blind.next_timeout())
+            .min(self.members.due())
+            .min(self.holdings.next_timeout())
+            .min(self.late_due())
     }
 
     /// From now on this node takes part: it has joined, or waited alone.
@@ -198,7 +194,7 @@ impl Duties {
         }
         self.ready = true;
         for ix in 0..self.duties.len() {
-            self.look(ctx, to_ix(ix));
+            self.consider(ctx, to_ix(ix));
         }
     }
 
@@ -214,7 +210,7 @@ impl Duties {
                 self.counters.checks_refused += 1;
                 continue;
             }
-            let duty = Duty::new(check, meta);
+            let duty = Duty::new(check, meta, ctx.now);
             let ix = if let Some(ix) = self.free.pop() {
                 let generation = self.duties[ix as usize].generation;
                 self.duties[ix as usize] = Duty { generation, ..duty };
@@ -228,35 +224,32 @@ impl Duties {
             self.unheard += 1;
             added.push(ix);
         }
+        let new: Vec<CheckId> = added.iter().map(|&ix| self.check(ix)).collect();
+        self.holdings.change(ctx.now, &new, &[]);
         for ix in added {
-            self.look(ctx, ix);
+            self.consider(ctx, ix);
         }
     }
 
     /// Checks are no longer configured: they are released, and the next rank
     /// that still has them goes on.
     pub fn remove(&mut self, ctx: &mut Ctx<'_>, checks: &[CheckId]) {
+        self.holdings.change(ctx.now, &[], checks);
         for &check in checks {
             let Some(ix) = self.by_check.remove(&check) else {
                 continue;
             };
-            let duty = &mut self.duties[ix as usize];
-            if duty.probing {
-                duty.probing = false;
-                self.probing -= 1;
-                self.counters.stops += 1;
-                ctx.out.push_back(Output::Stop { check });
+            if self.duties[ix as usize].probing().is_some() {
+                self.stop(ctx, ix, true);
+            } else if ctx.store.release(check, 0, true).is_some() {
+                self.counters.releases += 1;
             }
-            let contrary = duty.measured.map_or(0, |measured| measured.contrary);
+            let duty = &mut self.duties[ix as usize];
             if duty.published.is_none() {
                 self.unheard -= 1;
             }
-            duty.measured = None;
             duty.published = None;
-            duty.lost_at = None;
-            if ctx.store.release(check, contrary, true).is_some() {
-                self.counters.releases += 1;
-            }
+            duty.role = Role::Standby(Standby::default());
             self.juries.drop_check(ix);
             self.timers.clear(ix);
             self.ranks.remove(ix);
@@ -264,59 +257,11 @@ impl Duties {
         }
     }
 
-    /// A member came, went, was suspected, refuted, or says something new of
-    /// itself; `None` if it is forgotten. This node is a member too.
-    pub fn set_member(&mut self, ctx: &mut Ctx<'_>, node: NodeId, view: Option<View>) {
-        let before = self.members.get(&node).copied();
-        if before == view {
-            return;
-        }
-        match view {
-            Some(view) => self.members.insert(node, view),
-            None => self.members.remove(&node),
-        };
-        if view.is_some_and(|view| view.suspect) {
-            self.suspects.insert(node);
-        } else {
-            self.suspects.remove(&node);
-        }
-        let weight = view.map_or(0, |view| view.weight());
-        ctx.store.set_view(node, u64::from(weight));
-        let mut touched = Vec::new();
-        let me = self.me;
-        // Who comes shows by its evidence. Who goes makes room for the next
-        // rank, which has to act if it is this node; other ranks act when
-        // evidence is lost or their patience ends.
-        self.ranks.set(node, weight, |ix, first| {
-            if first == Some(me) {
-                touched.push(ix);
-            }
-        });
-        // What it had evidence on is to be judged anew, in both its lives.
-        let lives = [before, view].map(|view| view.map(|view| view.actor));
-        let both = lives[0] != lives[1];
-        for actor in lives.into_iter().flatten().take(if both { 2 } else { 1 }) {
-            let checks = ctx.store.words_by(actor).map(|slot| slot.check);
-            touched.extend(checks.filter_map(|check| self.ix(check)));
-        }
-        if node == self.me {
-            touched.extend((0..self.duties.len()).map(to_ix));
-        }
-        touched.sort_unstable();
-        touched.dedup();
-        for ix in touched {
-            self.look(ctx, ix);
-        }
-        if view.is_none_or(|view| !view.living) {
-            self.drop_juror(ctx, node);
-        }
-    }
-
     /// The words on these checks changed in the map.
     pub fn changed(&mut self, ctx: &mut Ctx<'_>, checks: &[CheckId]) {
         for &check in checks {
             if let Some(ix) = self.ix(check) {
-                self.look(ctx, ix);
+                self.consider(ctx, ix);
             }
         }
     }
@@ -336,10 +281,12 @@ impl Duties {
             return;
         }
         let duty = &mut self.duties[ix as usize];
-        if !duty.probing || duty.generation != report.generation {
+        let current = duty.generation == report.generation;
+        let next = ctx.now + duty.meta.interval + duty.meta.timeout + self.config.outcome_slack;
+        let Some(probing) = duty.probing_mut().filter(|_| current) else {
             self.counters.stale_reports += 1;
             return;
-        }
+        };
         match report.kind {
             ReportKind::Measured {
                 verdict,
@@ -347,34 +294,44 @@ impl Duties {
                 contrary,
                 latency_us,
             } => {
-                duty.measured = Some(Measured {
+                probing.measured = Some(Measured {
                     verdict,
                     reason,
                     contrary,
                     latency_us,
                 });
-                duty.fresh = true;
-                duty.attended = false;
+                probing.fresh = true;
+                probing.attended = false;
+                probing.outcome_due = Time::NEVER;
+                probing.unmeasured = None;
                 if verdict != Verdict::Down {
-                    duty.confirmed = None;
-                    duty.shuns = 0;
+                    probing.confirmed = None;
+                }
+                duty.measured_before = true;
+                if verdict != Verdict::Down {
+                    duty.backoff = Backoff::default();
                     self.juries.drop_check(ix);
                 }
-                self.look(ctx, ix);
             }
             ReportKind::Unmeasured { reason, in_a_row } => {
-                if in_a_row >= self.config.unmeasured_limit {
-                    self.unmeasurable(ctx, ix, reason);
+                if probing.outcome_due != Time::NEVER {
+                    probing.outcome_due = next;
                 }
+                self.unmeasured(ctx, ix, reason, in_a_row);
             }
             ReportKind::Opinion { .. } => {}
         }
+        self.consider(ctx, ix);
     }
 
     /// Time has passed.
     pub fn tick(&mut self, ctx: &mut Ctx<'_>) {
+        self.look_at_members(ctx);
+        self.holdings.tick(ctx.now);
+        self.consider_moved(ctx);
+        self.give_away(ctx);
         while let Some(ix) = self.timers.pop(ctx.now) {
-            self.look(ctx, ix);
+            self.consider(ctx, ix);
         }
         self.tick_juries(ctx);
         self.opinions.tick(ctx.now);
@@ -386,20 +343,76 @@ impl Duties {
     pub fn release_all(&mut self, ctx: &mut Ctx<'_>) {
         self.ready = false;
         for ix in 0..self.duties.len() {
-            if self.duties[ix].probing {
+            if self.duties[ix].probing().is_some() {
                 self.stop(ctx, to_ix(ix), false);
             }
         }
     }
 
-    /// Looks at a check: what shall this node do about it now, and what is the
-    /// table to be told?
-    pub(super) fn look(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
-        self.decide(ctx, ix);
-        self.publish(ctx, ix);
+    /// A late node looks after its lateness from time to time.
+    fn late_due(&self) -> Time {
+        self.late_since.map_or(Time::NEVER, |since| {
+            (since + self.config.late_long).max(self.give_up_at)
+        })
     }
 
-    fn publish(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
+    /// The hash of what this node configures, as others are to be told it now.
+    #[must_use]
+    pub fn checks_to_tell(&mut self, now: Time) -> u64 {
+        self.holdings.to_tell(now)
+    }
+
+    /// A peer asks what this node configures.
+    pub fn set_asked(
+        &mut self,
+        now: Time,
+        by: NodeId,
+        set: u64,
+        from: u64,
+        sums: &[u64],
+        most: usize,
+    ) {
+        self.holdings.asked(now, by, set, from, sums, most);
+    }
+
+    /// A peer says what it configures.
+    pub fn set_answered(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        set: u64,
+        from: u64,
+        last: u64,
+        differ: u64,
+        prefixes: &[u64],
+    ) {
+        self.holdings
+            .answered(ctx.now, set, from, last, differ, prefixes);
+        self.consider_moved(ctx);
+    }
+
+    /// What is to be sent about who configures what.
+    pub fn take_set_messages(&mut self) -> Vec<(NodeId, Replica)> {
+        self.holdings.take_out()
+    }
+
+    /// What was counted of who configures what.
+    #[must_use]
+    pub const fn holdings_counters(&self) -> HoldingsCounters {
+        self.holdings.counters()
+    }
+
+    /// The check's id.
+    pub(super) fn check(&self, ix: CheckIx) -> CheckId {
+        self.duties[ix as usize].check
+    }
+
+    pub(super) fn is_configured(&self, ix: CheckIx) -> bool {
+        self.duties
+            .get(ix as usize)
+            .is_some_and(|duty| self.ix(duty.check) == Some(ix))
+    }
+
+    pub(super) fn publish(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
         let duty = &self.duties[ix as usize];
         let check = duty.check;
         if self.by_check.get(&check) != Some(&ix) {
@@ -407,7 +420,7 @@ impl Duties {
         }
         let what = ctx.store.winner(check).map(|word| {
             let value = word.slot.value;
-            let owner = self.members.get(&word.actor.node);
+            let owner = self.members.get(word.actor.node);
             Published {
                 verdict: value.verdict,
                 reason: value.reason,

@@ -126,10 +126,16 @@ impl Duties {
         if self.call_up(ctx.now, ix, &mut jury, declined) {
             self.counters.juries += 1;
         } else if !self.doubts_itself(ctx, self.config.patience) {
-            self.duties[ix as usize].confirmed = Some((0, 0));
+            self.confirm(ix, (0, 0));
             return;
         }
         self.juries.put(ix, jury);
+    }
+
+    fn confirm(&mut self, ix: CheckIx, votes: (u8, u8)) {
+        if let Some(probing) = self.duties[ix as usize].probing_mut() {
+            probing.confirmed = Some(votes);
+        }
     }
 
     /// A jury that nobody was called to: it ends in a moment, and then another
@@ -164,7 +170,7 @@ impl Duties {
             }
             let _ = self.ranks.first(ix, |node| {
                 if node != me
-                    && self.is_suspect(node) == suspects
+                    && self.members.is_suspect(node) == suspects
                     && !declined.contains(&node)
                     && !jury.has_called(node)
                 {
@@ -178,7 +184,7 @@ impl Duties {
         }
         let timeout = self.duties[ix as usize].meta.timeout;
         let wait = timeout + self.config.jury_wait;
-        let last = jury.summoned + self.config.takeover_bound;
+        let last = jury.summoned + self.config.jury_bound;
         jury.ends = (now + wait).min(last);
         jury.due = (now + self.config.jury_repeat).min(jury.ends);
         self.question(now, ix, jury, before);
@@ -285,7 +291,7 @@ impl Duties {
         if jury.jurors.is_empty() {
             let declined = self.declined(ctx, ix);
             self.summon(ctx, ix, &declined);
-            return self.look(ctx, ix);
+            return self.consider(ctx, ix);
         }
         let count = |what| u8::try_from(jury.count(what)).unwrap_or(u8::MAX);
         let (agreed, dissented) = (count(Answer::Fail), count(Answer::Pass));
@@ -314,8 +320,8 @@ impl Duties {
             self.overruled(ctx, ix, dissented);
             self.dissent(ctx, ix);
         } else {
-            self.duties[ix as usize].confirmed = Some((agreed, dissented));
-            self.look(ctx, ix);
+            self.confirm(ix, (agreed, dissented));
+            self.consider(ctx, ix);
         }
     }
 }

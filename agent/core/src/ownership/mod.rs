@@ -6,19 +6,24 @@
 //! about it now? Nothing here scans all checks, except when a node becomes
 //! ready and when the ranks of all checks change at once.
 
+mod apply;
 mod blind;
+mod budget;
+mod decide;
 mod duties;
-mod duty;
+mod facts;
 pub mod hrw;
 mod jury;
+mod members;
 mod opinions;
 pub mod ranks;
-mod rules;
+mod role;
 mod timers;
 
 use core::time::Duration;
 
-pub use self::duties::{Ctx, Duties, View};
+pub use self::duties::{Ctx, Duties, Load};
+pub use self::members::View;
 
 /// The knobs of ownership.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,34 +31,63 @@ pub struct OwnershipConfig {
     /// What the patience of a rank adds to the check's timeout: the time for
     /// the first rank to start, and for its word to travel.
     pub patience: Duration,
-    /// Without evidence no willing node waits longer than this.
-    pub takeover_bound: Duration,
-    /// How much longer a rank that is not the first waits for the first word on
-    /// a check, while this node knows that there are words it does not hold.
-    pub behind_patience: Duration,
     /// First probes after a takeover are spread over this.
     pub spread: Duration,
-    /// A shadow waits at least so long for a refutation before its first probe.
-    pub shadow_grace: Duration,
-    /// How long a shadow says nothing unless the verdict changes; shorter than
-    /// the patience of the rank behind it, which must hear of it.
+    /// Many first probes after takeovers at once take at most this long.
+    pub catch_up_within: Duration,
+    /// First probes of checks without any verdict are spread over this, or over
+    /// the interval if that is shorter.
+    pub first_within: Duration,
+    /// Changes of members are looked at together, so long after the first.
+    pub gather: Duration,
+    /// Whoever does not say that it configures a check may do so for this long
+    /// after this node learnt of it: the news of a reload takes its time.
+    pub news_grace: Duration,
+    /// Who has become the first that should probe a check, while somebody else
+    /// does, takes it over after this.
+    pub standing: Duration,
+    /// A suspicion must have lasted this long before the owner's checks are
+    /// probed beside it.
+    pub shadow_after: Duration,
+    /// How long a shadow says nothing unless the verdict changes.
     pub shadow_silence: Duration,
-    /// From one first probe of a brand-new check to the next.
+    /// First probes of new checks take at least this long each, if that is more
+    /// than [`first_within`](Self::first_within) for all.
     pub pace: Duration,
+    /// The longest wait for the backup budget until it is looked at again.
+    pub budget_retry: Duration,
     /// How long a node that drains or leaves waits for others to take over.
     pub handover_bound: Duration,
-    /// Probes in a row that measured nothing before the check is given up.
+    /// What a prober may take beyond the probe's timeout until it tells of an
+    /// outcome that was asked for; then it counts as not measured.
+    pub outcome_slack: Duration,
+    /// Probes in a row that measured nothing before a check is given up that
+    /// this node has measured before; one that it has not is given up at the
+    /// first.
     pub unmeasured_limit: u32,
+    /// When nobody has been able to measure a check for this long its verdict is
+    /// known no more.
+    pub unknown_after: Duration,
     /// How long a given-up check stays given up, the first time; twice as long
     /// each further time.
     pub retry: Duration,
     /// The longest of these times.
     pub retry_max: Duration,
+    /// A late node looks again after this whether it still is.
+    pub late_retry: Duration,
+    /// A late node holds a Down back for this long.
+    pub late_hold: Duration,
+    /// A node that has been late for this long gives checks away.
+    pub late_long: Duration,
+    /// From one check that a late node gives up or away to the next.
+    pub late_pace: Duration,
     /// Peers asked before a check turns Down; at most
     /// [`JURORS`](crate::limits::JURORS).
     pub jurors: usize,
     /// How long answers may take beyond the check's timeout.
     pub jury_wait: Duration,
+    /// How long all of a second opinion may take.
+    pub jury_bound: Duration,
     /// From one repetition of an unanswered question to the next.
     pub jury_repeat: Duration,
     /// Dissents on this many different checks within
@@ -70,18 +104,29 @@ impl Default for OwnershipConfig {
     fn default() -> Self {
         Self {
             patience: Duration::from_millis(300),
-            takeover_bound: Duration::from_secs(2),
-            behind_patience: Duration::from_secs(4),
             spread: Duration::from_millis(100),
-            shadow_grace: Duration::from_millis(20),
+            catch_up_within: Duration::from_secs(1),
+            first_within: Duration::from_secs(5),
+            gather: Duration::from_millis(150),
+            news_grace: Duration::from_secs(3),
+            standing: Duration::from_secs(10),
+            shadow_after: Duration::from_millis(200),
             shadow_silence: Duration::from_millis(400),
             pace: Duration::from_micros(200),
+            budget_retry: Duration::from_secs(1),
             handover_bound: Duration::from_secs(3),
+            outcome_slack: Duration::from_millis(500),
             unmeasured_limit: 3,
+            unknown_after: Duration::from_secs(10),
             retry: Duration::from_secs(30),
             retry_max: Duration::from_secs(600),
+            late_retry: Duration::from_millis(200),
+            late_hold: Duration::from_secs(3),
+            late_long: Duration::from_secs(30),
+            late_pace: Duration::from_secs(2),
             jurors: 2,
             jury_wait: Duration::from_millis(150),
+            jury_bound: Duration::from_secs(2),
             jury_repeat: Duration::from_millis(100),
             blind_checks: 5,
             blind_window: Duration::from_secs(10),
@@ -100,6 +145,8 @@ pub struct OwnershipCounters {
     pub takeovers: u64,
     /// Of the starts, because the owner was suspected.
     pub shadows: u64,
+    /// Of the starts, as the second or third rank for want of evidence.
+    pub backups: u64,
     /// Of the starts, while somebody else's evidence stood: a handover, which
     /// overlaps.
     pub overlaps: u64,
@@ -109,16 +156,23 @@ pub struct OwnershipCounters {
     pub writes: u64,
     /// Releases written.
     pub releases: u64,
-    /// Checks given up because they could not be measured here.
+    /// Checks given up because they could not be measured here, or said to be
+    /// so.
     pub unmeasurable: u64,
+    /// Outcomes that a prober was asked for and did not tell in time.
+    pub outcomes_overdue: u64,
+    /// Words written that say that nothing could be measured.
+    pub weak_words: u64,
+    /// Checks that a node which stayed late gave away.
+    pub given_away: u64,
     /// Second opinions asked for.
     pub juries: u64,
     /// Juries that did not agree to a Down.
     pub overruled: u64,
     /// Juries in which nobody answered.
     pub silent_juries: u64,
-    /// Of those, while this node doubted itself: it wrote no Down, and asked
-    /// again.
+    /// Downs that were not written and asked about again, or later: while this
+    /// node doubted itself, or was late.
     pub downs_held: u64,
     /// Opinions given to others.
     pub opinions: u64,

@@ -126,9 +126,9 @@ impl Duties {
         if self.opinions.spent.len() > limits::ASKERS {
             let members = &self.members;
             self.opinions
-                .forget_strangers(|node| members.contains_key(&node));
+                .forget_strangers(|node| members.get(node).is_some());
         }
-        let healthy = self.members.get(&self.me).is_some_and(|me| me.healthy);
+        let healthy = self.members.get(self.me).is_some_and(|me| me.healthy);
         let able = self.ready && healthy && self.ix(check).is_some();
         if !able || self.opinions.by_time.len() >= limits::OPINIONS {
             self.counters.opinions_refused += 1;
@@ -140,7 +140,7 @@ impl Duties {
             check,
             expires: ctx.now + Duration::from_millis(u64::from(wait_ms)),
         };
-        let id = self.opinions.add(pending, self.config.takeover_bound);
+        let id = self.opinions.add(pending, self.config.jury_bound);
         ctx.out.push_back(Output::Ask { check, ask: id });
     }
 
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::io::{CheckMeta, Report};
     use crate::mutations::Mutations;
-    use crate::ownership::{OwnershipConfig, View};
+    use crate::ownership::{Load, OwnershipConfig, View};
     use crate::replica::Store;
 
     fn actor(node: u64) -> Actor {
@@ -216,10 +216,12 @@ mod tests {
             capacity: 0,
             draining: false,
             healthy: true,
+            checks: 0,
         };
         let meta = CheckMeta {
             interval: Duration::from_secs(1),
             timeout: Duration::from_millis(500),
+            carried: false,
         };
         let question = |ask| Question {
             ask,
@@ -233,7 +235,7 @@ mod tests {
                 now: Time::from_millis(at_ms),
                 wall_ms: at_ms,
                 silence: Duration::ZERO,
-                behind: false,
+                load: Load::default(),
                 store: &mut store,
                 out: &mut out,
             };
@@ -253,7 +255,7 @@ mod tests {
                     now: Time::from_millis(at_ms),
                     wall_ms: at_ms,
                     silence: Duration::ZERO,
-                    behind: false,
+                    load: Load::default(),
                     store: &mut store,
                     out: &mut out,
                 };
@@ -278,7 +280,7 @@ mod tests {
             now: Time::from_millis(6_000),
             wall_ms: 6_000,
             silence: Duration::ZERO,
-            behind: false,
+            load: Load::default(),
             store: &mut store,
             out: &mut out,
         };

@@ -2,8 +2,8 @@
 //!
 //! The first few ranks of every check are remembered. A member that comes costs
 //! one score per check; one that goes costs a look at the remembered ranks, and
-//! a new ranking only where too few remain. Nothing here asks whether a member
-//! has the check configured: that shows in the evidence.
+//! a new ranking only where too few remain. Whether a member configures the
+//! check, or has declined it, is asked of whoever wants to know a place.
 
 use std::collections::BTreeMap;
 
@@ -71,32 +71,50 @@ impl Ranks {
         self.checks[ix as usize] = UNUSED;
     }
 
-    /// A node becomes eligible, changes its capacity, or stops being eligible
-    /// (capacity 0). `moved` hears of every check among whose first ranks it
-    /// came or went, and who is the first of all now.
+    /// Nodes become eligible, change their capacities, or stop being eligible
+    /// (capacity 0), all in one pass. `moved` hears of every check among whose
+    /// first ranks one of them came or went, and who is the first of all now.
     pub fn set(
         &mut self,
-        id: NodeId,
-        capacity: u16,
+        changes: &[(NodeId, u16)],
         mut moved: impl FnMut(CheckIx, Option<NodeId>),
     ) {
-        let known = self.place(id);
-        let before = known.map_or(0, |at| self.nodes[usize::from(at)].capacity);
-        if before == capacity {
+        let mut gone = Vec::new();
+        let mut come = Vec::new();
+        for &(id, capacity) in changes {
+            let known = self.place_of(id);
+            let before = known.map_or(0, |at| self.nodes[usize::from(at)].capacity);
+            if before == capacity {
+                continue;
+            }
+            if let Some(at) = known {
+                self.nodes[usize::from(at)].capacity = 0;
+                gone.push(at);
+                if capacity == 0 {
+                    self.places.remove(&id);
+                }
+            }
+            if capacity > 0 {
+                let at = known.unwrap_or_else(|| self.new_place(id));
+                come.push((at, capacity));
+            }
+        }
+        if gone.is_empty() && come.is_empty() {
             return;
         }
-        if let Some(at) = known {
-            self.nodes[usize::from(at)].capacity = 0;
-            self.take_out(at, &mut moved);
-        }
-        if capacity > 0 {
-            let at = known.unwrap_or_else(|| self.new_place(id));
+        // Scores are taken with the new capacities, and a check that is ranked
+        // anew has all of them.
+        for &(at, capacity) in &come {
             self.nodes[usize::from(at)].capacity = capacity;
-            self.put_in(at, &mut moved);
-        } else if let Some(at) = known {
-            self.places.remove(&id);
-            self.free.push(at);
         }
+        for at in 0..self.checks.len() {
+            if self.checks[at].used && self.move_in(at, &gone, &come) {
+                moved(ix(at), self.remembered_first(at));
+            }
+        }
+        let freed = gone.into_iter();
+        self.free
+            .extend(freed.filter(|&at| self.nodes[usize::from(at)].capacity == 0));
     }
 
     /// How many nodes are eligible.
@@ -144,22 +162,56 @@ impl Ranks {
         None
     }
 
-    /// A node's rank for a check: how many rank above it.
+    /// The first of the eligible nodes for which this holds.
     #[must_use]
-    pub fn rank(&self, ix: CheckIx, id: NodeId) -> usize {
+    pub fn best(&self, ix: CheckIx, holds: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let top = &self.checks[ix as usize];
-        let remembered = top.nodes[..usize::from(top.len)]
+        let mut remembered = top.nodes[..usize::from(top.len)].iter();
+        let first = remembered.find_map(|&at| {
+            let id = self.nodes[usize::from(at)].id;
+            holds(id).then_some(id)
+        });
+        if first.is_some() || usize::from(top.len) == self.eligible() {
+            return first;
+        }
+        let check = self.ids[ix as usize];
+        self.nodes
             .iter()
-            .position(|&at| self.nodes[usize::from(at)].id == id);
-        if let Some(rank) = remembered {
-            return rank;
+            .filter(|node| node.capacity > 0 && holds(node.id))
+            .max_by_key(|node| (hrw::score(node.id, node.capacity, check), node.id))
+            .map(|node| node.id)
+    }
+
+    /// How many eligible nodes for which this holds rank above a node, counted
+    /// up to `most`.
+    #[must_use]
+    pub fn place(
+        &self,
+        ix: CheckIx,
+        id: NodeId,
+        most: usize,
+        holds: impl Fn(NodeId) -> bool,
+    ) -> usize {
+        let top = &self.checks[ix as usize];
+        let mut place = 0;
+        for &at in &top.nodes[..usize::from(top.len)] {
+            let other = self.nodes[usize::from(at)].id;
+            if other == id || place == most {
+                return place;
+            }
+            place += usize::from(holds(other));
+        }
+        if place >= most {
+            return most;
         }
         let check = self.ids[ix as usize];
         let mine = (self.score(id, check), id);
         self.nodes
             .iter()
-            .filter(|node| node.capacity > 0)
+            .filter(|node| node.capacity > 0 && node.id != id)
             .filter(|node| (hrw::score(node.id, node.capacity, check), node.id) > mine)
+            .filter(|node| holds(node.id))
+            .take(most)
             .count()
     }
 
@@ -184,11 +236,11 @@ impl Ranks {
     }
 
     fn capacity(&self, id: NodeId) -> u16 {
-        self.place(id)
+        self.place_of(id)
             .map_or(0, |at| self.nodes[usize::from(at)].capacity)
     }
 
-    fn place(&self, id: NodeId) -> Option<u16> {
+    fn place_of(&self, id: NodeId) -> Option<u16> {
         self.places.get(&id).copied()
     }
 
@@ -205,10 +257,12 @@ impl Ranks {
         at
     }
 
-    fn take_out(&mut self, node: u16, moved: &mut impl FnMut(CheckIx, Option<NodeId>)) {
-        let enough = (self.eligible() - 1).min(ENOUGH);
-        for at in 0..self.checks.len() {
-            let top = &mut self.checks[at];
+    /// Takes nodes out of a check's remembered ranks and puts others in. Did
+    /// any of them matter?
+    fn move_in(&mut self, at: usize, gone: &[u16], come: &[(u16, u16)]) -> bool {
+        let mut moved = false;
+        let top = &mut self.checks[at];
+        for &node in gone {
             let len = usize::from(top.len);
             let Some(rank) = top.nodes[..len].iter().position(|&n| n == node) else {
                 continue;
@@ -216,47 +270,47 @@ impl Ranks {
             top.nodes.copy_within(rank + 1..len, rank);
             top.scores.copy_within(rank + 1..len, rank);
             top.len -= 1;
-            if usize::from(top.len) < enough {
-                self.rank_anew(at);
-            }
-            moved(ix(at), self.remembered_first(at));
+            moved = true;
         }
+        let others = self.places.len() - come.len();
+        if usize::from(top.len) < others.min(ENOUGH) {
+            self.rank_anew(at);
+            return true;
+        }
+        for (so_far, &(node, capacity)) in come.iter().enumerate() {
+            moved |= self.put_in(at, node, capacity, others + so_far);
+        }
+        moved
     }
 
-    fn put_in(&mut self, node: u16, moved: &mut impl FnMut(CheckIx, Option<NodeId>)) {
-        let Node { id, capacity } = self.nodes[usize::from(node)];
-        let others = self.eligible() - 1;
-        for at in 0..self.checks.len() {
-            if !self.checks[at].used {
-                continue;
+    /// Puts a node among a check's remembered ranks, which are those of so many
+    /// others, if it belongs there.
+    fn put_in(&mut self, at: usize, node: u16, capacity: u16, others: usize) -> bool {
+        let id = self.nodes[usize::from(node)].id;
+        let score = hrw::score(id, capacity, self.ids[at]);
+        let nodes = &self.nodes;
+        let top = &mut self.checks[at];
+        let len = usize::from(top.len);
+        // If ranks are missing below the last remembered one, the newcomer's
+        // place among those is not known.
+        if len == RANKS || len < others {
+            let last = len
+                .checked_sub(1)
+                .map(|last| (top.scores[last], nodes[usize::from(top.nodes[last])].id));
+            if last.is_some_and(|last| (score, id) < last) {
+                return false;
             }
-            let score = hrw::score(id, capacity, self.ids[at]);
-            let nodes = &self.nodes;
-            let top = &mut self.checks[at];
-            let len = usize::from(top.len);
-            // If ranks are missing below the last remembered one, the
-            // newcomer's place among those is not known.
-            if len == RANKS || len < others {
-                let last = len
-                    .checked_sub(1)
-                    .map(|last| (top.scores[last], nodes[usize::from(top.nodes[last])].id));
-                if last.is_some_and(|last| (score, id) < last) {
-                    continue;
-                }
-            }
-            let rank = (0..len)
-                .find(|&rank| {
-                    (score, id) > (top.scores[rank], nodes[usize::from(top.nodes[rank])].id)
-                })
-                .unwrap_or(len);
-            let end = (len + 1).min(RANKS);
-            top.nodes.copy_within(rank..end - 1, rank + 1);
-            top.scores.copy_within(rank..end - 1, rank + 1);
-            top.nodes[rank] = node;
-            top.scores[rank] = score;
-            top.len = u8::try_from(end).expect("RANKS is small");
-            moved(ix(at), self.remembered_first(at));
         }
+        let rank = (0..len)
+            .find(|&rank| (score, id) > (top.scores[rank], nodes[usize::from(top.nodes[rank])].id))
+            .unwrap_or(len);
+        let end = (len + 1).min(RANKS);
+        top.nodes.copy_within(rank..end - 1, rank + 1);
+        top.scores.copy_within(rank..end - 1, rank + 1);
+        top.nodes[rank] = node;
+        top.scores[rank] = score;
+        top.len = u8::try_from(end).expect("RANKS is small");
+        true
     }
 
     fn rank_anew(&mut self, at: usize) {
@@ -325,7 +379,10 @@ mod tests {
                 .map(|at| ranks.first(ix(at), |_| true))
                 .collect();
             let mut moved = Vec::new();
-            ranks.set(node, capacity, |ix, first| moved.push((ix, first)));
+            let other = (NodeId(rng.below(24) as u64), 100);
+            let changes = [(node, capacity), other];
+            let alone = usize::from(other.0 != node && rng.below(2) == 0);
+            ranks.set(&changes[..=alone], |ix, first| moved.push((ix, first)));
             for (at, &first_before) in before.iter().enumerate() {
                 let order = ranks.order(ix(at));
                 let first = ranks.first(ix(at), |_| true);
@@ -334,13 +391,19 @@ mod tests {
                     assert!(moved.contains(&(ix(at), first)));
                 }
                 for (rank, &id) in order.iter().enumerate() {
-                    assert_eq!(ranks.rank(ix(at), id), rank);
+                    assert_eq!(ranks.place(ix(at), id, 24, |_| true), rank);
+                    let even = |node: NodeId| node.0 % 2 == 0;
+                    let above = order[..rank].iter().filter(|&&id| even(id)).count();
+                    assert_eq!(ranks.place(ix(at), id, 3, even), above.min(3));
                 }
                 let skip = order.first().copied();
                 assert_eq!(
                     ranks.first(ix(at), |id| Some(id) != skip),
                     order.get(1).copied()
                 );
+                let odd = |node: NodeId| node.0 % 2 == 1;
+                let best = order.iter().copied().find(|&id| odd(id));
+                assert_eq!(ranks.best(ix(at), odd), best);
             }
         }
     }

@@ -378,6 +378,8 @@ impl Replicator {
                 self.pump(now, out);
             }
             ArchivedReplica::BulkHello { .. }
+            | ArchivedReplica::SetAsk { .. }
+            | ArchivedReplica::SetPart { .. }
             | ArchivedReplica::Ask { .. }
             | ArchivedReplica::Opinion { .. } => self.counters.refused += 1,
         }

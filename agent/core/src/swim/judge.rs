@@ -179,11 +179,13 @@ impl Swim {
         if let Some(displaced) = displaced {
             out.push(Output::Died(displaced));
         }
+        let mut urgent = true;
         match was {
             Some((state, before)) if state.is_living() => {
                 if state == State::Suspect {
                     out.push(Output::Refuted(about));
                 }
+                urgent = state == State::Suspect || !profile.differs_in_checks_only(&before);
                 if before != profile {
                     out.push(Output::ProfileChanged(about));
                 }
@@ -191,11 +193,16 @@ impl Swim {
             _ => out.push(Output::Joined(about)),
         }
         if manner == Manner::News {
-            self.announce(Rumor {
+            let rumor = Rumor {
                 about,
                 incarnation,
                 news: News::Alive(profile),
-            });
+            };
+            if urgent {
+                self.announce(rumor);
+            } else {
+                self.gossip.tell(rumor);
+            }
         }
         false
     }

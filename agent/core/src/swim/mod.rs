@@ -371,8 +371,9 @@ impl Swim {
             return;
         }
         self.wake(now);
+        let urgent = !profile.differs_in_checks_only(&self.profile);
         self.profile = profile;
-        self.raise(self.incarnation, out);
+        self.raise(self.incarnation, urgent, out);
         self.flush(now, out);
         self.due = self.next_timeout().max(now);
     }

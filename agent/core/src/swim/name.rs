@@ -154,7 +154,7 @@ impl Swim {
                 // Only this node raises its incarnation; whatever this is, it
                 // must not stand above what this node says.
                 if incarnation > self.incarnation {
-                    self.raise(incarnation, out);
+                    self.raise(incarnation, true, out);
                 }
             }
             ArchivedNews::Suspect { .. } | ArchivedNews::Dead { .. } => {
@@ -166,7 +166,7 @@ impl Swim {
                     if matches!(news, ArchivedNews::Suspect { .. }) {
                         self.health.worsen(1);
                     }
-                    self.raise(incarnation, out);
+                    self.raise(incarnation, true, out);
                 }
                 self.correct(home, out);
             }
@@ -180,7 +180,8 @@ impl Swim {
     }
 
     /// Takes an incarnation above this one and announces it.
-    pub(super) fn raise(&mut self, above: u32, out: &mut Vec<Output>) {
+    /// What is not urgent rides on pings and acks.
+    pub(super) fn raise(&mut self, above: u32, urgent: bool, out: &mut Vec<Output>) {
         // The last one is refused by everybody, so that this cannot overflow.
         if above >= u32::MAX - 1 {
             return self.need_epoch(self.me.epoch, out);
@@ -188,7 +189,11 @@ impl Swim {
         let old = (self.me, self.incarnation);
         self.incarnation = above + 1;
         self.table.renew_me(old, (self.me, self.incarnation));
-        self.announce(self.introduction());
+        if urgent {
+            self.announce(self.introduction());
+        } else {
+            self.gossip.tell(self.introduction());
+        }
     }
 
     /// A member that holds an old belief about this node hears the present. To

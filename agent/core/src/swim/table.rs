@@ -328,8 +328,9 @@ mod tests {
                 capacity: 1,
                 draining: false,
                 prober_healthy: true,
-                protocol_min: 1,
-                protocol_max: 1,
+                checks: 0,
+                protocol_min: 2,
+                protocol_max: 2,
             },
         }
     }

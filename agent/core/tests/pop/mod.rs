@@ -13,8 +13,9 @@ use watchfire_core::io::{
 };
 use watchfire_core::node::{Node, NodeConfig};
 use watchfire_core::rng::Rng;
-use watchfire_wire::frame::FrameBuf;
+use watchfire_wire::frame::{FrameBuf, HEADER_BYTES, TAG_BYTES};
 use watchfire_wire::message::replica::Answer;
+use watchfire_wire::message::{ArchivedBody, access};
 use watchfire_wire::{CheckId, NodeId, Reason, Time, Verdict};
 
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -32,6 +33,12 @@ pub struct Pop {
     pub down: BTreeSet<CheckId>,
     pub blind: BTreeSet<usize>,
     pub unmeasurable: BTreeSet<(usize, CheckId)>,
+    /// Hosts whose probe threads tell of nothing.
+    pub stuck: BTreeSet<usize>,
+    /// Everything that replication says is lost; membership is not.
+    pub words_lost: bool,
+    /// What is started, whether or not it measures anything.
+    pub tries: Vec<Probed>,
     pub probes: Vec<Probed>,
     pub bytes: u64,
     pub bulk_bytes: u64,
@@ -137,6 +144,9 @@ impl Pop {
             down: BTreeSet::new(),
             blind: BTreeSet::new(),
             unmeasurable: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            words_lost: false,
+            tries: Vec::new(),
             probes: Vec::new(),
             bytes: 0,
             bulk_bytes: 0,
@@ -364,6 +374,37 @@ impl Pop {
             .count()
     }
 
+    /// The same of all that were started.
+    pub fn tries_between(&self, from: Time, to: Time) -> usize {
+        self.tries
+            .iter()
+            .filter(|tried| tried.at >= from && tried.at < to)
+            .count()
+    }
+
+    /// The most hosts that probed one check at the same time while this long
+    /// passed.
+    pub fn most_probers(&mut self, time: Duration, checks: &[CheckId]) -> usize {
+        let end = self.now + time;
+        let mut most = 0;
+        while self.now < end {
+            self.run(Duration::from_millis(20));
+            let probers = checks.iter().map(|&check| self.probers(check).len());
+            most = most.max(probers.max().unwrap_or(0));
+        }
+        most
+    }
+
+    /// One counter of all running hosts together.
+    pub fn counted(&self, name: &str) -> u64 {
+        let of = |host| {
+            let counters = self.node(host).counters();
+            let found = counters.iter().find(|(known, _)| *known == name);
+            found.expect("a counter of this name").1
+        };
+        self.running().into_iter().map(of).sum()
+    }
+
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Datagram { from, to, bytes } => {
@@ -448,13 +489,22 @@ impl Pop {
     fn probe(&mut self, host: usize, check: CheckId, generation: u32) {
         let unmeasurable = self.unmeasurable.contains(&(host, check));
         let passes = self.passes(host, check);
+        let stuck = self.stuck.contains(&host);
+        let probed = Probed {
+            at: self.now,
+            by: host,
+            check,
+        };
         let Some(prober) = self.hosts[host].probers.get_mut(&check) else {
             return;
         };
         if prober.generation != generation {
             return;
         }
-        let kind = if unmeasurable {
+        self.tries.push(probed);
+        let kind = if stuck {
+            None
+        } else if unmeasurable {
             prober.unmeasured += 1;
             Some(ReportKind::Unmeasured {
                 reason: 131,
@@ -486,12 +536,8 @@ impl Pop {
                 latency_us: 300,
             })
         };
-        if !unmeasurable {
-            self.probes.push(Probed {
-                at: self.now,
-                by: host,
-                check,
-            });
+        if !unmeasurable && !stuck {
+            self.probes.push(probed);
         }
         let at = next_phase(self.now + Duration::from_micros(1), check);
         self.schedule_probe(at, host, check, generation);
@@ -553,7 +599,8 @@ impl Pop {
                 Output::Datagram { to, bytes } => {
                     self.bytes += bytes.len() as u64 + 28;
                     let to = host_of(to);
-                    let lost = self.rng.below(100) < self.loss_percent;
+                    let lost = self.rng.below(100) < self.loss_percent
+                        || self.words_lost && is_a_word(&bytes);
                     if !lost && to < self.hosts.len() && !self.cut.contains(&(host, to)) {
                         let delay = Duration::from_micros(80 + self.rng.below(40) as u64);
                         self.schedule(
@@ -672,10 +719,18 @@ impl Host {
     }
 }
 
+/// Does this frame, which is sealed by a checksum only, carry replication?
+fn is_a_word(bytes: &[u8]) -> bool {
+    let body = FrameBuf::copied(&bytes[HEADER_BYTES..bytes.len() - TAG_BYTES]);
+    let packet = access(body.as_slice()).expect("it was encoded here");
+    matches!(packet.body, ArchivedBody::Replica(_))
+}
+
 fn meta() -> CheckMeta {
     CheckMeta {
         interval: INTERVAL,
         timeout: TIMEOUT,
+        carried: false,
     }
 }
 

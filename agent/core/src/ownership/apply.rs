@@ -1,0 +1,608 @@
+//! Doing what was decided: the one place that starts, stops and writes.
+
+use core::time::Duration;
+
+use watchfire_wire::message::replica::{Hold, Value};
+use watchfire_wire::{Time, Unmeasured, Verdict};
+
+use super::budget::START;
+use super::decide::{Decision, decide};
+use super::duties::{Ctx, Duties};
+use super::facts::{Standing, is_weak};
+use super::ranks::CheckIx;
+use super::role::{Basis, Probing, Role, Standby, Unmeasurable};
+use crate::io::{Inherit, Output};
+use crate::mutations::Mutation;
+use crate::replica::Word;
+
+impl Duties {
+    /// Considers a check: what shall this node do about it now, and what is the
+    /// table to be told?
+    pub(super) fn consider(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
+        if !self.is_configured(ix) {
+            return;
+        }
+        self.overdue(ctx, ix);
+        self.act(ctx, ix);
+        self.publish(ctx, ix);
+    }
+
+    fn act(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
+        // Whoever stops looks once more: it may have to come back.
+        for _ in 0..2 {
+            let standing = self.standing(ctx, ix);
+            let facts = self.facts(ctx, ix, &standing);
+            let role = &self.duties[ix as usize].role;
+            match decide(&facts, role, &self.config) {
+                Decision::Rest { standby, until } => {
+                    self.duties[ix as usize].role = Role::Standby(standby);
+                    self.timers.set(ix, until);
+                    return;
+                }
+                Decision::Start { basis, overlap } => {
+                    let first = self.first_probe(ix, &standing, basis, overlap);
+                    self.note_start(&standing, basis, overlap);
+                    self.start(ctx, ix, &standing, basis, first);
+                    self.set_probing_timer(ix, Time::NEVER);
+                    return;
+                }
+                Decision::GoOn { basis, pays, until } => {
+                    self.go_on(ctx.now, ix, basis, pays);
+                    self.write(ctx, ix, &standing);
+                    self.set_probing_timer(ix, until);
+                    return;
+                }
+                Decision::Stop => self.stop(ctx, ix, false),
+            }
+        }
+    }
+
+    fn note_start(&mut self, standing: &Standing, basis: Basis, overlap: bool) {
+        self.counters.starts += 1;
+        match basis {
+            Basis::Shadow => self.counters.shadows += 1,
+            Basis::Backup => self.counters.backups += 1,
+            Basis::Owner if overlap => self.counters.overlaps += 1,
+            Basis::Owner => {
+                let handed_over = standing.winner.is_none_or(|word| self.hands_over(&word));
+                self.counters.takeovers += u64::from(!handed_over);
+            }
+        }
+    }
+
+    fn go_on(&mut self, now: Time, ix: CheckIx, basis: Basis, pays: bool) {
+        let duty = &mut self.duties[ix as usize];
+        let interval = duty.meta.interval;
+        let Some(probing) = duty.probing_mut() else {
+            return;
+        };
+        let before = core::mem::replace(&mut probing.basis, basis);
+        if basis != Basis::Shadow {
+            probing.silent_until = None;
+        }
+        if pays {
+            probing.paid_until = now + interval;
+            let _ = self.budget.take(now, 1);
+        }
+        self.account(now, interval, Some(before), Some(basis));
+    }
+
+    /// Keeps the budget's account of what is owned.
+    fn account(
+        &mut self,
+        now: Time,
+        interval: Duration,
+        before: Option<Basis>,
+        after: Option<Basis>,
+    ) {
+        match (before == Some(Basis::Owner), after == Some(Basis::Owner)) {
+            (false, true) => self.budget.own(now, interval),
+            (true, false) => self.budget.disown(now, interval),
+            _ => {}
+        }
+    }
+
+    fn set_probing_timer(&mut self, ix: CheckIx, until: Time) {
+        let Some(probing) = self.duties[ix as usize].probing() else {
+            return;
+        };
+        let mut at = until.min(probing.outcome_due);
+        if let Some(aloud_at) = probing.silent_until {
+            at = at.min(aloud_at);
+        }
+        if let Some(since) = probing.held_since {
+            at = at.min(since + self.config.late_hold);
+        }
+        if let Some(unmeasured) = probing.unmeasured
+            && !unmeasured.said
+        {
+            at = at.min(unmeasured.since + self.config.unknown_after);
+        }
+        self.timers.set(ix, at);
+    }
+
+    /// Writes if there is something to say: no live word of this node's, one
+    /// that could not be measured, another verdict, or another's winner. Asks
+    /// for the next outcome if there is none to say it by.
+    fn write(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx, standing: &Standing) {
+        let duty = &self.duties[ix as usize];
+        let check = duty.check;
+        let Some(&probing) = duty.probing() else {
+            return;
+        };
+        if let Some(probing) = self.duties[ix as usize].probing_mut() {
+            probing.silent_until = probing.silent_until.filter(|&until| until > ctx.now);
+            probing.held_since = None;
+        }
+        let Some(measured) = probing.measured else {
+            return;
+        };
+        let me = ctx.store.me();
+        let own_wins = standing.winner.is_some_and(|word| word.actor == me);
+        let held = ctx.store.word_of(me, check);
+        let same = held.is_some_and(|slot| {
+            slot.hold == Hold::Live
+                && slot.value.verdict == measured.verdict
+                && !is_weak(Word { actor: me, slot })
+        });
+        if own_wins && same {
+            return;
+        }
+        let published = standing.verdict();
+        let silent = probing.silent_until.is_some_and(|until| until > ctx.now);
+        if silent && published == measured.verdict {
+            return;
+        }
+        let overturns = published != Verdict::Unknown || measured.verdict == Verdict::Down;
+        if measured.contrary > 0 && published != measured.verdict && overturns {
+            // The last outcome contradicts this prober's own verdict: it was
+            // stopped, cut off or could not measure, while others saw the
+            // change. That is no ground to overturn the POP's word, nor to call
+            // an origin Down that has just passed; it begins anew.
+            self.juries.drop_check(ix);
+            self.probing -= 1;
+            self.account(
+                ctx.now,
+                self.duties[ix as usize].meta.interval,
+                Some(probing.basis),
+                None,
+            );
+            ctx.out.push_back(Output::Stop { check });
+            self.counters.starts += 1;
+            self.start(ctx, ix, standing, probing.basis, First::AtPhase);
+            return;
+        }
+        if !probing.fresh && !self.mutations.on(Mutation::WriteOnPull) {
+            self.attend(ctx, ix);
+            return;
+        }
+        let mut votes = (0, 0);
+        if measured.verdict == Verdict::Down && published != Verdict::Down {
+            if self.holds_back(ctx, ix, probing.held_since) {
+                return;
+            }
+            if probing.confirmed.is_none() {
+                self.summon(ctx, ix, standing.declined.as_slice());
+            }
+            match self.confirmed(ix) {
+                Some(confirmed) => votes = confirmed,
+                None => return,
+            }
+        }
+        let before = standing.winner.map(|word| word.slot.value);
+        let kept = before.filter(|value| value.verdict == measured.verdict);
+        let value = Value {
+            verdict: measured.verdict,
+            reason: measured.reason,
+            contrary: 0,
+            agreed: kept.map_or(votes.0, |value| value.agreed),
+            dissented: kept.map_or(votes.1, |value| value.dissented),
+            latency_us: measured.latency_us,
+            since_ms: kept.map_or(ctx.wall_ms, |value| value.since_ms),
+            confirmed_by: kept.map_or(self.me, |value| value.confirmed_by),
+        };
+        self.put(ctx, ix, value);
+        if let Some(probing) = self.duties[ix as usize].probing_mut() {
+            probing.fresh = false;
+            probing.silent_until = None;
+            // Another Down is another question.
+            probing.confirmed = None;
+        }
+        self.note_transition(ctx, check, published, measured.verdict);
+    }
+
+    /// A late node says nothing bad of an origin, and asks nobody to: what it
+    /// saw may be its own lateness. But if all are late the origin may be dead
+    /// all the same, so this lasts only so long.
+    fn holds_back(&mut self, ctx: &Ctx<'_>, ix: CheckIx, since: Option<Time>) -> bool {
+        if !ctx.load.late {
+            return false;
+        }
+        self.counters.downs_held += u64::from(since.is_none());
+        let since = since.unwrap_or(ctx.now);
+        if let Some(probing) = self.duties[ix as usize].probing_mut() {
+            probing.held_since = Some(since);
+        }
+        ctx.now.since(since) < self.config.late_hold
+    }
+
+    fn confirmed(&self, ix: CheckIx) -> Option<(u8, u8)> {
+        self.duties[ix as usize].probing()?.confirmed
+    }
+
+    fn attend(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
+        let duty = &mut self.duties[ix as usize];
+        let (check, wait) = (duty.check, duty.meta.interval + duty.meta.timeout);
+        let due = ctx.now + wait + self.config.outcome_slack;
+        if let Some(probing) = duty.probing_mut()
+            && !probing.attended
+        {
+            probing.attended = true;
+            probing.outcome_due = due;
+            ctx.out.push_back(Output::Attend { check });
+        }
+    }
+
+    fn put(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx, value: Value) {
+        let check = self.check(ix);
+        let priority = self.ranks.score(self.me, check);
+        ctx.store.write(check, priority, value);
+        self.counters.writes += 1;
+    }
+
+    /// When to probe first.
+    fn first_probe(&self, ix: CheckIx, standing: &Standing, basis: Basis, overlap: bool) -> First {
+        let carried = self.duties[ix as usize].meta.carried;
+        match (&standing.winner, basis) {
+            (_, Basis::Backup | Basis::Shadow) => First::CatchUp,
+            (None, Basis::Owner) if carried => First::AtPhase,
+            (None, Basis::Owner) => First::New,
+            (Some(_), Basis::Owner) if overlap && !standing.is_weak() => First::AtPhase,
+            (Some(word), Basis::Owner) if self.is_in_time(ix, word) => First::AtPhase,
+            (Some(_), Basis::Owner) => First::CatchUp,
+        }
+    }
+
+    /// The winner is a living member's that hands the check over.
+    fn hands_over(&self, word: &Word) -> bool {
+        self.members.is_current(word.actor) && !self.members.is_suspect(word.actor.node)
+    }
+
+    /// It does so in time: the check's phase has not been missed.
+    pub(super) fn is_in_time(&self, ix: CheckIx, word: &Word) -> bool {
+        let interval = self.duties[ix as usize].meta.interval;
+        self.hands_over(word)
+            && match word.slot.hold {
+                Hold::Live => interval < self.config.handover_bound / 2,
+                Hold::Released => true,
+                Hold::Declined => false,
+            }
+    }
+
+    /// How long the first probe of a check without any verdict may wait.
+    pub(super) fn first_within(&self, interval: Duration) -> Duration {
+        let many = u32::try_from(self.unheard).unwrap_or(u32::MAX);
+        let paced = self.config.pace.saturating_mul(many);
+        interval.min(self.config.first_within.max(paced))
+    }
+
+    /// Probing begins.
+    fn start(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        ix: CheckIx,
+        standing: &Standing,
+        basis: Basis,
+        first: First,
+    ) {
+        let now = ctx.now;
+        let meta = self.duties[ix as usize].meta;
+        let part = self.check(ix).prefix();
+        let first = match first {
+            First::AtPhase => None,
+            First::New => Some(now + share(self.first_within(meta.interval), part)),
+            First::CatchUp => Some(self.catch_up(now, meta.interval, part)),
+        };
+        let inherit = standing
+            .winner
+            .map(|word| word.slot)
+            .filter(|slot| slot.value.verdict != Verdict::Unknown)
+            .map(|slot| Inherit {
+                verdict: slot.value.verdict,
+                contrary: if slot.hold.is_released() {
+                    slot.value.contrary
+                } else {
+                    0
+                },
+            });
+        self.probing += 1;
+        self.account(now, meta.interval, None, Some(basis));
+        let mut paid_until = now;
+        if basis != Basis::Owner {
+            let _ = self.budget.take(now, START);
+            paid_until = now + meta.interval;
+        }
+        let latest = first.unwrap_or(now + meta.interval);
+        let outcome_due = latest + meta.timeout + self.config.outcome_slack;
+        let mut probing = Probing::new(basis, paid_until, outcome_due);
+        if basis == Basis::Shadow {
+            probing.silent_until = Some(now + self.config.shadow_silence);
+        }
+        let duty = &mut self.duties[ix as usize];
+        duty.role = Role::Probing(probing);
+        duty.backoff.until = None;
+        duty.generation = duty.generation.wrapping_add(1);
+        ctx.out.push_back(Output::Start {
+            check: duty.check,
+            generation: duty.generation,
+            inherit,
+            first,
+        });
+    }
+
+    /// When to probe a check whose phase may have passed: soon, but many at
+    /// once no faster than half as often again as this node probes anyway.
+    fn catch_up(&mut self, now: Time, interval: Duration, part: u64) -> Time {
+        let soon = now + share(self.config.spread, part);
+        let at = soon.max(self.catch_up_at);
+        let last = now + self.config.catch_up_within.min(interval);
+        let per_second = 10 + self.budget.own_rate() / 2_000_000;
+        self.catch_up_at = at.min(last) + Duration::from_micros(1_000_000 / per_second);
+        if at > last {
+            return now + share(last.since(now), part);
+        }
+        at
+    }
+
+    /// Probing ends, and the check is released.
+    pub(super) fn stop(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx, declined: bool) {
+        let duty = &mut self.duties[ix as usize];
+        let (check, interval) = (duty.check, duty.meta.interval);
+        let Role::Probing(probing) = duty.role else {
+            return;
+        };
+        duty.role = Role::Standby(Standby::default());
+        self.account(ctx.now, interval, Some(probing.basis), None);
+        let contrary = probing.measured.map_or(0, |measured| measured.contrary);
+        self.probing -= 1;
+        self.counters.stops += 1;
+        self.juries.drop_check(ix);
+        ctx.out.push_back(Output::Stop { check });
+        if ctx.store.release(check, contrary, declined).is_some() {
+            self.counters.releases += 1;
+        }
+    }
+
+    /// What time alone makes of a check that is probed.
+    fn overdue(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
+        let duty = &mut self.duties[ix as usize];
+        let next = ctx.now + duty.meta.interval + duty.meta.timeout + self.config.outcome_slack;
+        let Some(probing) = duty.probing_mut() else {
+            return;
+        };
+        if probing.outcome_due <= ctx.now {
+            probing.outcome_due = next;
+            let in_a_row = probing
+                .unmeasured
+                .map_or(0, |unmeasured| unmeasured.in_a_row)
+                + 1;
+            self.counters.outcomes_overdue += 1;
+            self.unmeasured(ctx, ix, Unmeasured::Late.code(), in_a_row);
+        }
+        let since = self.duties[ix as usize]
+            .probing()
+            .and_then(|probing| probing.unmeasured)
+            .filter(|unmeasured| !unmeasured.said);
+        if let Some(unmeasured) = since
+            && ctx.now.since(unmeasured.since) >= self.config.unknown_after
+        {
+            self.say_unmeasurable(ctx, ix, unmeasured);
+        }
+    }
+
+    /// A probe measured nothing. This node gives the check up if others could
+    /// try: at once if it has never measured it, after a few times otherwise.
+    /// Where nobody is known to be at it, it says that it is, and that it cannot
+    /// tell.
+    pub(super) fn unmeasured(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx, reason: u8, in_a_row: u32) {
+        let now = ctx.now;
+        let measured_before = self.duties[ix as usize].measured_before;
+        let Some(probing) = self.duties[ix as usize].probing_mut() else {
+            return;
+        };
+        let before = probing.unmeasured;
+        let unmeasured = Unmeasurable {
+            since: before.map_or(now, |before| before.since),
+            in_a_row,
+            reason,
+            said: before.is_some_and(|before| before.said),
+        };
+        probing.unmeasured = Some(unmeasured);
+        let limit = if measured_before {
+            self.config.unmeasured_limit
+        } else {
+            1
+        };
+        let standing = self.standing(ctx, ix);
+        let elsewhere = standing.measured_by_other(self.me);
+        if in_a_row >= limit
+            && (elsewhere || self.alternative(now, ix, &standing))
+            && self.may_give_up(ctx)
+        {
+            self.counters.unmeasurable += 1;
+            self.give_up(ctx, ix, &standing, reason, 0);
+            return;
+        }
+        let mine = standing.evidence == Some(self.me);
+        let says_so = mine && (standing.is_weak() || in_a_row < self.config.unmeasured_limit);
+        if elsewhere || says_so {
+            return;
+        }
+        self.counters.unmeasurable += 1;
+        let verdict = standing.verdict();
+        self.put_weak(ctx, ix, &standing, verdict, reason);
+    }
+
+    /// Somebody else could try.
+    pub(super) fn alternative(&self, now: Time, ix: CheckIx, standing: &Standing) -> bool {
+        let me = self.me;
+        let could = self.candidates(now, ix, standing);
+        self.ranks
+            .best(ix, |node| node != me && could(node))
+            .is_some()
+    }
+
+    /// A late node gives up little at a time: its lateness excuses the probes
+    /// that it hit.
+    fn may_give_up(&mut self, ctx: &Ctx<'_>) -> bool {
+        if !ctx.load.late {
+            return true;
+        }
+        if self.give_up_at > ctx.now {
+            return false;
+        }
+        self.give_up_at = ctx.now + self.config.late_pace;
+        true
+    }
+
+    /// Nobody has been able to measure a check for long: what was known of it
+    /// is known no more.
+    fn say_unmeasurable(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx, unmeasured: Unmeasurable) {
+        let standing = self.standing(ctx, ix);
+        let weak = standing.evidence == Some(self.me) && standing.is_weak();
+        if let Some(probing) = self.duties[ix as usize].probing_mut() {
+            probing.unmeasured = Some(Unmeasurable {
+                said: true,
+                ..unmeasured
+            });
+        }
+        if !weak || standing.verdict() == Verdict::Unknown {
+            return;
+        }
+        let reason = if self.ranks.eligible() > 1 {
+            Unmeasured::Nobody.code()
+        } else {
+            unmeasured.reason
+        };
+        self.put_weak(ctx, ix, &standing, Verdict::Unknown, reason);
+    }
+
+    /// Writes a weak word: this node is at it and cannot tell. The verdict that
+    /// stood goes on standing, for that nobody measures now says nothing
+    /// against it.
+    fn put_weak(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        ix: CheckIx,
+        standing: &Standing,
+        verdict: Verdict,
+        reason: u8,
+    ) {
+        let stood = standing.winner.map(|word| word.slot.value);
+        let kept = stood.filter(|value| value.verdict == verdict && verdict != Verdict::Unknown);
+        let value = Value {
+            verdict,
+            reason,
+            contrary: 0,
+            agreed: kept.map_or(0, |value| value.agreed),
+            dissented: kept.map_or(0, |value| value.dissented),
+            latency_us: kept.map_or(0, |value| value.latency_us),
+            since_ms: kept.map_or(ctx.wall_ms, |value| value.since_ms),
+            confirmed_by: kept.map_or(self.me, |value| value.confirmed_by),
+        };
+        self.put(ctx, ix, value);
+        self.counters.weak_words += 1;
+        // The next measured outcome is news whatever it says.
+        if let Some(probing) = self.duties[ix as usize].probing_mut() {
+            probing.measured = None;
+        }
+        self.attend(ctx, ix);
+        self.note_transition(ctx, self.check(ix), standing.verdict(), verdict);
+    }
+
+    /// Declines a check for a while that grows with each time.
+    pub(super) fn give_up(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        ix: CheckIx,
+        standing: &Standing,
+        reason: u8,
+        dissented: u8,
+    ) {
+        self.stop(ctx, ix, true);
+        let (retry, most) = (self.config.retry, self.config.retry_max);
+        let duty = &mut self.duties[ix as usize];
+        duty.backoff.begin(ctx.now, retry, most);
+        let (check, priority) = (duty.check, self.ranks.score(self.me, duty.check));
+        let value = Value {
+            verdict: standing.verdict(),
+            reason: standing
+                .winner
+                .map_or(reason, |word| word.slot.value.reason),
+            contrary: 0,
+            agreed: 0,
+            dissented,
+            latency_us: 0,
+            since_ms: standing
+                .winner
+                .map_or(ctx.wall_ms, |word| word.slot.value.since_ms),
+            confirmed_by: self.me,
+        };
+        if ctx.store.decline(check, priority, value).is_some() {
+            self.counters.releases += 1;
+        }
+        self.act(ctx, ix);
+        self.publish(ctx, ix);
+    }
+
+    /// A jury dissents: whatever this node sees is its own trouble.
+    pub(super) fn overruled(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx, dissented: u8) {
+        let standing = self.standing(ctx, ix);
+        let reason = Unmeasured::Blind.code();
+        self.give_up(ctx, ix, &standing, reason, dissented);
+    }
+
+    /// A node that stays late gives checks away, one at a time, where somebody
+    /// else could take them.
+    pub(super) fn give_away(&mut self, ctx: &mut Ctx<'_>) {
+        if !ctx.load.late {
+            self.late_since = None;
+            return;
+        }
+        let since = *self.late_since.get_or_insert(ctx.now);
+        if ctx.now.since(since) < self.config.late_long || self.give_up_at > ctx.now {
+            return;
+        }
+        self.give_up_at = ctx.now + self.config.late_pace;
+        for _ in 0..self.duties.len() {
+            self.given_away = (self.given_away + 1) % self.duties.len();
+            let ix = super::duties::to_ix(self.given_away);
+            if self.duties[ix as usize].probing().is_none() {
+                continue;
+            }
+            let standing = self.standing(ctx, ix);
+            if self.alternative(ctx.now, ix, &standing) {
+                self.counters.given_away += 1;
+                self.give_up(ctx, ix, &standing, Unmeasured::Late.code(), 0);
+                return;
+            }
+        }
+    }
+}
+
+/// When the first probe after a start goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// At the check's phase, as before.
+    AtPhase,
+    /// Soon, for the phase may have passed unprobed.
+    CatchUp,
+    /// Within a window, for no verdict is known at all.
+    New,
+}
+
+/// A part of a window that differs from check to check.
+pub(super) fn share(window: Duration, part: u64) -> Duration {
+    let offset_us = (u128::from(part) * window.as_micros()) >> 64;
+    Duration::from_micros(u64::try_from(offset_us).unwrap_or(0))
+}

@@ -1,0 +1,218 @@
+//! What ownership knows of the members, and changes of it that wait to be
+//! looked at together.
+//!
+//! A change of one member moves checks of all. A burst of them (a join of half
+//! the POP, a storm of suspicions) is gathered for a moment, so that ranks are
+//! taken once and not once for each.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use watchfire_wire::{Actor, NodeId, Time};
+
+use super::duties::{Ctx, Duties, to_ix};
+
+/// What ownership needs to know of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its present life.
+    pub actor: Actor,
+    /// It lives, suspected or not.
+    pub living: bool,
+    /// It is suspected.
+    pub suspect: bool,
+    /// Its weight; 0 owns nothing.
+    pub capacity: u16,
+    /// It hands over and takes nothing.
+    pub draining: bool,
+    /// Its probes can measure.
+    pub healthy: bool,
+    /// Hash of the set of checks that it configures.
+    pub checks: u64,
+}
+
+impl View {
+    /// The weight with which it takes part in the ranking.
+    const fn weight(&self) -> u16 {
+        if self.living && self.healthy && !self.draining {
+            self.capacity
+        } else {
+            0
+        }
+    }
+}
+
+/// The members as ownership sees them.
+#[derive(Clone, Debug)]
+pub(super) struct Members {
+    views: BTreeMap<NodeId, View>,
+    /// Those of them that are suspected, since when.
+    suspects: BTreeMap<NodeId, Time>,
+    waiting: BTreeMap<NodeId, (Option<View>, Time)>,
+    due: Time,
+}
+
+impl Members {
+    pub(super) const fn new() -> Self {
+        Self {
+            views: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            due: Time::NEVER,
+        }
+    }
+
+    pub(super) fn get(&self, node: NodeId) -> Option<&View> {
+        self.views.get(&node)
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.views.keys().copied()
+    }
+
+    pub(super) fn living(&self) -> usize {
+        self.views.values().filter(|view| view.living).count()
+    }
+
+    pub(super) fn suspects(&self) -> usize {
+        self.suspects.len()
+    }
+
+    pub(super) fn is_suspect(&self, node: NodeId) -> bool {
+        self.suspects.contains_key(&node)
+    }
+
+    pub(super) fn suspected_since(&self, node: NodeId) -> Option<Time> {
+        self.suspects.get(&node).copied()
+    }
+
+    /// Is this the present life of a living member?
+    pub(super) fn is_current(&self, actor: Actor) -> bool {
+        self.views
+            .get(&actor.node)
+            .is_some_and(|view| view.actor == actor && view.living)
+    }
+
+    pub(super) const fn due(&self) -> Time {
+        self.due
+    }
+
+    /// Something of a member changed. False if nothing did.
+    fn note(&mut self, now: Time, node: NodeId, view: Option<View>, gather: Duration) {
+        let latest = self
+            .waiting
+            .get(&node)
+            .map_or_else(|| self.views.get(&node).copied(), |&(view, _)| view);
+        if latest == view {
+            return;
+        }
+        self.waiting.insert(node, (view, now));
+        // Who goes leaves checks that nobody probes.
+        let goes = latest.is_some_and(|view| view.weight() > 0)
+            && view.is_none_or(|view| view.weight() == 0);
+        let wait = if goes { Duration::ZERO } else { gather };
+        self.due = self.due.min(now + wait);
+    }
+}
+
+impl Duties {
+    /// A member came, went, was suspected, refuted, or says something new of
+    /// itself; `None` if it is forgotten. This node is a member too, and what
+    /// changes of it counts at once; what changes of others does when
+    /// [`look_at_members`](Self::look_at_members) is called at the time that
+    /// [`next_timeout`](Self::next_timeout) names.
+    pub fn set_member(&mut self, ctx: &mut Ctx<'_>, node: NodeId, view: Option<View>) {
+        self.members.note(ctx.now, node, view, self.config.gather);
+        if node == self.me {
+            self.members.due = ctx.now;
+            self.look_at_members(ctx);
+        }
+    }
+
+    /// Looks at the members that changed, if it is time to.
+    pub fn look_at_members(&mut self, ctx: &mut Ctx<'_>) {
+        if self.members.due > ctx.now {
+            return;
+        }
+        self.members.due = Time::NEVER;
+        let changes = core::mem::take(&mut self.members.waiting);
+        let mut touched = Vec::new();
+        let mut weights = Vec::new();
+        let mut gone = Vec::new();
+        for (node, (view, noted_at)) in changes {
+            let before = match view {
+                Some(view) => self.members.views.insert(node, view),
+                None => self.members.views.remove(&node),
+            };
+            if before == view {
+                continue;
+            }
+            if view.is_some_and(|view| view.suspect) {
+                self.members.suspects.entry(node).or_insert(noted_at);
+            } else {
+                self.members.suspects.remove(&node);
+            }
+            let living = view.filter(|view| view.living);
+            self.holdings
+                .set_member(ctx.now, node, living.map(|view| view.checks));
+            if living.is_none() {
+                gone.push(node);
+            }
+            let weight = view.map_or(0, |view| view.weight());
+            ctx.store.set_view(node, u64::from(weight));
+            weights.push((node, weight));
+            if before.map(|view| View { checks: 0, ..view })
+                == view.map(|view| View { checks: 0, ..view })
+            {
+                continue;
+            }
+            // What it had evidence on is to be judged anew, in both its lives.
+            let lives = [before, view].map(|view| view.map(|view| view.actor));
+            let both = usize::from(lives[0] != lives[1]);
+            for actor in lives.into_iter().flatten().take(1 + both) {
+                let checks = ctx.store.words_by(actor).map(|slot| slot.check);
+                touched.extend(checks.filter_map(|check| self.ix(check)));
+            }
+            if node == self.me {
+                touched.extend((0..self.duties.len()).map(to_ix));
+            }
+        }
+        // Who comes is not needed where somebody is at it, and relieves who is
+        // not. Who goes makes room for the next rank, which has to act if it is
+        // this node.
+        let me = self.me;
+        let duties = &self.duties;
+        self.ranks.set(&weights, |ix, first| {
+            if first == Some(me) || duties[ix as usize].probing().is_some() {
+                touched.push(ix);
+            }
+        });
+        touched.sort_unstable();
+        touched.dedup();
+        for ix in touched {
+            self.consider(ctx, ix);
+        }
+        self.consider_moved(ctx);
+        for node in gone {
+            self.drop_juror(ctx, node);
+        }
+    }
+
+    /// Considers the checks for which somebody turned out to be no candidate.
+    pub(super) fn consider_moved(&mut self, ctx: &mut Ctx<'_>) {
+        match self.holdings.take_moved() {
+            Some(moved) => {
+                for check in moved {
+                    if let Some(ix) = self.ix(check) {
+                        self.consider(ctx, ix);
+                    }
+                }
+            }
+            None => {
+                for ix in 0..self.duties.len() {
+                    self.consider(ctx, to_ix(ix));
+                }
+            }
+        }
+    }
+}
