@@ -1,0 +1,84 @@
+//! Waiting until the POP is as it should be, and saying since when it was.
+
+use anyhow::Result;
+
+use crate::clock::{self, Us};
+use crate::lab::{LAG, Lab, Wait};
+use crate::scenario::{Span, Until};
+
+pub(super) fn wait(lab: &mut Lab, name: &str, until: Until, within: Span) -> Result<()> {
+    let acted = lab.acted;
+    let since = lab.wait(within.0, |lab| {
+        let since = match until {
+            Until::Joined => joined(lab),
+            Until::Calm => calm(lab),
+            Until::Tables => tables(lab),
+        };
+        Ok(since.map_or(Wait::On, Wait::Done))
+    })?;
+    match since {
+        Some(since) => {
+            let took = clock::seconds(since.saturating_sub(acted));
+            lab.metric(name, "s", took);
+            lab.say(format!("{name}: after {took:.2} s"));
+        }
+        None => {
+            let state = lab.state();
+            lab.say(format!("{name}: not within {}: {state}", within));
+        }
+    }
+    Ok(())
+}
+
+/// Since when every running agent has seen every running agent join.
+pub(super) fn joined(lab: &Lab) -> Option<Us> {
+    let running = lab.agents.running();
+    let record = lab.journal.record();
+    let mut since = lab.acted;
+    for &by in &running {
+        let view = &record.views[by];
+        for &of in running.iter().filter(|&&of| of != by) {
+            since = since.max(view.member[of]?);
+        }
+    }
+    Some(since)
+}
+
+/// Since when everybody has joined, nobody suspects anybody, and each check has
+/// been probed by one agent, for an interval at least.
+fn calm(lab: &Lab) -> Option<Us> {
+    let mut since = joined(lab)?;
+    let running = lab.agents.running();
+    let interval = lab.interval();
+    let board = lab.observer.board();
+    let configured: Vec<usize> = (0..lab.scenario.pop.checks)
+        .filter(|&origin| board.truth[origin].configured)
+        .collect();
+    drop(board);
+    let record = lab.journal.record();
+    for &by in &running {
+        let view = &record.views[by];
+        if !view.suspects.is_empty() {
+            return None;
+        }
+        since = since.max(view.changed.min(clock::now()));
+    }
+    // An eighth of an interval and a probe's time are forgiven to the last one.
+    let now = clock::now() - LAG;
+    let late = interval + interval / 8 + clock::us(lab.scenario.pop.timeout.0);
+    for origin in configured {
+        let last = record.last[origin]?;
+        if last.last + late < now || !running.contains(&usize::from(last.who)) {
+            return None;
+        }
+        since = since.max(last.since);
+    }
+    // Whoever probes beside the present prober shows within an interval.
+    (since + interval <= now).then_some(since)
+}
+
+/// Since when all tables show what all origins do; as of the last sweep.
+fn tables(lab: &Lab) -> Option<Us> {
+    let right = lab.observer.board().all_right();
+    right.then(clock::now)
+}
