@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Size of a table, names per name that is configured.
 const TABLE_ROOM: f64 = 1.25;
 
+/// Least size of a table, names.
+const LEAST_NAMES: usize = 1_024;
+
 /// All agents of a run. Those past the POP's own are spare names for twins.
 pub(crate) struct Agents {
     program: PathBuf,
@@ -101,7 +104,8 @@ impl Agents {
         let join: Vec<String> = (0..self.pop.seeds.min(self.pop.agents))
             .map(|seed| format!("\"{}:{GOSSIP_PORT}\"", net::agent_address(seed)))
             .collect();
-        let capacity = (self.pop.checks as f64 * TABLE_ROOM) as usize;
+        let roomy = (self.pop.checks as f64 * TABLE_ROOM) as usize;
+        let capacity = self.pop.table_capacity.unwrap_or(roomy.max(LEAST_NAMES));
         let text = format!(
             "[node]\nname = \"{name}\"\nstate_dir = \"state\"\n\n\
              [gossip]\nbind = \"{address}:{GOSSIP_PORT}\"\njoin = [{join}]\nkey_file = \"pop.key\"\n\n\
@@ -113,7 +117,6 @@ impl Agents {
             join = join.join(", "),
             allow = self.allow(),
             table = self.table(index).display(),
-            capacity = capacity.max(1_024),
             more = self.pop.agent_toml,
         );
         let file = agent.home.join("agent.toml");

@@ -63,6 +63,8 @@ pub(crate) struct Lab {
     pub(crate) begun: Us,
     /// When the last step that did something ended.
     pub(crate) acted: Us,
+    /// Since when what was last waited for was so.
+    pub(crate) reached: Us,
     /// Parts of what was to be measured in which the machine stood still.
     pub(crate) voided: u64,
     /// Whether a measurement was voided as a whole.
@@ -135,6 +137,7 @@ impl Lab {
             exits: Vec::new(),
             begun: clock::now(),
             acted: clock::now(),
+            reached: 0,
             voided: 0,
             void: false,
         })

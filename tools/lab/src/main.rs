@@ -34,6 +34,7 @@ mod report;
 mod runner;
 mod sampler;
 mod scenario;
+mod serf;
 mod shell;
 mod steps;
 

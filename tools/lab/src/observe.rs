@@ -1,4 +1,5 @@
-//! The observer: reads all tables of the POP as proxies do, every millisecond.
+//! The observer: reads all tables of the POP as proxies do, every millisecond
+//! while something is waited for.
 //!
 //! It is cheap, since it shares the processors with what it watches: a table
 //! whose count of writes stands still is not looked into, only origins that are
@@ -22,8 +23,11 @@ use crate::procs;
 /// The observer's priority among real-time threads.
 const PRIORITY: &str = "10";
 
-/// Pause between two looks.
+/// Pause between two looks while something is waited for.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// Pause while nothing is.
+const IDLE: Duration = Duration::from_millis(10);
 
 /// How many times longer than a look the pause after it is, at least.
 const REST: u32 = 4;
@@ -334,8 +338,9 @@ fn look(
             }
             cpu_ns.store(procs::own_thread_ns(), Ordering::Relaxed);
         }
+        let pause = if held.all_shown() { IDLE } else { PAUSE };
         drop(held);
-        thread::sleep(PAUSE.max(begun.elapsed() * REST));
+        thread::sleep(pause.max(begun.elapsed() * REST));
     }
 }
 

@@ -14,6 +14,10 @@ use crate::net::{self, AGENT_NET, Net};
 use crate::scenario::{Layout, Way};
 use crate::shell;
 
+/// The device that a relay sits behind: what goes into it was sent, what comes
+/// out of it arrives.
+pub(crate) const RELAY: &str = "relay";
+
 /// The nftables table.
 const TABLE: &str = "inet lab";
 
@@ -162,29 +166,37 @@ fn rules(layout: Layout, agents: usize) -> String {
             "set {set} {{ type ipv4_addr; counter; elements = {{ {addresses} }}; }}"
         );
     }
-    let hook = match layout {
-        Layout::Shared => "input",
-        Layout::Apart => "forward",
+    let (hook, sent, arrives) = match layout {
+        Layout::Shared => ("input", String::new(), String::new()),
+        Layout::Apart => (
+            "forward",
+            format!("iifname != \"{RELAY}\" "),
+            format!("oifname != \"{RELAY}\" "),
+        ),
     };
+    let between = format!("ip saddr {AGENT_NET} ip daddr {AGENT_NET}");
     let _ = write!(
         text,
         "set dead {{ type ipv4_addr; }}\n\
          set side {{ type ipv4_addr; }}\n\
          chain loss {{\n}}\n\
          chain cut {{\n}}\n\
-         chain gossip {{\n\
+         chain sent {{\n\
          ip saddr @dead drop\n\
          meta l4proto udp ip saddr @udp_out\n\
          meta l4proto tcp ip saddr @tcp_out\n\
-         ip daddr @dead drop\n\
          jump cut\n\
          jump loss\n\
+         }}\n\
+         chain arrives {{\n\
+         ip daddr @dead drop\n\
          meta l4proto udp ip daddr @udp_in\n\
          meta l4proto tcp ip daddr @tcp_in\n\
          }}\n\
          chain watch {{\n\
          type filter hook {hook} priority 0; policy accept;\n\
-         ip saddr {AGENT_NET} ip daddr {AGENT_NET} jump gossip\n\
+         {sent}{between} jump sent\n\
+         {arrives}{between} jump arrives\n\
          }}\n}}\n"
     );
     text

@@ -111,6 +111,23 @@ pub(crate) fn seconds(samples: &[Sample]) -> Vec<Second> {
     pairs.map(|pair| difference(&pair[0], &pair[1])).collect()
 }
 
+/// The most datagrams a second that any agent sent over ten samples in a row
+/// (over all of them, if there are fewer).
+pub(crate) fn worst_ten(seconds: &[Second]) -> f64 {
+    let agents = seconds
+        .iter()
+        .map(|second| second.packets.len())
+        .min()
+        .unwrap_or(0);
+    let length = seconds.len().clamp(1, 10);
+    let means = (0..agents).flat_map(|agent| {
+        seconds.windows(length).map(move |ten| {
+            ten.iter().map(|second| second.packets[agent]).sum::<f64>() / length as f64
+        })
+    });
+    means.fold(0.0, f64::max)
+}
+
 fn difference(from: &Sample, to: &Sample) -> Second {
     let length = clock::seconds(to.at.saturating_sub(from.at)).max(0.001);
     let rate = |of: fn(&Traffic) -> u64| -> Vec<f64> {
@@ -162,6 +179,18 @@ mod tests {
         let series = seconds(&[sample_of(1, 10, 0, 5), sample_of(3, 30, 200_000_000, 5)]);
         assert_eq!(series[0].packets, [10.0]);
         assert_eq!(series[0].cpu, [10.0]);
+    }
+
+    #[test]
+    fn the_worst_ten_seconds_are_a_mean() {
+        let burst: Vec<Second> = (0..12)
+            .map(|at| Second {
+                packets: vec![if at == 5 { 100.0 } else { 10.0 }],
+                ..Second::default()
+            })
+            .collect();
+        assert_eq!(worst_ten(&burst), 19.0);
+        assert_eq!(worst_ten(&[]), 0.0);
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub(crate) struct Pop {
     pub(crate) seeds: usize,
     /// Checks that are in the files at the start, if not all.
     pub(crate) configured: Option<usize>,
+    /// Names that a table is made for, if not as many as there are checks.
+    pub(crate) table_capacity: Option<usize>,
     /// More of the agents' configuration, as it stands in their files.
     #[serde(default)]
     pub(crate) agent_toml: String,
@@ -293,6 +295,13 @@ pub(crate) enum Act {
     },
     /// Measures probes, packets, CPU and memory for a while.
     Measure {
+        #[serde(rename = "for")]
+        length: Span,
+    },
+    /// Looks who probes some of the checks for a while.
+    Coverage {
+        first: usize,
+        checks: usize,
         #[serde(rename = "for")]
         length: Span,
     },

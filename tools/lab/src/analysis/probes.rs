@@ -1,6 +1,7 @@
 //! What the origins' log says about who probed what when.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::span::Span;
 use crate::clock::{SECOND, Us};
@@ -46,6 +47,14 @@ impl Log {
             list.sort_by_key(|probe| probe.at);
         }
         Self { by_origin }
+    }
+
+    /// Those of some origins only, counted anew from the first of them.
+    pub(crate) fn only(&self, origins: Range<usize>) -> Self {
+        let to = origins.end.min(self.by_origin.len());
+        Self {
+            by_origin: self.by_origin[origins.start.min(to)..to].to_vec(),
+        }
     }
 
     /// Probes in a span.

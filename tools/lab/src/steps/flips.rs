@@ -124,12 +124,15 @@ fn change(
             .board()
             .set_truth(origins.iter().copied(), truth);
     }
-    if lab.voids(span) {
+    let void = lab.voids(span);
+    if void {
         lab.say("the machine stood still meanwhile: this one does not count");
-        return Ok(false);
+    } else {
+        take_down(lab, at, how.is_some(), spread);
     }
-    take_down(lab, at, how.is_some(), spread);
-    Ok(true)
+    // Nothing is waited for any more.
+    lab.observer.board().await_change(&[], to);
+    Ok(!void)
 }
 
 fn take_down(lab: &Lab, at: Us, bad: bool, spread: &mut Spread) {

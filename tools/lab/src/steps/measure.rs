@@ -75,6 +75,33 @@ pub(super) fn measure(lab: &mut Lab, name: &str, length: Span) -> Result<()> {
     Ok(())
 }
 
+/// Who probes some of the checks.
+pub(super) fn coverage(
+    lab: &mut Lab,
+    name: &str,
+    first: usize,
+    checks: usize,
+    length: Span,
+) -> Result<()> {
+    let from = clock::now();
+    lab.pass(length.0)?;
+    let span = Stretch {
+        from,
+        to: clock::now(),
+    };
+    lab.let_the_log_catch_up()?;
+    lab.void |= lab.voids(span);
+    let log = lab.log().only(first..first + checks);
+    lab.metric(name, "unprobed", log.unprobed(span) as f64);
+    lab.metric(name, "most_probers", log.most_probers(span) as f64);
+    lab.metric(name, "by_two", log.by_two(span) as f64);
+    lab.say(format!(
+        "{name}: {} of {checks} checks unprobed",
+        log.unprobed(span)
+    ));
+    Ok(())
+}
+
 /// Probes in a span, without the parts in which the machine stood still.
 fn probes(lab: &mut Lab, name: &str, span: Stretch) {
     let voids: Vec<Stretch> = lab

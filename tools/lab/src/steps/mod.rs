@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use crate::lab::Lab;
 use crate::scenario::{Act, Step};
+use crate::serf;
 
 /// Plays one step.
 ///
@@ -26,6 +27,11 @@ pub(crate) fn play(lab: &mut Lab, step: &Step) -> Result<()> {
         Act::Wait { until, within } => wait::wait(lab, name, *until, *within),
         Act::Sleep { length } => lab.pass(length.0),
         Act::Measure { length } => measure::measure(lab, name, *length),
+        Act::Coverage {
+            first,
+            checks,
+            length,
+        } => measure::coverage(lab, name, *first, *checks, *length),
         Act::Kill {
             agents,
             within,
@@ -59,9 +65,23 @@ pub(crate) fn play(lab: &mut Lab, step: &Step) -> Result<()> {
         Act::Reload { agents } => world::reload(lab, agents),
         Act::Keys { agents, ids } => world::keys(lab, agents, ids),
         Act::Fill { agents } => world::fill(lab, agents),
-        Act::Relay { .. } | Act::Flood { .. } | Act::Serf { .. } => {
-            anyhow::bail!("not yet")
-        }
+        Act::Relay {
+            delay,
+            jitter,
+            repeat_percent,
+        } => world::relay(lab, *delay, *jitter, *repeat_percent),
+        Act::Flood {
+            kind,
+            per_s,
+            agents,
+            length,
+        } => world::flood(lab, name, *kind, *per_s, agents, *length),
+        Act::Serf {
+            agents,
+            crashes,
+            tags,
+            length,
+        } => serf::play(lab, name, *agents, *crashes, *tags, *length),
     }
 }
 
@@ -72,6 +92,7 @@ const fn kind(act: &Act) -> &'static str {
         Act::Wait { .. } => "wait",
         Act::Sleep { .. } => "sleep",
         Act::Measure { .. } => "measure",
+        Act::Coverage { .. } => "coverage",
         Act::Kill { .. } => "kill",
         Act::Crashes { .. } => "crashes",
         Act::Fell { .. } => "fell",

@@ -2,9 +2,13 @@
 
 use anyhow::Result;
 
-use crate::clock::{self, Us};
+use crate::analysis::span::Span as Stretch;
+use crate::clock::{self, SECOND, Us};
 use crate::lab::{LAG, Lab, Wait};
 use crate::scenario::{Span, Until};
+
+/// The time that a POP is given to begin.
+const FIRST: Us = 10 * SECOND;
 
 pub(super) fn wait(lab: &mut Lab, name: &str, until: Until, within: Span) -> Result<()> {
     let acted = lab.acted;
@@ -20,13 +24,35 @@ pub(super) fn wait(lab: &mut Lab, name: &str, until: Until, within: Span) -> Res
         Some(since) => {
             let took = clock::seconds(since.saturating_sub(acted));
             lab.metric(name, "s", took);
+            let later = clock::seconds(since.saturating_sub(lab.reached.max(acted)));
+            lab.metric(name, "later_s", later);
+            lab.reached = since;
             lab.say(format!("{name}: after {took:.2} s"));
         }
         None => {
             let state = lab.state();
-            lab.say(format!("{name}: not within {}: {state}", within));
+            lab.say(format!("{name}: not within {within}: {state}"));
         }
     }
+    herd(lab, name, acted)
+}
+
+/// The worst second of probes while it was waited for, the first ten seconds of
+/// a POP excepted, in which every origin is new to it.
+fn herd(lab: &mut Lab, name: &str, acted: Us) -> Result<()> {
+    lab.let_the_log_catch_up()?;
+    let span = Stretch {
+        from: acted + FIRST,
+        to: clock::now() - LAG,
+    };
+    let seconds = if span.to > span.from {
+        lab.log().per_second(span)
+    } else {
+        Vec::new()
+    };
+    let calm = lab.scenario.pop.checks as f64 / clock::seconds(lab.interval());
+    let worst = seconds.into_iter().max().unwrap_or(0) as f64 / calm;
+    lab.metric(name, "worst_second_after_ten", worst);
     Ok(())
 }
 

@@ -2,17 +2,20 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
 use crate::analysis::span::Span as Stretch;
 use crate::clock::{self, SECOND};
-use crate::faults::Busy;
+use crate::faults::relay::{Manner, Relay};
+use crate::faults::{Busy, flood};
 use crate::lab::Lab;
+use crate::net;
 use crate::observe::Truth;
 use crate::sampler;
-use crate::scenario::{Pick, Span, Way};
+use crate::scenario::{Flood, Pick, Span, Way};
 
 pub(super) fn loss(lab: &mut Lab, percent: f64) -> Result<()> {
     lab.packets.lose(percent)?;
@@ -69,9 +72,15 @@ pub(super) fn busy(lab: &mut Lab, name: &str, loops: usize, length: Span) -> Res
     );
     lab.metric(name, "most_probers", log.most_probers(span) as f64);
     let samples = sampler::seconds(&lab.samples());
-    let meanwhile = samples.iter().filter(|second| span.holds(second.at));
-    let packets = meanwhile.flat_map(|second| second.packets.iter().copied());
+    let meanwhile: Vec<_> = samples
+        .into_iter()
+        .filter(|second| span.holds(second.at))
+        .collect();
+    let packets = meanwhile
+        .iter()
+        .flat_map(|second| second.packets.iter().copied());
     lab.metric(name, "packets_worst_s", packets.fold(0.0, f64::max));
+    lab.metric(name, "packets_worst_ten", sampler::worst_ten(&meanwhile));
     let new = lab.observer.board().false_downs.len() - false_downs;
     lab.metric(name, "false_downs", new as f64);
     Ok(())
@@ -162,5 +171,91 @@ pub(super) fn fill(lab: &mut Lab, pick: &Pick) -> Result<()> {
         while file.write_all(&block).is_ok() {}
     }
     lab.say(format!("the tmpfs of {} agents are full", agents.len()));
+    Ok(())
+}
+
+/// Puts a relay on the agents' wires, or changes what it does.
+pub(super) fn relay(
+    lab: &mut Lab,
+    delay: Span,
+    jitter: Option<Span>,
+    repeat_percent: f64,
+) -> Result<()> {
+    let manner = Manner {
+        delay: delay.0,
+        jitter: jitter.map_or(Duration::ZERO, |jitter| jitter.0),
+        repeat_percent,
+    };
+    match &lab.faults.relay {
+        Some(relay) => relay.set(manner),
+        None => {
+            let seed = lab.below(usize::MAX) as u64;
+            let relay = Relay::start(&lab.net, &lab.faults.dir, manner, seed)?;
+            lab.faults.relay = Some(relay);
+        }
+    }
+    lab.say(format!("every datagram: {manner:?}"));
+    lab.acted = clock::now();
+    Ok(())
+}
+
+/// Sends agents what they must not heed, from the spare address.
+pub(super) fn flood(
+    lab: &mut Lab,
+    name: &str,
+    kind: Flood,
+    per_s: u64,
+    pick: &Pick,
+    length: Span,
+) -> Result<()> {
+    let spare = lab.scenario.pop.agents;
+    let seen = lab
+        .faults
+        .relay
+        .as_ref()
+        .map(Relay::remembered)
+        .unwrap_or_default();
+    let seed = lab.below(usize::MAX) as u64;
+    let datagrams = flood::datagrams(kind, &seen, seed);
+    if datagrams.is_empty() {
+        bail!("nothing was seen that could be sent again: put a relay on the wires first");
+    }
+    let agents = lab.pick_agents(pick);
+    lab.say(format!(
+        "{per_s} datagrams/s ({kind:?}) to {} agents for {length}",
+        agents.len()
+    ));
+    let before = lab.packets.read()?;
+    let from = clock::now();
+    let flood = flood::send(
+        flood::Plan {
+            namespace: &lab.net.agent(spare),
+            from: net::agent_address(spare),
+            agents: agents.clone(),
+            per_s,
+            length: length.0,
+        },
+        datagrams,
+    )?;
+    let told = lab.journal.record().told.len();
+    lab.pass(length.0)?;
+    let sent = flood.join().unwrap_or(0);
+    lab.let_the_log_catch_up()?;
+    let after = lab.packets.read()?;
+    let answers = after[spare].since(before[spare]).udp_in.packets;
+    let took = clock::seconds(clock::now() - from);
+    let arrived: u64 = agents
+        .iter()
+        .map(|&agent| after[agent].since(before[agent]).udp_in.packets)
+        .sum();
+    let told = lab.journal.record().told.len() - told;
+    lab.metric(name, "sent", sent as f64);
+    lab.metric(name, "arrived_per_s", arrived as f64 / took);
+    lab.metric(name, "answered", answers as f64);
+    lab.metric(name, "members_changed", told as f64);
+    lab.acted = clock::now();
+    lab.say(format!(
+        "{name}: {sent} sent, {answers} answered, {told} changes of members told"
+    ));
     Ok(())
 }
