@@ -2,7 +2,6 @@
 //! `watchfire` program, and nothing of it is linked here but the table's
 //! reader.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -364,13 +363,6 @@ impl Agents {
             Some(value) => Ok(value.take()),
             None => bail!("{} refused: {line}", agent.name),
         }
-    }
-
-    /// Every pid that must die with the run.
-    pub(crate) fn pids(&self) -> BTreeSet<u32> {
-        (0..self.agents.len())
-            .filter_map(|index| self.pid(index))
-            .collect()
     }
 
     /// Kills all that run.

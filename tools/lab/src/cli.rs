@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
@@ -10,8 +11,9 @@ use nix::unistd::geteuid;
 
 use crate::cleanup;
 use crate::report::{Machine, Report};
-use crate::runner::{self, Options};
+use crate::runner::{self, Options, Run};
 use crate::scenario::{Layout, Scenario};
+use crate::soak;
 
 /// Real POPs in network namespaces of this machine, judged from outside.
 #[derive(Parser)]
@@ -42,6 +44,20 @@ enum Verb {
     },
     /// Play the short scenarios that guard every change
     Ci(Common),
+    /// Random faults for hours: calm after each, memory and descriptors flat
+    Soak {
+        /// For how long
+        #[arg(long, default_value_t = 1.0)]
+        hours: f64,
+        /// With so many agents
+        #[arg(long, default_value_t = 16)]
+        agents: usize,
+        /// With so many checks
+        #[arg(long, default_value_t = 1_000)]
+        checks: usize,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Remove what labs that are no more have left behind
     Clean {
         /// Print one JSON object on the last line instead of text for people
@@ -98,6 +114,12 @@ pub(crate) fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Run(options) => run(&options),
         Verb::Ci(common) => ci(&common),
+        Verb::Soak {
+            hours,
+            agents,
+            checks,
+            common,
+        } => soak(hours, agents, checks, &common),
         Verb::List { json } => list(json).map(|()| true),
         Verb::Clean { json } => {
             clean(json);
@@ -137,7 +159,26 @@ fn ci(common: &Common) -> Result<bool> {
     play(&scenarios, 1, common)
 }
 
+fn soak(hours: f64, agents: usize, checks: usize, common: &Common) -> Result<bool> {
+    let length = Duration::try_from_secs_f64(hours * 3_600.0)
+        .context("--hours must be a length of time, like 0.5")?;
+    let scenario = soak::scenario(agents, checks)?;
+    play_by(&[scenario], 1, common, |scenario, options, seed| {
+        runner::with_lab(scenario, options, seed, |lab| soak::play(lab, length))
+    })
+}
+
 fn play(scenarios: &[Scenario], runs: u64, common: &Common) -> Result<bool> {
+    play_by(scenarios, runs, common, runner::play)
+}
+
+/// Plays scenarios in a way of its own, and reports.
+fn play_by(
+    scenarios: &[Scenario],
+    runs: u64,
+    common: &Common,
+    by: impl Fn(&Scenario, &Options<'_>, u64) -> Run,
+) -> Result<bool> {
     if !geteuid().is_root() {
         bail!("namespaces need root: run it as root, or with sudo");
     }
@@ -161,7 +202,7 @@ fn play(scenarios: &[Scenario], runs: u64, common: &Common) -> Result<bool> {
                 program: &program,
                 keep: text.as_deref(),
             };
-            played.push(runner::play(scenario, &options, seed));
+            played.push(by(scenario, &options, seed));
         }
         let report = Report::of(scenario, &machine, played);
         for line in report.lines() {

@@ -150,6 +150,12 @@ impl View {
 }
 
 impl Record {
+    /// Forgets what is older.
+    pub(crate) fn forget_before(&mut self, at: Us) {
+        self.probes.retain(|probe| probe.at >= at);
+        self.told.retain(|told| told.at >= at);
+    }
+
     fn probe(&mut self, probe: Probe) {
         if let Some(last) = self.last.get_mut(probe.origin as usize) {
             *last = Some(match *last {

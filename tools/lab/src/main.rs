@@ -36,6 +36,7 @@ mod sampler;
 mod scenario;
 mod serf;
 mod shell;
+mod soak;
 mod steps;
 
 use std::process::ExitCode;

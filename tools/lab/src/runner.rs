@@ -82,12 +82,22 @@ pub(crate) fn play(scenario: &Scenario, options: &Options<'_>, seed: u64) -> Run
 }
 
 fn once(scenario: &Scenario, options: &Options<'_>, seed: u64) -> Run {
+    with_lab(scenario, options, seed, |lab| steps_of(lab, scenario))
+}
+
+/// Sets a lab up, does something in it, judges it and cleans up.
+pub(crate) fn with_lab(
+    scenario: &Scenario,
+    options: &Options<'_>,
+    seed: u64,
+    act: impl FnOnce(&mut Lab) -> Result<()>,
+) -> Run {
     static RUNS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = RUNS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let id = lab::run_id(number);
     let played = Reaper::start(&id).and_then(|reaper| {
         let mut lab = Lab::set_up(scenario, options.program, &id, seed)?;
-        let failed = steps_of(&mut lab, scenario).err();
+        let failed = act(&mut lab).err();
         let run = judge(&mut lab, scenario, seed, failed.map(|e| format!("{e:#}")));
         if let Some(dir) = options.keep {
             keep(&lab, dir);

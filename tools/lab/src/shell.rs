@@ -63,9 +63,3 @@ fn missing(program: &str) -> String {
         None => format!("cannot start `{program}`"),
     }
 }
-
-/// Whether a program can be started at all.
-pub(crate) fn has(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
-}

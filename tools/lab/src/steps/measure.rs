@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::analysis::span::Span as Stretch;
 use crate::clock::{self, SECOND, Us};
+use crate::faults::relay::Relay;
 use crate::lab::Lab;
 use crate::packets::Traffic;
 use crate::procs::{self, Usage};
@@ -58,6 +59,10 @@ pub(super) fn measure(lab: &mut Lab, name: &str, length: Span) -> Result<()> {
     };
     probes(lab, name, span);
     costs(lab, name, &from, &to);
+    if let Some((relayed, lost)) = lab.faults.relay.as_ref().map(Relay::counts) {
+        lab.metric(name, "relayed", relayed as f64);
+        lab.metric(name, "relay_lost", lost as f64);
+    }
     let told = |lab: &Lab, what: &str| {
         let value = lab.metrics.get(&format!("{name}.{what}"));
         value.map_or("?".to_owned(), |value| format!("{value:.4}"))

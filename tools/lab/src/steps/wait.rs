@@ -1,5 +1,7 @@
 //! Waiting until the POP is as it should be, and saying since when it was.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
 use crate::analysis::span::Span as Stretch;
@@ -28,6 +30,9 @@ pub(super) fn wait(lab: &mut Lab, name: &str, until: Until, within: Span) -> Res
             lab.metric(name, "later_s", later);
             lab.reached = since;
             lab.say(format!("{name}: after {took:.2} s"));
+            if until == Until::Calm {
+                ask_all(lab, name);
+            }
         }
         None => {
             let state = lab.state();
@@ -35,6 +40,29 @@ pub(super) fn wait(lab: &mut Lab, name: &str, until: Until, within: Span) -> Res
         }
     }
     herd(lab, name, acted)
+}
+
+/// Asks every agent once, by its admin socket, whether it agrees: the members
+/// that it counts as alive, and the digest of what is replicated.
+fn ask_all(lab: &mut Lab, name: &str) {
+    let running = lab.agents.running();
+    let mut digests = BTreeSet::new();
+    let (mut least, mut silent) = (usize::MAX, 0);
+    for &agent in &running {
+        let Ok(status) = lab.agents.ask(agent, "status") else {
+            silent += 1;
+            continue;
+        };
+        digests.insert(status["digest"].as_str().unwrap_or_default().to_owned());
+        let members = status["members"].as_array().into_iter().flatten();
+        let alive = members.filter(|member| member["state"] == "alive").count();
+        least = least.min(alive);
+    }
+    lab.metric(name, "silent_agents", f64::from(silent));
+    lab.metric(name, "digests", digests.len() as f64);
+    if !digests.is_empty() {
+        lab.metric(name, "missing_members", running.len() as f64 - least as f64);
+    }
 }
 
 /// The worst second of probes while it was waited for, the first ten seconds of
