@@ -328,9 +328,9 @@ fn look(
         if again || now > swept + SWEEP {
             swept = now;
             held.sweeps += 1;
-            for table in 0..tables.len() {
+            for (table, open) in tables.iter_mut().enumerate() {
                 let skip = held.skip[table];
-                if let Some(open) = tables[table].as_mut().filter(|open| open.dirty && !skip) {
+                if let Some(open) = open.as_mut().filter(|open| open.dirty && !skip) {
                     open.dirty = false;
                     // A lookup follows a table that moved; its count is another.
                     held.sweep(table, open, &names);

@@ -266,18 +266,32 @@ impl<'de> Deserialize<'de> for Bound {
 }
 
 /// One step. Its metrics are called by its name, or by its kind.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Step {
     /// What its metrics are called by.
     pub(crate) name: Option<String>,
     /// What is done.
-    #[serde(flatten)]
     pub(crate) act: Act,
+}
+
+impl<'de> Deserialize<'de> for Step {
+    /// The name is taken out by hand: a flattened enum would let keys pass that
+    /// no step has.
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let mut table = toml::Table::deserialize(from)?;
+        let name = match table.remove("name") {
+            None => None,
+            Some(toml::Value::String(name)) => Some(name),
+            Some(_) => return Err(serde::de::Error::custom("a step's name is a text")),
+        };
+        let act = Act::deserialize(table).map_err(serde::de::Error::custom)?;
+        Ok(Self { name, act })
+    }
 }
 
 /// What a step does.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case")]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Act {
     /// Starts agents that do not run, all at once or one after the other.
     Start {
@@ -573,8 +587,15 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused() {
-        let text = "about = \"x\"\nsurprise = 1\nstep = []\n[pop]\nagents = 1\nchecks = 1\n\
-                    interval = \"1s\"\n[expect]\n";
-        assert!(Scenario::parse(text, Path::new("x.toml")).is_err());
+        let text = |top: &str, step: &str| {
+            format!(
+                "about = \"x\"\n{top}\n[pop]\nagents = 1\nchecks = 1\ninterval = \"1s\"\n\
+                 [[step]]\ndo = \"loss\"\nname = \"l\"\npercent = 1.0\n{step}\n[expect]\n"
+            )
+        };
+        let read = |text: String| Scenario::parse(&text, Path::new("x.toml"));
+        assert!(read(text("", "")).is_ok());
+        assert!(read(text("surprise = 1", "")).is_err());
+        assert!(read(text("", "surprise = 1")).is_err());
     }
 }

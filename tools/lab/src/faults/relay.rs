@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -99,7 +99,7 @@ impl Relay {
         Ok(relay)
     }
 
-    fn wait_for(&mut self, path: &PathBuf) -> Result<()> {
+    fn wait_for(&mut self, path: &Path) -> Result<()> {
         let until = clock::now() + 5 * SECOND;
         while !path.exists() {
             if clock::now() > until || self.socat.try_wait()?.is_some() {
@@ -147,7 +147,7 @@ fn route(net: &Net) -> Result<()> {
     let hub = net.hub();
     let namespace = format!("--net=/run/netns/{hub}");
     let rules = format!(
-        "table inet relay {{\nchain mark {{\ntype filter hook prerouting priority -150; policy accept;\n\
+        "table inet relay {{\nchain divert {{\ntype filter hook prerouting priority -150; policy accept;\n\
          iifname != \"{RELAY}\" udp dport {GOSSIP_PORT} meta mark set 7\n}}\n}}\n"
     );
     shell::feed(&["nsenter", &namespace, "nft", "-f", "-"], &rules)?;

@@ -10,6 +10,9 @@ use super::series::{Points, Series};
 /// Size of a plot, pixels.
 const SIZE: (u32, u32) = (760, 260);
 
+/// A plot: its file's ending, its caption, its lines by name.
+type Plot<'a> = (&'a str, &'static str, Vec<(&'a str, &'a Points)>);
+
 /// Draws the plots of a run into a folder. Returns their files and captions.
 pub(super) fn draw(
     series: &Series,
@@ -18,7 +21,7 @@ pub(super) fn draw(
 ) -> Result<Vec<(String, &'static str)>> {
     let end = series.probes.last().map_or(1.0, |(second, _)| *second);
     let expected: Points = vec![(0.0, series.expected), (end, series.expected)];
-    let plots: [(&str, &'static str, Vec<(&str, &Points)>); 4] = [
+    let plots: [Plot<'_>; 4] = [
         (
             "probes",
             "Probes a second, all origins",
