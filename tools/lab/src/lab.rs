@@ -65,6 +65,9 @@ pub(crate) struct Lab {
     pub(crate) acted: Us,
     /// Since when what was last waited for was so.
     pub(crate) reached: Us,
+    /// What was waited for in vain: the steps after it would measure another
+    /// POP than they mean.
+    pub(crate) missed: Option<String>,
     /// Parts of what was to be measured in which the machine stood still.
     pub(crate) voided: u64,
     /// Whether a measurement was voided as a whole.
@@ -138,6 +141,7 @@ impl Lab {
             begun: clock::now(),
             acted: clock::now(),
             reached: 0,
+            missed: None,
             voided: 0,
             void: false,
         })

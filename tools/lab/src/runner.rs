@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::analysis::span::Span;
@@ -124,6 +124,9 @@ pub(crate) fn with_lab(
 fn steps_of(lab: &mut Lab, scenario: &Scenario) -> Result<()> {
     for step in &scenario.steps {
         steps::play(lab, step)?;
+        if let Some(missed) = lab.missed.take() {
+            bail!("{missed}; the steps after it were not played");
+        }
     }
     // The last second, for the log and the last sweep.
     lab.pass(Duration::from_millis(700))

@@ -96,12 +96,13 @@ impl Report {
                     number + 1
                 ));
             }
-            for verdict in run.verdicts.iter().filter(|verdict| !verdict.holds) {
-                let value = figure(verdict.value);
+            for verdict in &run.verdicts {
+                let word = if verdict.holds { "ok " } else { "NOT" };
                 lines.push(format!(
-                    "  run {}: {} is {value}, should be {}",
+                    "  run {} {word} {:<44} {:>12}   must be {}",
                     number + 1,
                     verdict.metric,
+                    figure(verdict.value),
                     verdict.bound
                 ));
             }

@@ -22,6 +22,9 @@ const LEAVING: Duration = Duration::from_secs(10);
 /// How long an agent that was started again may take to be known to all.
 const REJOINING: Duration = Duration::from_secs(30);
 
+/// Pause before the next crash, in which whoever came back takes its checks.
+const SETTLING: Duration = Duration::from_secs(2);
+
 /// What became of a kill.
 struct Death {
     victims: Vec<usize>,
@@ -125,8 +128,7 @@ pub(super) fn crashes(lab: &mut Lab, name: &str, times: usize, within: Span) -> 
         if back.is_none() {
             lab.say(format!("n{victim} was not known to all again within 30 s"));
         }
-        let interval = lab.scenario.pop.interval.0;
-        lab.pass(interval)?;
+        lab.pass(SETTLING)?;
     }
     lab.void |= deaths.is_empty();
     tell(lab, name, &deaths);

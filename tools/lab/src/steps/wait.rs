@@ -37,6 +37,7 @@ pub(super) fn wait(lab: &mut Lab, name: &str, until: Until, within: Span) -> Res
         None => {
             let state = lab.state();
             lab.say(format!("{name}: not within {within}: {state}"));
+            lab.missed = Some(format!("{name} was not reached within {within}"));
         }
     }
     herd(lab, name, acted)
