@@ -201,6 +201,14 @@ impl Reader {
         self.stable(|view| view.owner_name(owner, name))?
     }
 
+    /// Values written since the table was made, by the writer's statistics: who
+    /// watches many tables looks only into those where this changed. It starts
+    /// anew when a writer adopts the table.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.stable(|view| view.word(layout::H_WRITES)).unwrap_or(0)
+    }
+
     /// Measures the table; visits every slot.
     #[must_use]
     pub fn stat(&self, now_ns: u64) -> Option<Stat> {
