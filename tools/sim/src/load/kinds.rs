@@ -6,9 +6,9 @@ use watchfire_wire::message::swim::ArchivedSwim;
 use watchfire_wire::message::{self, ArchivedBody};
 
 /// The kinds, by name.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 16] = [
     "ping", "ack", "ping-req", "relayed", "nack", "join", "push", "view", "roster", "pull", "part",
-    "offer", "notify", "jury", "other",
+    "offer", "notify", "opinion", "set", "other",
 ];
 const ACK: usize = 1;
 const NACK: usize = 4;
@@ -52,6 +52,7 @@ impl Kinds {
                 ArchivedReplica::BulkOffer { .. } | ArchivedReplica::BulkHello { .. } => 11,
                 ArchivedReplica::Notify { .. } => 12,
                 ArchivedReplica::Ask { .. } | ArchivedReplica::Opinion { .. } => 13,
+                ArchivedReplica::SetAsk { .. } | ArchivedReplica::SetPart { .. } => 14,
             },
         }
     }
