@@ -61,6 +61,9 @@ pub struct Retention {
     /// A release that no longer wins is kept this long, so that whoever still
     /// lacks the winner is not left with nothing.
     pub released: Duration,
+    /// Shortest time from one collection of own releases to the next: each is
+    /// told to all.
+    pub between: Duration,
     /// A node that writes nothing puts off collecting its releases until so
     /// long after the last time: a collection has to be told like a write, and
     /// one that comes with a write costs nothing.
@@ -79,7 +82,8 @@ impl Default for Retention {
         Self {
             every: Duration::from_secs(5),
             released: Duration::from_secs(30),
-            quiet: Duration::from_secs(300),
+            between: Duration::from_secs(120),
+            quiet: Duration::from_secs(600),
             orphan: Duration::from_secs(600),
             superseded: Duration::from_secs(30),
             departed: Duration::from_secs(600),

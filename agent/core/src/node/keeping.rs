@@ -50,7 +50,8 @@ impl Node {
             .back()
             .is_none_or(|&(_, seq)| seq != self.own_seq);
         self.marks.push_back((now, self.own_seq));
-        if !wrote && now.since(self.collected_at) < retention.quiet {
+        let waited = now.since(self.collected_at);
+        if waited < retention.between || (!wrote && waited < retention.quiet) {
             return;
         }
         self.collected_at = now;
@@ -68,6 +69,10 @@ impl Node {
                 Collect::Keep
             }
         });
+        // The collection itself is no write that the next could go with.
+        let own = self.own.actor;
+        let seq = self.replicator.store().claim(own).map_or(0, |(seq, _)| seq);
+        self.marks.push_back((now, seq));
     }
 
     /// Collects the logs of lives that are over.

@@ -47,8 +47,12 @@ pub(super) struct Facts {
     /// This node has given the check up for a while.
     pub(super) given_up: bool,
     pub(super) evidence: Evidence,
+    /// The winning word is of an outcome that was measured.
+    pub(super) measures: bool,
     /// This node is the first of those who could and are not suspected.
     pub(super) follows: bool,
+    /// When members will have neither come nor changed for a while.
+    pub(super) settled_at: Time,
     /// When the first of all may probe for the first time, from the loss on.
     pub(super) lead: Duration,
     /// How long a probe and its word may take, for each place.
@@ -122,7 +126,8 @@ fn stand_by(facts: &Facts, standby: &Standby, config: &OwnershipConfig) -> Decis
                 return rest(Standby::default(), facts.place_at);
             }
             let since = standby.first_since.unwrap_or(now);
-            let due = since + config.standing;
+            let settled = facts.settled_at.min(since + config.standing_max);
+            let due = (since + config.standing).max(settled);
             if due > now {
                 let standby = Standby {
                     first_since: Some(since),
@@ -233,6 +238,9 @@ fn go_on(facts: &Facts, probing: &Probing) -> Decision {
         basis if !facts.eligible => basis,
         _ if facts.place == 0 => Basis::Owner,
         Basis::Owner if mine => Basis::Owner,
+        // Others rest because this node's word says that it measures: whoever
+        // began as a backup may not stop for want of means now.
+        _ if mine && facts.measures => Basis::Owner,
         Basis::Shadow if suspected => Basis::Shadow,
         _ => Basis::Backup,
     };

@@ -95,12 +95,14 @@ impl Duties {
             place_at,
             given_up: duty.backoff.lasts(now),
             evidence,
+            measures: !standing.is_weak(),
             follows: suspected && eligible && {
                 let could = self.candidates(now, ix, standing);
                 self.ranks
                     .best(ix, |node| could(node) && !self.members.is_suspect(node))
                     == Some(me)
             },
+            settled_at: self.members.changed_at() + self.config.settle,
             lead: self.lead(ix, standing),
             patience: duty.meta.timeout + self.config.patience,
             afforded_at: self.budget.next(now, 1),

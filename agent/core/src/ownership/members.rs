@@ -50,6 +50,8 @@ pub(super) struct Members {
     suspects: BTreeMap<NodeId, Time>,
     waiting: BTreeMap<NodeId, (Option<View>, Time)>,
     due: Time,
+    /// When a member last came or changed what it configures.
+    changed_at: Time,
 }
 
 impl Members {
@@ -59,6 +61,7 @@ impl Members {
             suspects: BTreeMap::new(),
             waiting: BTreeMap::new(),
             due: Time::NEVER,
+            changed_at: Time::ZERO,
         }
     }
 
@@ -91,6 +94,10 @@ impl Members {
         self.views
             .get(&actor.node)
             .is_some_and(|view| view.actor == actor && view.living)
+    }
+
+    pub(super) const fn changed_at(&self) -> Time {
+        self.changed_at
     }
 
     pub(super) const fn due(&self) -> Time {
@@ -159,6 +166,11 @@ impl Duties {
                 gone.push(node);
             }
             let weight = view.map_or(0, |view| view.weight());
+            let comes = weight > 0 && before.is_none_or(|view| view.weight() == 0);
+            let configures = view.map(|view| view.checks) != before.map(|view| view.checks);
+            if comes || (configures && weight > 0) {
+                self.members.changed_at = ctx.now;
+            }
             ctx.store.set_view(node, u64::from(weight));
             weights.push((node, weight));
             if before.map(|view| View { checks: 0, ..view })

@@ -44,8 +44,14 @@ pub struct OwnershipConfig {
     /// after this node learnt of it: the news of a reload takes its time.
     pub news_grace: Duration,
     /// Who has become the first that should probe a check, while somebody else
-    /// does, takes it over after this.
+    /// does, takes it over after this, and once members have neither come nor
+    /// changed what they configure for [`settle`](Self::settle).
     pub standing: Duration,
+    /// See [`standing`](Self::standing): a POP that starts, or a rollout, shall
+    /// move each check once and not at every step.
+    pub settle: Duration,
+    /// However long members come and change, a check is taken over after this.
+    pub standing_max: Duration,
     /// A suspicion must have lasted this long before the owner's checks are
     /// probed beside it.
     pub shadow_after: Duration,
@@ -109,7 +115,9 @@ impl Default for OwnershipConfig {
             first_within: Duration::from_secs(5),
             gather: Duration::from_millis(150),
             news_grace: Duration::from_secs(3),
-            standing: Duration::from_secs(10),
+            standing: Duration::from_secs(2),
+            settle: Duration::from_secs(3),
+            standing_max: Duration::from_secs(60),
             shadow_after: Duration::from_millis(200),
             shadow_silence: Duration::from_millis(400),
             pace: Duration::from_micros(200),

@@ -353,6 +353,16 @@ impl Replicator {
                 if open.peer != from || open.conn.is_some() {
                     return;
                 }
+                // What was asked of others meanwhile is not fetched twice.
+                let wanted = &self.pulls.wanted;
+                let needed = open.cover.is_some()
+                    || open.claims.iter().any(|claim| {
+                        let want = wanted.get(&claim.actor);
+                        want.is_some_and(|want| want.asked.is_none())
+                    });
+                if open.lapsed && !needed {
+                    return;
+                }
                 open.lapsed = false;
                 self.next_conn = (self.next_conn + 1) & !ConnId::ACCEPTED;
                 let conn = ConnId(self.next_conn);

@@ -116,14 +116,14 @@ fn rank_ns() -> f64 {
         ranks.insert(at, check(at));
     }
     for node in 0..NODES {
-        ranks.set(NodeId(node), 100, |_, _| {});
+        ranks.set(&[(NodeId(node), 100)], |_, _| {});
     }
     let rounds = 20;
     let changes = median(|| {
         let begun = Instant::now();
         for round in 0..rounds {
-            ranks.set(NodeId(u64::from(round) * 3), 0, |_, _| {});
-            ranks.set(NodeId(u64::from(round) * 3), 100, |_, _| {});
+            ranks.set(&[(NodeId(u64::from(round) * 3), 0)], |_, _| {});
+            ranks.set(&[(NodeId(u64::from(round) * 3), 100)], |_, _| {});
         }
         begun.elapsed()
     });

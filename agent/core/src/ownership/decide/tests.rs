@@ -19,6 +19,8 @@ fn facts() -> Facts {
         given_up: false,
         evidence: OTHER,
         follows: false,
+        measures: true,
+        settled_at: Time::ZERO,
         lead: Duration::ZERO,
         patience: PATIENCE,
         afforded_at: NOW,
