@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::clock::{self, Us};
+use crate::faults::fakes;
 use crate::net::{self, GOSSIP_PORT, Net, ORIGIN_PORT};
 use crate::scenario::Pop;
 use crate::shell;
@@ -256,7 +257,7 @@ impl Agents {
             .open(agent.home.join("log"))?;
         let mut command = net::inside(&namespace);
         if let Some(offset) = &agent.clock {
-            command.args(["faketime", "-f", offset]);
+            command.args(fakes::environment(offset)?);
         }
         let child = command
             .arg(&self.program)
@@ -270,6 +271,9 @@ impl Agents {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", agent.name))?;
+        if agent.clock.is_some() {
+            fakes::note(&self.dir, child.id())?;
+        }
         agent.child = Some(child);
         agent.ending = false;
         Ok(())

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::faults::fakes;
 use crate::lab::ROOM;
 use crate::{net, shell};
 
@@ -30,8 +31,8 @@ pub(crate) struct Reaper(Child);
 impl Reaper {
     /// Starts it for the run of this name.
     pub(crate) fn start(id: &str) -> Result<Self> {
-        let program = std::env::current_exe()?;
-        let child = Command::new(program)
+        // Not by its path: another build may lie there by now.
+        let child = Command::new("/proc/self/exe")
             .args(["reap", id])
             .stdin(Stdio::piped())
             .process_group(0)
@@ -70,6 +71,7 @@ pub(crate) fn remove(id: &str) {
             eprintln!("cannot unmount {mount}: {error:#}");
         }
     }
+    fakes::remove(&dir);
     if dir.exists()
         && let Err(error) = fs::remove_dir_all(&dir)
     {

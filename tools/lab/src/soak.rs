@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use watchfire_table::{Reader, monotonic_ns};
 
 use crate::analysis::stats;
 use crate::clock::{self, SECOND, Us};
@@ -36,14 +37,14 @@ pub(crate) fn scenario(agents: usize, checks: usize) -> Result<Scenario> {
          step = []\n\
          [pop]\nagents = {agents}\nchecks = {checks}\ninterval = \"2s\"\n\
          [expect]\n\"soak.rounds\" = \"1..\"\n\"soak.not_calm\" = 0\n\"soak.heap_growth\" = \"..1.15\"\n\
-         \"soak.files_growth\" = \"..1.1\"\n\"run.false_downs\" = 0\n\"run.exits\" = 0\n"
+         \"soak.files_growth\" = \"..1.1\"\n\"soak.names_growth\" = \"..1.1\"\n\"run.false_downs\" = 0\n\"run.exits\" = 0\n"
     );
     Scenario::parse(&text, "soak.toml".as_ref())
 }
 
 /// Plays faults for so long.
 pub(crate) fn play(lab: &mut Lab, length: Duration) -> Result<()> {
-    let (mut heap, mut files) = (Vec::new(), Vec::new());
+    let (mut heap, mut files, mut names) = (Vec::new(), Vec::new(), Vec::new());
     let (mut rounds, mut not_calm) = (0, 0);
     let end = clock::now() + clock::us(length);
     steps::play(
@@ -69,6 +70,7 @@ pub(crate) fn play(lab: &mut Lab, length: Duration) -> Result<()> {
             .filter_map(|witness| Usage::of(lab.agents.pid(witness)?))
             .collect();
         let largest = |of: fn(&Usage) -> f64| usage.iter().map(of).fold(0.0, f64::max);
+        names.push(table_names(lab));
         heap.push(largest(|usage| usage.heap_bytes as f64 / 1e6));
         files.push(largest(|usage| usage.files as f64));
         lab.journal.record().forget_before(clock::now() - MEMORY);
@@ -76,13 +78,28 @@ pub(crate) fn play(lab: &mut Lab, length: Duration) -> Result<()> {
         lab.metric("soak", "not_calm", not_calm as f64);
         lab.sample("soak", "heap_mb", &heap);
         lab.sample("soak", "files", &files);
-        for (what, sample) in [("heap_growth", &heap), ("files_growth", &files)] {
+        lab.sample("soak", "table_names", &names);
+        let growing = [
+            ("heap_growth", &heap),
+            ("files_growth", &files),
+            ("names_growth", &names),
+        ];
+        for (what, sample) in growing {
             if let Some(growth) = growth(sample) {
                 lab.metric("soak", what, growth);
             }
         }
     }
     Ok(())
+}
+
+/// Most names that a witness's table has room taken for, removed ones included.
+fn table_names(lab: &Lab) -> f64 {
+    let used = (0..WITNESSES).filter_map(|witness| {
+        let reader = Reader::open(&lab.agents.table(witness)).ok()?;
+        Some(reader.stat(monotonic_ns())?.used as f64)
+    });
+    used.fold(0.0, f64::max)
 }
 
 /// The last third's median against that of the first third after the warm-up;

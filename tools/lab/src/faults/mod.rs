@@ -1,6 +1,7 @@
 //! What is done to agents and machine on purpose, and undone at the end.
 
 mod busy;
+pub(crate) mod fakes;
 pub(crate) mod flood;
 pub(crate) mod relay;
 mod throttle;

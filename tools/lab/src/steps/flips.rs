@@ -130,6 +130,7 @@ fn change(
     } else {
         take_down(lab, at, how.is_some(), spread);
     }
+    lab.acted = at;
     // Nothing is waited for any more.
     lab.observer.board().await_change(&[], to);
     Ok(!void)
