@@ -118,12 +118,6 @@ impl BulkStreams {
         self.unaccepted
     }
 
-    /// Whether this stream is open: what it said before its end may still wait
-    /// to be heard.
-    pub(crate) fn is_open(&self, conn: ConnId) -> bool {
-        self.tokens.contains_key(&conn.0)
-    }
-
     /// Closes an accepted stream whose frame drew nothing from the core: it was
     /// no good hello.
     pub(crate) fn close_unanswered(&mut self, conn: ConnId, registry: &Registry) {
@@ -485,9 +479,9 @@ mod tests {
         client.write_all(&FRAME_LENGTH.to_le_bytes()).unwrap();
         client.write_all(&FRAME).unwrap();
         assert_eq!(bed.arrivals().len(), 1);
-        assert!(bed.streams.is_open(theirs));
+        assert!(bed.streams.tokens.contains_key(&theirs.0));
         bed.streams.close_unanswered(theirs, &registry);
-        assert!(!bed.streams.is_open(theirs));
+        assert!(!bed.streams.tokens.contains_key(&theirs.0));
 
         let mut client = std::net::TcpStream::connect(bed.address()).unwrap();
         let mut two = Vec::new();
