@@ -12,6 +12,7 @@ pub mod limits;
 pub mod mutations;
 pub mod node;
 pub mod ownership;
+mod rate;
 pub mod replica;
 pub mod rng;
 pub mod swim;

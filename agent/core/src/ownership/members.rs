@@ -194,7 +194,7 @@ impl Duties {
         }
         self.consider_moved(ctx);
         for node in gone {
-            self.drop_juror(ctx, node);
+            self.drop_peer(ctx, node);
         }
     }
 
