@@ -13,6 +13,7 @@ pub mod limits;
 pub mod mutations;
 pub mod node;
 pub mod ownership;
+mod rate;
 pub mod replica;
 pub mod rng;
 mod rtt;

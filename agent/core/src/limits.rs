@@ -135,12 +135,12 @@ pub const OPINIONS: usize = 16_384;
 pub const ASKERS: usize = 2 * MEMBERS;
 
 /// Peers asked for a second opinion on one check.
-pub const JURORS: usize = 4;
+pub const PEERS_ASKED: usize = 4;
 
-/// Members that one jury calls, those included that had nothing to say. After
-/// that it makes do with those it has.
-pub const JURORS_CALLED: usize = 8;
-const _: () = assert!(JURORS <= JURORS_CALLED);
+/// Members that are called for one second opinion, those included that had
+/// nothing to say. After that it makes do with those it has.
+pub const PEERS_CALLED: usize = 8;
+const _: () = assert!(PEERS_ASKED <= PEERS_CALLED);
 
 /// Buckets into which a set of checks is cut to find where two sets differ.
 pub const SET_BUCKETS: usize = 64;

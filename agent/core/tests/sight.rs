@@ -71,7 +71,7 @@ fn ranked(pop: &Pop, check: CheckId) -> Vec<usize> {
 }
 
 #[test]
-fn a_juror_that_lacks_the_check_makes_room_for_the_next() {
+fn a_peer_that_lacks_the_check_makes_room_for_the_next() {
     let mut pop = Pop::settled(6, 1, 26);
     let ranks = ranked(&pop, check(0));
     assert_eq!(pop.probers(check(0)), ranks[..1]);
@@ -86,7 +86,7 @@ fn a_juror_that_lacks_the_check_makes_room_for_the_next() {
 }
 
 #[test]
-fn jurors_that_contradict_each_other_call_one_more() {
+fn peers_that_contradict_each_other_call_one_more() {
     let mut pop = Pop::settled(6, 1, 27);
     let ranks = ranked(&pop, check(0));
     pop.blind.extend(&ranks[..2]);

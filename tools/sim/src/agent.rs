@@ -12,7 +12,7 @@ use watchfire_core::node::{Node, NodeConfig};
 use watchfire_core::swim::State;
 use watchfire_wire::keys::{Key, KeyId, KeyRing};
 use watchfire_wire::message::replica::Hold;
-use watchfire_wire::{Actor, CheckId, Time};
+use watchfire_wire::{Actor, CheckId, Time, Unmeasured};
 
 use crate::prober::SmallHasher;
 
@@ -127,11 +127,13 @@ impl Agent {
             .count()
     }
 
-    /// The sequence number of its own live word on a check.
+    /// The sequence number of its own live word on a check, unless that says
+    /// that nothing could be measured.
     #[must_use]
     pub fn own_word(&self, check: CheckId) -> Option<u64> {
         let slot = self.0.store().word_of(self.actor(), check)?;
-        (slot.hold == Hold::Live).then_some(slot.seq)
+        let measured = Unmeasured::from_code(slot.value.reason).is_none();
+        (slot.hold == Hold::Live && measured).then_some(slot.seq)
     }
 
     /// Whose live word on a check loses to a release, if that is so: the author

@@ -25,6 +25,7 @@ use self::set::{OwnSet, bucket};
 use crate::limits::{
     SET_ANSWERS_BURST, SET_ANSWERS_PER_S, SET_BUCKETS, SETS_ASKED, SETS_OWN, SETS_PREFIXES,
 };
+use crate::rate::Rate;
 
 /// The waits of holdings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub struct Holdings {
     /// The known ones that this node had itself, the latest last.
     had: VecDeque<u64>,
     asked: BTreeMap<u64, Asked>,
-    answers: Answers,
+    answers: Rate,
     /// Checks whose order has changed by what became known.
     moved: Vec<CheckId>,
     all_moved: bool,
@@ -132,13 +133,6 @@ struct Asked {
     found: Difference,
 }
 
-/// How many answers may be given.
-#[derive(Clone, Copy, Debug)]
-struct Answers {
-    left: u32,
-    refilled: Time,
-}
-
 impl Holdings {
     /// Nothing is configured, and nobody else known.
     #[must_use]
@@ -154,10 +148,7 @@ impl Holdings {
             known: BTreeMap::new(),
             had: VecDeque::new(),
             asked: BTreeMap::new(),
-            answers: Answers {
-                left: SET_ANSWERS_BURST,
-                refilled: Time::ZERO,
-            },
+            answers: Rate::new(SET_ANSWERS_PER_S, SET_ANSWERS_BURST),
             moved: Vec::new(),
             all_moved: false,
             out: Vec::new(),
@@ -481,23 +472,6 @@ impl Holdings {
             self.had.retain(|&had| had != hash);
             self.counters.given_up += 1;
         }
-    }
-}
-
-impl Answers {
-    fn take(&mut self, now: Time) -> bool {
-        let each_us = 1_000_000 / u64::from(SET_ANSWERS_PER_S);
-        let earned = now.since(self.refilled).as_micros() as u64 / each_us;
-        if earned > 0 {
-            let left = u64::from(self.left).saturating_add(earned);
-            self.left = u32::try_from(left)
-                .unwrap_or(u32::MAX)
-                .min(SET_ANSWERS_BURST);
-            self.refilled = now;
-        }
-        let granted = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        granted
     }
 }
 

@@ -379,8 +379,8 @@ impl Node {
             return;
         }
         let most = limits::questions_per_datagram(self.config.datagram_bytes);
-        for (juror, questions) in self.duties.take_questions() {
-            let Some(to) = self.living_addr(juror) else {
+        for (peer, questions) in self.duties.take_questions() {
+            let Some(to) = self.living_addr(peer) else {
                 continue;
             };
             for questions in questions.chunks(most) {

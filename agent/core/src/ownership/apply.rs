@@ -5,7 +5,7 @@ use core::time::Duration;
 use watchfire_wire::message::replica::{Hold, Value};
 use watchfire_wire::{Time, Unmeasured, Verdict};
 
-use super::budget::START;
+use super::budget::{BACKUP_START, SHADOW_START};
 use super::decide::{Decision, decide};
 use super::duties::{Ctx, Duties};
 use super::facts::{Standing, is_weak};
@@ -159,7 +159,7 @@ impl Duties {
             // stopped, cut off or could not measure, while others saw the
             // change. That is no ground to overturn the POP's word, nor to call
             // an origin Down that has just passed; it begins anew.
-            self.juries.drop_check(ix);
+            self.asking.drop_check(ix);
             self.probing -= 1;
             self.account(
                 ctx.now,
@@ -182,7 +182,7 @@ impl Duties {
                 return;
             }
             if probing.confirmed.is_none() {
-                self.summon(ctx, ix, standing.declined.as_slice());
+                self.ask_whether_down(ctx, ix);
             }
             match self.confirmed(ix) {
                 Some(confirmed) => votes = confirmed,
@@ -317,11 +317,13 @@ impl Duties {
             });
         self.probing += 1;
         self.account(now, meta.interval, None, Some(basis));
-        let mut paid_until = now;
-        if basis != Basis::Owner {
-            let _ = self.budget.take(now, START);
-            paid_until = now + meta.interval;
-        }
+        let (cost, paid_for) = match basis {
+            Basis::Owner => (0, Duration::ZERO),
+            Basis::Backup => (BACKUP_START, meta.interval),
+            Basis::Shadow => (SHADOW_START, meta.interval / 2),
+        };
+        let _ = self.budget.take(now, cost);
+        let paid_until = now + paid_for;
         let latest = first.unwrap_or(now + meta.interval);
         let outcome_due = latest + meta.timeout + self.config.outcome_slack;
         let mut probing = Probing::new(basis, paid_until, outcome_due);
@@ -341,12 +343,12 @@ impl Duties {
     }
 
     /// When to probe a check whose phase may have passed: soon, but many at
-    /// once no faster than half as often again as this node probes anyway.
+    /// once not much faster than this node probes anyway.
     fn catch_up(&mut self, now: Time, interval: Duration, part: u64) -> Time {
         let soon = now + share(self.config.spread, part);
         let at = soon.max(self.catch_up_at);
         let last = now + self.config.catch_up_within.min(interval);
-        let per_second = 10 + self.budget.own_rate() / 2_000_000;
+        let per_second = 10 + self.budget.own_rate() / 1_000_000;
         self.catch_up_at = at.min(last) + Duration::from_micros(1_000_000 / per_second);
         if at > last {
             return now + share(last.since(now), part);
@@ -366,7 +368,7 @@ impl Duties {
         let contrary = probing.measured.map_or(0, |measured| measured.contrary);
         self.probing -= 1;
         self.counters.stops += 1;
-        self.juries.drop_check(ix);
+        self.asking.drop_check(ix);
         ctx.out.push_back(Output::Stop { check });
         if ctx.store.release(check, contrary, declined).is_some() {
             self.counters.releases += 1;
@@ -555,7 +557,7 @@ impl Duties {
         self.publish(ctx, ix);
     }
 
-    /// A jury dissents: whatever this node sees is its own trouble.
+    /// The others see the origin: whatever this node sees is its own trouble.
     pub(super) fn overruled(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx, dissented: u8) {
         let standing = self.standing(ctx, ix);
         let reason = Unmeasured::Blind.code();

@@ -21,10 +21,15 @@ pub(super) struct Budget {
     own_rate: u64,
 }
 
-/// What a start costs: the probe that goes out at once, and the one at the
-/// check's phase within the first interval.
-pub(super) const START: u64 = 2;
-const _: () = assert!(START <= BACKUP_BURST);
+/// What a backup's start costs: the probe that goes out at once, and the one at
+/// the check's phase within the first interval.
+pub(super) const BACKUP_START: u64 = 2;
+const _: () = assert!(BACKUP_START <= BACKUP_BURST);
+
+/// What a shadow's start costs: the probe that goes out at once, which is what
+/// it is for. The death, or the refutation, comes soon; until then it pays for
+/// more from half an interval on.
+pub(super) const SHADOW_START: u64 = 1;
 
 const PROBE: u64 = 1_000_000_000_000;
 

@@ -59,7 +59,8 @@ pub(super) struct Facts {
     pub(super) patience: Duration,
     /// When the backup budget affords another probe of what is probed.
     pub(super) afforded_at: Time,
-    /// When it affords a start.
+    /// When it affords to start as a backup, if that is what is to be decided,
+    /// or as a shadow, if somebody is suspected.
     pub(super) start_afforded_at: Time,
     pub(super) interval: Duration,
     pub(super) bugs: Mutations,

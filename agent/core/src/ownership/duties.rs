@@ -7,11 +7,11 @@ use std::hash::BuildHasherDefault;
 use watchfire_wire::message::replica::Replica;
 use watchfire_wire::{Actor, CheckId, NodeId, Time, Verdict};
 
-use super::blind::Blind;
+use super::answering::Answering;
+use super::asking::Asking;
 use super::budget::Budget;
-use super::jury::Juries;
+use super::doubt::Doubt;
 use super::members::Members;
-use super::opinions::Opinions;
 use super::ranks::{CheckIx, Ranks};
 use super::role::{Backoff, Duty, Measured, Role, Standby};
 use super::timers::Timers;
@@ -35,9 +35,9 @@ pub struct Duties {
     by_check: HashMap<CheckId, CheckIx, BuildHasherDefault<CheckHasher>>,
     free: Vec<CheckIx>,
     pub(super) timers: Timers,
-    pub(super) juries: Juries,
-    pub(super) opinions: Opinions,
-    pub(super) blind: Blind,
+    pub(super) asking: Asking,
+    pub(super) answering: Answering,
+    pub(super) doubt: Doubt,
     pub(super) ready: bool,
     /// Checks that this node probes.
     pub(super) probing: usize,
@@ -97,9 +97,9 @@ impl Duties {
             free: Vec::new(),
             timers: Timers::default(),
             // Half of the numbers are left to count on with.
-            juries: Juries::numbered_from(me.boot >> 1),
-            opinions: Opinions::default(),
-            blind: Blind::default(),
+            asking: Asking::numbered_from(me.boot >> 1),
+            answering: Answering::default(),
+            doubt: Doubt::default(),
             ready: false,
             probing: 0,
             unheard: 0,
@@ -171,7 +171,7 @@ impl Duties {
     /// This node thinks that its own path to the origins is dead.
     #[must_use]
     pub const fn is_blind(&self) -> bool {
-        self.blind.is_blind()
+        self.doubt.is_blind()
     }
 
     /// When [`tick`](Self::tick) is due.
@@ -179,9 +179,9 @@ impl Duties {
     pub fn next_timeout(&self) -> Time {
         self.timers
             .next()
-            .min(self.juries.next_timeout())
-            .min(self.opinions.next_timeout())
-            .min(self.blind.next_timeout())
+            .min(self.asking.next_timeout())
+            .min(self.answering.next_timeout())
+            .min(self.doubt.next_timeout())
             .min(self.members.due())
             .min(self.holdings.next_timeout())
             .min(self.late_due())
@@ -250,7 +250,7 @@ impl Duties {
             }
             duty.published = None;
             duty.role = Role::Standby(Standby::default());
-            self.juries.drop_check(ix);
+            self.asking.drop_check(ix);
             self.timers.clear(ix);
             self.ranks.remove(ix);
             self.free.push(ix);
@@ -268,18 +268,12 @@ impl Duties {
 
     /// A probe thread speaks.
     pub fn report(&mut self, ctx: &mut Ctx<'_>, report: Report) {
+        if let ReportKind::Opinion { ask, answer } = report.kind {
+            return self.probed_once(ctx, ask, answer);
+        }
         let Some(ix) = self.ix(report.check) else {
-            if let ReportKind::Opinion { ask, .. } = report.kind {
-                self.opinion_of_own(ctx, ask, report.kind);
-            }
             return;
         };
-        if matches!(report.kind, ReportKind::Opinion { .. }) {
-            if let ReportKind::Opinion { ask, .. } = report.kind {
-                self.opinion_of_own(ctx, ask, report.kind);
-            }
-            return;
-        }
         let duty = &mut self.duties[ix as usize];
         let current = duty.generation == report.generation;
         let next = ctx.now + duty.meta.interval + duty.meta.timeout + self.config.outcome_slack;
@@ -310,7 +304,7 @@ impl Duties {
                 duty.measured_before = true;
                 if verdict != Verdict::Down {
                     duty.backoff = Backoff::default();
-                    self.juries.drop_check(ix);
+                    self.asking.drop_check(ix);
                 }
             }
             ReportKind::Unmeasured { reason, in_a_row } => {
@@ -333,9 +327,9 @@ impl Duties {
         while let Some(ix) = self.timers.pop(ctx.now) {
             self.consider(ctx, ix);
         }
-        self.tick_juries(ctx);
-        self.opinions.tick(ctx.now);
-        self.tick_blind(ctx);
+        self.tick_asking(ctx);
+        self.answering.tick(ctx.now);
+        self.tick_doubt(ctx);
     }
 
     /// Stops all probing and releases everything: the last thing before this

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use watchfire_wire::message::replica::Hold;
 use watchfire_wire::{Actor, NodeId, Time, Unmeasured, Verdict};
 
-use super::budget::START;
+use super::budget::{BACKUP_START, SHADOW_START};
 use super::decide::{Evidence, Facts};
 use super::duties::{Ctx, Duties};
 use super::ranks::CheckIx;
@@ -102,11 +102,18 @@ impl Duties {
                     .best(ix, |node| could(node) && !self.members.is_suspect(node))
                     == Some(me)
             },
-            settled_at: self.members.changed_at() + self.config.settle,
+            settled_at: self.members.settled_at(),
             lead: self.lead(ix, standing),
             patience: duty.meta.timeout + self.config.patience,
             afforded_at: self.budget.next(now, 1),
-            start_afforded_at: self.budget.next(now, START),
+            start_afforded_at: self.budget.next(
+                now,
+                if suspected {
+                    SHADOW_START
+                } else {
+                    BACKUP_START
+                },
+            ),
             interval: duty.meta.interval,
             bugs: self.mutations,
         }

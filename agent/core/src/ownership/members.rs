@@ -50,8 +50,8 @@ pub(super) struct Members {
     suspects: BTreeMap<NodeId, Time>,
     waiting: BTreeMap<NodeId, (Option<View>, Time)>,
     due: Time,
-    /// When a member last came or changed what it configures.
-    changed_at: Time,
+    /// When members will have neither come nor changed for a while.
+    settled_at: Time,
 }
 
 impl Members {
@@ -61,7 +61,7 @@ impl Members {
             suspects: BTreeMap::new(),
             waiting: BTreeMap::new(),
             due: Time::NEVER,
-            changed_at: Time::ZERO,
+            settled_at: Time::ZERO,
         }
     }
 
@@ -96,8 +96,8 @@ impl Members {
             .is_some_and(|view| view.actor == actor && view.living)
     }
 
-    pub(super) const fn changed_at(&self) -> Time {
-        self.changed_at
+    pub(super) const fn settled_at(&self) -> Time {
+        self.settled_at
     }
 
     pub(super) const fn due(&self) -> Time {
@@ -167,10 +167,18 @@ impl Duties {
             }
             let weight = view.map_or(0, |view| view.weight());
             let comes = weight > 0 && before.is_none_or(|view| view.weight() == 0);
-            let configures = view.map(|view| view.checks) != before.map(|view| view.checks);
-            if comes || (configures && weight > 0) {
-                self.members.changed_at = ctx.now;
-            }
+            // What a member configures first comes with it.
+            let another = |before: View| {
+                before.checks != 0 && view.is_some_and(|view| view.checks != before.checks)
+            };
+            let wait = if weight > 0 && before.is_some_and(another) {
+                self.config.settle_rollout
+            } else if comes {
+                self.config.settle
+            } else {
+                Duration::ZERO
+            };
+            self.members.settled_at = self.members.settled_at.max(ctx.now + wait);
             ctx.store.set_view(node, u64::from(weight));
             weights.push((node, weight));
             if before.map(|view| View { checks: 0, ..view })
@@ -206,7 +214,7 @@ impl Duties {
         }
         self.consider_moved(ctx);
         for node in gone {
-            self.drop_juror(ctx, node);
+            self.drop_peer(ctx, node);
         }
     }
 

@@ -6,16 +6,17 @@
 //! about it now? Nothing here scans all checks, except when a node becomes
 //! ready and when the ranks of all checks change at once.
 
+mod answering;
 mod apply;
-mod blind;
+mod asking;
 mod budget;
+mod consult;
 mod decide;
+mod doubt;
 mod duties;
 mod facts;
 pub mod hrw;
-mod jury;
 mod members;
-mod opinions;
 pub mod ranks;
 mod role;
 mod timers;
@@ -44,12 +45,15 @@ pub struct OwnershipConfig {
     /// after this node learnt of it: the news of a reload takes its time.
     pub news_grace: Duration,
     /// Who has become the first that should probe a check, while somebody else
-    /// does, takes it over after this, and once members have neither come nor
-    /// changed what they configure for [`settle`](Self::settle).
+    /// does, takes it over after this, and once no member has come for
+    /// [`settle`](Self::settle) or changed what it configures for
+    /// [`settle_rollout`](Self::settle_rollout).
     pub standing: Duration,
-    /// See [`standing`](Self::standing): a POP that starts, or a rollout, shall
-    /// move each check once and not at every step.
+    /// See [`standing`](Self::standing): a POP that starts shall move each check
+    /// once and not with every member that comes.
     pub settle: Duration,
+    /// See [`standing`](Self::standing): nor shall a rollout, at each step.
+    pub settle_rollout: Duration,
     /// However long members come and change, a check is taken over after this.
     pub standing_max: Duration,
     /// A suspicion must have lasted this long before the owner's checks are
@@ -88,14 +92,14 @@ pub struct OwnershipConfig {
     /// From one check that a late node gives up or away to the next.
     pub late_pace: Duration,
     /// Peers asked before a check turns Down; at most
-    /// [`JURORS`](crate::limits::JURORS).
-    pub jurors: usize,
+    /// [`PEERS_ASKED`](crate::limits::PEERS_ASKED).
+    pub opinions: usize,
     /// How long answers may take beyond the check's timeout.
-    pub jury_wait: Duration,
+    pub opinion_wait: Duration,
     /// How long all of a second opinion may take.
-    pub jury_bound: Duration,
+    pub opinion_bound: Duration,
     /// From one repetition of an unanswered question to the next.
-    pub jury_repeat: Duration,
+    pub opinion_repeat: Duration,
     /// Dissents on this many different checks within
     /// [`blind_window`](Self::blind_window), and on a tenth of what this node
     /// probes, mean that its own path is dead.
@@ -111,12 +115,13 @@ impl Default for OwnershipConfig {
         Self {
             patience: Duration::from_millis(300),
             spread: Duration::from_millis(100),
-            catch_up_within: Duration::from_secs(1),
+            catch_up_within: Duration::from_millis(500),
             first_within: Duration::from_secs(5),
             gather: Duration::from_millis(150),
             news_grace: Duration::from_secs(3),
-            standing: Duration::from_secs(2),
-            settle: Duration::from_secs(3),
+            standing: Duration::from_secs(1),
+            settle: Duration::from_millis(1_500),
+            settle_rollout: Duration::from_secs(10),
             standing_max: Duration::from_secs(60),
             shadow_after: Duration::from_millis(200),
             shadow_silence: Duration::from_millis(400),
@@ -132,10 +137,10 @@ impl Default for OwnershipConfig {
             late_hold: Duration::from_secs(3),
             late_long: Duration::from_secs(30),
             late_pace: Duration::from_secs(2),
-            jurors: 2,
-            jury_wait: Duration::from_millis(150),
-            jury_bound: Duration::from_secs(2),
-            jury_repeat: Duration::from_millis(100),
+            opinions: 2,
+            opinion_wait: Duration::from_millis(150),
+            opinion_bound: Duration::from_secs(2),
+            opinion_repeat: Duration::from_millis(100),
             blind_checks: 5,
             blind_window: Duration::from_secs(10),
             blind_retry: Duration::from_secs(5),
@@ -174,11 +179,11 @@ pub struct OwnershipCounters {
     /// Checks that a node which stayed late gave away.
     pub given_away: u64,
     /// Second opinions asked for.
-    pub juries: u64,
-    /// Juries that did not agree to a Down.
+    pub second_opinions: u64,
+    /// Second opinions that did not agree to a Down.
     pub overruled: u64,
-    /// Juries in which nobody answered.
-    pub silent_juries: u64,
+    /// Second opinions in which nobody had anything to say.
+    pub second_opinions_silent: u64,
     /// Downs that were not written and asked about again, or later: while this
     /// node doubted itself, or was late.
     pub downs_held: u64,
@@ -191,3 +196,6 @@ pub struct OwnershipCounters {
     /// Reports of an earlier start, dropped.
     pub stale_reports: u64,
 }
+
+#[cfg(test)]
+mod tests;

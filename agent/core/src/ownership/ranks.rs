@@ -392,7 +392,7 @@ mod tests {
                 }
                 for (rank, &id) in order.iter().enumerate() {
                     assert_eq!(ranks.place(ix(at), id, 24, |_| true), rank);
-                    let even = |node: NodeId| node.0 % 2 == 0;
+                    let even = |node: NodeId| node.0.is_multiple_of(2);
                     let above = order[..rank].iter().filter(|&&id| even(id)).count();
                     assert_eq!(ranks.place(ix(at), id, 3, even), above.min(3));
                 }
