@@ -28,3 +28,14 @@ pub struct CpuOptions {
     /// What work costs.
     pub costs: Costs,
 }
+
+impl CpuOptions {
+    /// Such cores, with the costs that the simulator comes with.
+    #[must_use]
+    pub fn of(cores: Cores) -> Self {
+        Self {
+            cores,
+            costs: Costs::default(),
+        }
+    }
+}
