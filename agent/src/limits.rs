@@ -10,13 +10,23 @@ pub(crate) const COMMANDS: usize = 64;
 /// and probe reports again. The rest waits in the socket's buffer.
 pub(crate) const DATAGRAMS_PER_TURN: usize = 256;
 
+/// CPU time that datagrams, reports or streams may take in one turn, each for
+/// itself, before the loop looks at the others.
+pub(crate) const CPU_PER_TURN: Duration = Duration::from_millis(2);
+
+/// While datagrams are left unread timers are looked at no more often: what
+/// would stop them may be among those datagrams.
+pub(crate) const TICK_WHILE_UNREAD: Duration = Duration::from_millis(10);
+
 /// Probe reports that one turn takes before it looks at the sockets again.
 /// The rest waits in the probe threads' queues, coalesced per check.
 pub(crate) const REPORTS_PER_TURN: usize = 4_096;
 
-/// Receive buffer asked of the kernel for the gossip socket, bytes: a mass
-/// event of a large POP. What does not fit is lost like any datagram.
-pub(crate) const SOCKET_RECEIVE_BYTES: usize = 4 << 20;
+/// Receive buffer asked of the kernel for the gossip socket, bytes: what a
+/// large POP sends to one member in about a period, all of it answering a roll
+/// call. What does not fit is lost like any datagram; what waited for longer
+/// would be of no use.
+pub(crate) const SOCKET_RECEIVE_BYTES: usize = 256 << 10;
 
 /// Accepted bulk streams open at once. Above it the newest is closed unread;
 /// its peer pulls again.
@@ -37,8 +47,11 @@ pub(crate) const BULK_STREAMS_PER_ADDRESS: usize = 4;
 /// closed: TCP accepts before it can authenticate.
 pub(crate) const BULK_FIRST_FRAME: Duration = Duration::from_millis(250);
 
-/// Life of a bulk stream, after which it is closed and pulled again.
+/// A bulk stream on which nothing moved for so long is closed and pulled again.
 pub(crate) const BULK_LIFE: Duration = Duration::from_secs(10);
+
+/// Longest life of a bulk stream, however it moves.
+pub(crate) const BULK_LIFE_MAX: Duration = Duration::from_secs(120);
 
 /// Largest frame on a bulk stream, bytes. A peer that claims more is cut off.
 pub(crate) const BULK_FRAME_BYTES: usize = 256 << 10;

@@ -24,7 +24,7 @@ pub(crate) const REPORT_RETRY: Duration = Duration::from_millis(5);
 pub(crate) const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
 /// A thread whose last turn is longer ago is stuck.
-pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(3);
+pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 /// Longest that an orderly end waits for connections to close.
 pub(crate) const END_WITHIN: Duration = Duration::from_secs(2);

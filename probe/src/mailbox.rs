@@ -61,6 +61,9 @@ pub(crate) struct Mailbox {
 pub(crate) struct Pulse {
     /// When its last turn began, microseconds.
     pub(crate) beat_us: AtomicU64,
+    /// By how much a turn was late at most, since this was last asked,
+    /// microseconds.
+    pub(crate) late_us: AtomicU64,
     /// Most of its probes failed on our side, and it was not yet tried again.
     pub(crate) sick: AtomicBool,
     /// It ended, in order or not.

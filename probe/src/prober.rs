@@ -212,6 +212,15 @@ impl Prober {
         sum
     }
 
+    /// By how much a thread's turn was late at most since this was last asked.
+    pub fn take_lateness(&self) -> core::time::Duration {
+        let late = self
+            .lanes
+            .iter()
+            .map(|lane| lane.mailbox.pulse.late_us.swap(0, Ordering::Relaxed));
+        core::time::Duration::from_micros(late.max().unwrap_or(0))
+    }
+
     /// Whether the threads can measure: none is stuck, gone, or failing on our
     /// own side more often than not.
     #[must_use]

@@ -82,8 +82,12 @@ impl<'a, D: Driver> Worker<'a, D> {
         // Not looking: while busy, and while oversleeping.
         let overslept = now.since(ready).saturating_sub(timeout);
         let late = ready.since(looked) + overslept;
-        self.engine
-            .begin_turn(u64::try_from(late.as_micros()).unwrap_or(u64::MAX));
+        let late_us = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+        self.mailbox
+            .pulse
+            .late_us
+            .fetch_max(late_us, Ordering::Relaxed);
+        self.engine.begin_turn(late_us);
         self.driver.harvest(&mut self.engine, now)?;
         self.mailbox.pulse.beat_us.store(now.0, Ordering::Relaxed);
         Ok(now)

@@ -17,7 +17,12 @@ pub enum Input<'a> {
         from: SocketAddr,
         /// All of it.
         bytes: &'a mut [u8],
+        /// How long it waited in the socket before it was read.
+        age: Duration,
     },
+    /// The shell was late by so much with something of its own: a turn, a
+    /// timer, probes.
+    Late(Duration),
     /// Something happened on a bulk stream.
     Bulk {
         /// Which one: chosen by the node for those that it asked for, by the

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod gate;
 pub mod io;
 pub mod limits;
@@ -13,4 +14,5 @@ pub mod node;
 pub mod ownership;
 pub mod replica;
 pub mod rng;
+mod rtt;
 pub mod swim;

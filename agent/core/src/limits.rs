@@ -117,14 +117,14 @@ pub const HOPS: u8 = 12;
 pub const TREE_WIDTH: usize = 4;
 
 /// Peers beside the tree's that are told of a head, against loss.
-pub const RANDOM_PEERS: usize = 2;
+pub const RANDOM_PEERS: usize = 1;
 
 /// Above so many changed heads in one flush the tree gives way to rounds among
 /// random peers.
-pub const TREE_HEADS: usize = 16;
+pub const TREE_HEADS: usize = 8;
 
 /// Peers told in each round of a mass event.
-pub const MASS_PEERS: usize = 3;
+pub const MASS_PEERS: usize = 2;
 
 /// Questions of others that have come and not expired yet. Further questions
 /// are answered with silence, which counts as no opinion.
@@ -146,6 +146,75 @@ const _: () = assert!(JURORS <= JURORS_CALLED);
 /// suffice.
 pub const RANKS: usize = 4;
 
+/// Datagrams that a node sends in a second, averaged over what
+/// [`DATAGRAM_BURST`] allows, in every state: overload, churn, a mass event, the
+/// start of a POP. At the limit they give way in the order of
+/// [`Class`](crate::budget::Class), and what was given up is counted.
+pub const DATAGRAMS_PER_SECOND: u64 = 50;
+
+/// Datagrams that a node may send at once after a calm.
+pub const DATAGRAM_BURST: u64 = 200;
+
+/// By so many datagrams acks may overdraw the bucket.
+pub const ACK_DEBT: u64 = 50;
+
+/// Bytes that one datagram may have before it counts for more than one: what
+/// bounds datagrams bounds bytes, 64 KiB in a second.
+pub const DATAGRAM_COST_BYTES: u64 = (64 << 10) / DATAGRAMS_PER_SECOND;
+
+/// Acks to one member in a second; further ones are dropped and counted.
+pub const ACKS_PER_PEER_PER_SECOND: u64 = 10;
+
+/// Acks to one member at once.
+pub const ACK_BURST_PER_PEER: u64 = 20;
+
+/// Members whose acks are counted. Those who have not been answered lately need
+/// no count; if more ask at once, the others are not answered.
+pub const ACK_BUCKETS: usize = 2 * MEMBERS;
+
+/// Bytes that a node sends on bulk streams in a second. At the limit the next
+/// frame waits.
+pub const BULK_BYTES_PER_SECOND: u64 = 256 << 10;
+
+/// Bytes that a node may send on bulk streams at once after a calm; one frame
+/// more, for a frame is not cut.
+pub const BULK_BURST: u64 = 1 << 20;
+
+/// Bulk streams that are served at once. A token beyond it is not redeemed; its
+/// requester asks again.
+pub const BULK_SERVED: usize = 8;
+
+/// Pulls that wait to be answered at the end of a turn. At the limit the oldest
+/// is dropped: its requester waits no longer, or asks again.
+pub const PULLS_WAITING: usize = 64;
+
+/// Pulls answered in one turn; more wait for the next.
+pub const ANSWERS_PER_TURN: usize = 8;
+
+/// A pull of another that has waited so long is not answered: its requester
+/// has turned to others.
+pub const PULL_STALE: Duration = Duration::from_secs(2);
+
+/// However long answers take, a pull waits no longer for its own.
+pub const PULL_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Pulls that nobody waits for any more, of which a late answer still counts.
+/// At the limit the oldest is forgotten.
+pub const PULLS_LAPSED: usize = 16;
+
+/// Shortest time from one round of questions and answers for second opinions to
+/// the next; longer, the less there is to send with.
+pub const QUESTION_GAP: Duration = Duration::from_millis(5);
+
+/// Work of its own that is so much later than it was due makes a node late.
+pub const LATE: Duration = Duration::from_millis(50);
+
+/// How long it then counts as late.
+pub const LATE_HOLD: Duration = Duration::from_secs(1);
+
+/// A node that was late for so long is slow, and waits longer still.
+pub const LATE_LONG: Duration = Duration::from_secs(3);
+
 /// Outputs that a shell may leave unpolled before the node complains in its
 /// counters; they are never dropped, for the shell polls after each input.
 pub const OUTPUTS: usize = 1_000_000;
@@ -153,6 +222,9 @@ pub const OUTPUTS: usize = 1_000_000;
 const _: () =
     assert!(PACKET_BYTES + SLOTS_PER_BULK_FRAME * SLOT_BYTES + DELTA_BYTES <= BULK_FRAME_BYTES);
 const _: () = assert!(LOGS >= 2 * MEMBERS);
+const _: () = assert!(BULK_FRAME_BYTES as u64 <= BULK_BURST);
+// A node can ping every member of a large POP once without being in debt.
+const _: () = assert!(DATAGRAM_BURST >= 168);
 const _: () = assert!(SLOTS < u32::MAX as usize);
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl Act {
                 Output::Datagram { to, bytes } => {
                     // A full socket buffer loses the datagram like the network
                     // would; the core's protocols expect that.
-                    if shell.udp.send_to(&bytes, to).is_err() {
+                    if shell.udp.socket.send_to(&bytes, to).is_err() {
                         self.datagrams_unsent += 1;
                     }
                 }
@@ -155,6 +155,10 @@ impl Act {
 
     /// Looks, at every heartbeat, for what nobody reports.
     pub(super) fn watch(&mut self, now: Time, node: &mut Node, shell: &mut Shell) {
+        let late = shell.prober.take_lateness();
+        if late >= watchfire_core::limits::LATE {
+            node.handle(now, Input::Late(late));
+        }
         self.watch_prober(now, node, shell);
         if now >= self.next_complaint {
             self.next_complaint = now + COMPLAIN_EVERY;

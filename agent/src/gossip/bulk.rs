@@ -19,7 +19,7 @@ use watchfire_wire::frame::OVERHEAD_BYTES;
 
 use crate::limits::{
     BULK_ACCEPTED, BULK_ACCEPTS_PER_TURN, BULK_CONNECTED, BULK_FIRST_FRAME, BULK_FRAME_BYTES,
-    BULK_LIFE, BULK_OUTBOUND_BYTES, BULK_STREAMS_PER_ADDRESS,
+    BULK_LIFE, BULK_LIFE_MAX, BULK_OUTBOUND_BYTES, BULK_STREAMS_PER_ADDRESS,
 };
 
 /// Tokens from here on are streams'.
@@ -64,7 +64,10 @@ struct Stream {
     outbound: Vec<u8>,
     sent: usize,
     closing: bool,
+    /// Bytes went in or out since the deadline was last set.
+    moved: bool,
     deadline: Time,
+    last_deadline: Time,
     /// Until when the first frame of an accepted stream must be here.
     first_frame_by: Option<Time>,
 }
@@ -159,8 +162,9 @@ impl BulkStreams {
             return;
         };
         if !stream.queue(frame) || stream.write().is_err() {
-            self.remove(token, registry);
+            return self.remove(token, registry);
         }
+        stream.moved = true;
     }
 
     /// Closes a stream once all that was queued is out.
@@ -179,7 +183,9 @@ impl BulkStreams {
             return;
         };
         let conn = stream.conn;
+        let before = (stream.sent, stream.inbound.len(), out.len());
         let alive = stream.write().and_then(|()| stream.read(out));
+        stream.moved |= before != (stream.sent, stream.inbound.len(), out.len());
         if matches!(alive, Ok(Progress::More)) {
             self.unread.insert(token);
         }
@@ -203,8 +209,15 @@ impl BulkStreams {
         !self.unread.is_empty()
     }
 
-    /// Ends the streams whose time is up.
+    /// Ends the streams whose time is up: on which nothing moved, or that take
+    /// too long in all.
     pub(crate) fn expire(&mut self, now: Time, registry: &Registry, out: &mut Vec<Arrival>) {
+        for stream in self.by_token.values_mut() {
+            if stream.first_frame_by.is_none() && stream.deadline <= now && stream.moved {
+                stream.moved = false;
+                stream.deadline = (now + BULK_LIFE).min(stream.last_deadline);
+            }
+        }
         let late: Vec<_> = self
             .by_token
             .iter()
@@ -275,7 +288,9 @@ impl Stream {
             outbound: Vec::new(),
             sent: 0,
             closing: false,
+            moved: false,
             deadline: now + BULK_LIFE,
+            last_deadline: now + BULK_LIFE_MAX,
             first_frame_by: None,
         }
     }

@@ -8,6 +8,7 @@
 mod act;
 mod bulk;
 pub(crate) mod command;
+mod datagrams;
 mod publisher;
 mod sockets;
 pub(crate) mod status;
@@ -26,6 +27,7 @@ use watchfire_wire::NodeId;
 pub(crate) use self::act::{reason_key, reason_words};
 use self::bulk::BulkStreams;
 use self::command::CommandSender;
+use self::datagrams::Datagrams;
 use self::publisher::Publisher;
 use self::turn::{Shell, WAKER};
 use crate::config::AgentConfig;
@@ -97,7 +99,7 @@ impl Gossip {
             .spawn(move || {
                 let shell = Shell {
                     name,
-                    udp,
+                    udp: Datagrams::new(udp),
                     listener,
                     streams: BulkStreams::new(),
                     prober,

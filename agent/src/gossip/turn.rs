@@ -5,10 +5,11 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use crossbeam::channel::Receiver;
-use mio::net::{TcpListener, UdpSocket};
+use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Registry, Token};
 use tokio::sync::watch;
 use watchfire_core::io::{BulkEvent, Input};
+use watchfire_core::limits::LATE;
 use watchfire_core::node::Node;
 use watchfire_probe::Prober;
 use watchfire_wire::Time;
@@ -19,9 +20,13 @@ use super::Ending;
 use super::act::{Act, Flow};
 use super::bulk::{Arrival, BulkStreams};
 use super::command::Command;
+use super::datagrams::{Datagrams, Received};
 use super::publisher::Publisher;
 use crate::clock;
-use crate::limits::{BULK_FRAME_BYTES, DATAGRAMS_PER_TURN, REPORTS_PER_TURN, TABLE_HEARTBEAT};
+use crate::limits::{
+    BULK_FRAME_BYTES, CPU_PER_TURN, DATAGRAMS_PER_TURN, REPORTS_PER_TURN, TABLE_HEARTBEAT,
+    TICK_WHILE_UNREAD,
+};
 
 pub(super) const WAKER: Token = Token(0);
 const UDP: Token = Token(1);
@@ -36,7 +41,7 @@ const FLUSH_AGAIN: Duration = Duration::from_millis(1);
 /// Everything around the core that the gossip thread owns.
 pub(super) struct Shell {
     pub(super) name: String,
-    pub(super) udp: UdpSocket,
+    pub(super) udp: Datagrams,
     pub(super) listener: TcpListener,
     pub(super) streams: BulkStreams,
     pub(super) prober: Prober,
@@ -54,7 +59,7 @@ pub(super) fn run(mut poll: Poll, mut node: Node, mut shell: Shell) -> Ending {
         Err(error) => return Ending::Failed(format!("cannot set up the gossip loop: {error}")),
     };
     for (source, token) in [
-        (&mut shell.udp as &mut dyn mio::event::Source, UDP),
+        (&mut shell.udp.socket as &mut dyn mio::event::Source, UDP),
         (&mut shell.listener, LISTENER),
     ] {
         if let Err(error) = registry.register(source, token, Interest::READABLE) {
@@ -70,10 +75,12 @@ pub(super) fn run(mut poll: Poll, mut node: Node, mut shell: Shell) -> Ending {
         reports_unread: false,
         unflushed: false,
         next_heartbeat: Time::ZERO,
+        ticked: Time::ZERO,
     };
     loop {
         let now = clock::now();
         let sleep = turn.sleep(now, &node, &shell);
+        let due = now + sleep;
         if let Err(error) = poll.poll(&mut events, Some(sleep)) {
             if error.kind() != ErrorKind::Interrupted {
                 return Ending::Failed(format!("cannot wait for events: {error}"));
@@ -90,8 +97,18 @@ pub(super) fn run(mut poll: Poll, mut node: Node, mut shell: Shell) -> Ending {
                 token => shell.streams.ready(token, &registry, &mut turn.arrivals),
             }
         }
+        // By so much the processor was taken away, or the turn before took long.
+        let began = clock::now();
+        let late = began.since(due).max(began.since(now).saturating_sub(sleep));
+        if late >= LATE {
+            node.handle(began, Input::Late(late));
+        }
         if let Err(ending) = turn.work(&mut node, &mut shell, &mut act, &registry) {
             return ending;
+        }
+        let took = clock::now().since(began);
+        if took >= LATE {
+            node.handle(clock::now(), Input::Late(took));
         }
     }
 }
@@ -106,6 +123,8 @@ struct Turn {
     /// Commands wait because a probe thread's queue was full.
     unflushed: bool,
     next_heartbeat: Time,
+    /// When timers were last looked at.
+    ticked: Time,
 }
 
 impl Turn {
@@ -128,6 +147,8 @@ impl Turn {
         sleep
     }
 
+    /// What keeps members alive first: datagrams, acks among them, and timers;
+    /// then what the probes found, then bulk, then people.
     fn work(
         &mut self,
         node: &mut Node,
@@ -136,17 +157,14 @@ impl Turn {
         registry: &Registry,
     ) -> Flow {
         self.read_datagrams(node, shell, act, registry)?;
-        self.read_streams(node, shell, act, registry)?;
+        self.tick(node, shell, act, registry)?;
         self.read_reports(node, shell, act, registry)?;
+        self.read_streams(node, shell, act, registry)?;
         while let Ok(command) = shell.commands.try_recv() {
             act.obey(command, node, shell);
             act.outputs(node, shell, registry)?;
         }
         let now = clock::now();
-        if node.next_timeout() <= now {
-            node.handle(now, Input::Tick);
-            act.outputs(node, shell, registry)?;
-        }
         if self.next_heartbeat <= now {
             self.next_heartbeat = now + TABLE_HEARTBEAT;
             shell.publisher.heartbeat(clock::now_ns());
@@ -155,6 +173,25 @@ impl Turn {
             act.outputs(node, shell, registry)?;
         }
         self.unflushed = !shell.prober.flush();
+        Ok(())
+    }
+
+    fn tick(
+        &mut self,
+        node: &mut Node,
+        shell: &mut Shell,
+        act: &mut Act,
+        registry: &Registry,
+    ) -> Flow {
+        let now = clock::now();
+        if self.udp_unread && now.since(self.ticked) < TICK_WHILE_UNREAD {
+            return Ok(());
+        }
+        if node.next_timeout() <= now {
+            self.ticked = now;
+            node.handle(now, Input::Tick);
+            act.outputs(node, shell, registry)?;
+        }
         Ok(())
     }
 
@@ -168,15 +205,19 @@ impl Turn {
         if !self.udp_unread {
             return Ok(());
         }
-        for _ in 0..DATAGRAMS_PER_TURN {
+        let allowance = Allowance::new();
+        for count in 0..DATAGRAMS_PER_TURN {
+            if allowance.is_used_up(count) {
+                return Ok(());
+            }
             let buffer = &mut self.buffer.as_mut_slice()[..DATAGRAM_READ_BYTES];
-            match shell.udp.recv_from(buffer) {
-                Ok((count, from)) => {
-                    let bytes = &mut buffer[..count];
-                    node.handle(clock::now(), Input::Datagram { from, bytes });
+            match shell.udp.receive(buffer) {
+                Ok(Some(Received { bytes, from, age })) => {
+                    let bytes = &mut buffer[..bytes];
+                    node.handle(clock::now(), Input::Datagram { from, bytes, age });
                     act.outputs(node, shell, registry)?;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Ok(None) => {
                     self.udp_unread = false;
                     return Ok(());
                 }
@@ -215,7 +256,9 @@ impl Turn {
                     let event = BulkEvent::Frame(bytes);
                     node.handle(now, Input::Bulk { conn, event });
                     act.outputs(node, shell, registry)?;
-                    shell.streams.close_unanswered(conn, registry);
+                    if !node.serves(conn) {
+                        shell.streams.close_unanswered(conn, registry);
+                    }
                 }
                 Arrival::Closed(conn) => {
                     let event = BulkEvent::Closed;
@@ -234,7 +277,11 @@ impl Turn {
         act: &mut Act,
         registry: &Registry,
     ) -> Flow {
-        for _ in 0..REPORTS_PER_TURN {
+        let allowance = Allowance::new();
+        for count in 0..REPORTS_PER_TURN {
+            if allowance.is_used_up(count) {
+                break;
+            }
             let Some(report) = shell.prober.poll() else {
                 self.reports_unread = false;
                 return Ok(());
@@ -244,5 +291,28 @@ impl Turn {
         }
         self.reports_unread = true;
         Ok(())
+    }
+}
+
+/// The CPU time of one kind of work in one turn.
+struct Allowance {
+    began: Duration,
+}
+
+impl Allowance {
+    /// Pieces of work from one look at the clock to the next.
+    const LOOK_EVERY: usize = 8;
+
+    fn new() -> Self {
+        Self {
+            began: clock::thread_cpu(),
+        }
+    }
+
+    /// After so many pieces the rest is for the next turn.
+    fn is_used_up(&self, pieces: usize) -> bool {
+        pieces > 0
+            && pieces.is_multiple_of(Self::LOOK_EVERY)
+            && clock::thread_cpu().saturating_sub(self.began) >= CPU_PER_TURN
     }
 }

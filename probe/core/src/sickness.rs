@@ -73,15 +73,16 @@ impl Sickness {
     }
 }
 
-/// Outcomes that failed on our side, whatever the destination.
+/// Outcomes that failed on our side, whatever the destination. A probe that was
+/// late excuses itself and no more: whoever is late with a check for long gives
+/// that check away, and a POP in which everybody is late goes on.
 #[must_use]
 pub fn ours(stats: &Stats) -> u64 {
-    const OURS: [Unmeasured; 8] = [
+    const OURS: [Unmeasured; 7] = [
         Unmeasured::OutOfFiles,
         Unmeasured::OutOfPorts,
         Unmeasured::OutOfBuffers,
         Unmeasured::OutOfMemory,
-        Unmeasured::Late,
         Unmeasured::RingFull,
         Unmeasured::InFlightFull,
         Unmeasured::Internal,

@@ -53,6 +53,7 @@ impl World {
         };
         let now = it.clock.local(self.now_us);
         it.agent = Some(Agent::start(&boot, now));
+        self.load.booted(host);
         if let Some(cpu) = &self.options.cpu {
             let probes = Probes::new(it.schedule, now);
             it.threads = Some(Box::new(Threads::new(cpu, probes, self.now_us)));

@@ -1,5 +1,7 @@
 //! Every bound that the simulator holds the core to, and its own limits.
 
+use watchfire_core::limits as core;
+
 /// The oracles sweep over all checks and nodes this often, microseconds.
 pub const SWEEP_US: u64 = 250_000;
 
@@ -78,28 +80,25 @@ pub const VIOLATIONS: usize = 8;
 /// Outputs that a node may give for one input. More is a runaway.
 pub const OUTPUTS_PER_INPUT: usize = 200_000;
 
-/// Datagrams that an agent may send per second on average, acks excepted, and
-/// at most so many more in a burst.
-pub const DATAGRAMS_PER_S: f64 = 50.0;
-/// See [`DATAGRAMS_PER_S`].
-pub const DATAGRAM_BURST: f64 = 200.0;
+/// Clocks run at different rates: a node's second may be so much shorter.
+pub const SECOND_SLACK: f64 = 1.01;
 
-/// Acks that an agent may send per second on average, and in a burst.
-pub const ACKS_PER_S: f64 = 100.0;
-/// See [`ACKS_PER_S`].
-pub const ACK_BURST: f64 = 400.0;
+/// Datagrams that an agent may send per second on average.
+pub const DATAGRAMS_PER_S: f64 = core::DATAGRAMS_PER_SECOND as f64 * SECOND_SLACK;
+/// How many more in a burst, what acks may overdraw included.
+pub const DATAGRAM_BURST: f64 = (core::DATAGRAM_BURST + core::ACK_DEBT + 1) as f64;
 
-/// Bytes of datagrams that an agent may send per second on average, headers
-/// counted, and in a burst.
-pub const DATAGRAM_BYTES_PER_S: f64 = 65_536.0;
-/// See [`DATAGRAM_BYTES_PER_S`]: the burst of datagrams, at their full size.
-pub const DATAGRAM_BYTES_BURST: f64 = 262_144.0;
+/// Bytes of datagrams that an agent may send per second on average.
+pub const DATAGRAM_BYTES_PER_S: f64 =
+    DATAGRAMS_PER_S * core::DATAGRAM_COST_BYTES as f64 * SECOND_SLACK;
+/// How many more in a burst.
+pub const DATAGRAM_BYTES_BURST: f64 = DATAGRAM_BURST * core::DATAGRAM_COST_BYTES as f64;
 
-/// Bytes on bulk streams that an agent may send per second on average, and in
-/// a burst.
-pub const BULK_BYTES_PER_S: f64 = 262_144.0;
-/// See [`BULK_BYTES_PER_S`].
-pub const BULK_BYTES_BURST: f64 = 524_288.0;
+/// Bytes on bulk streams that an agent may send per second on average.
+pub const BULK_BYTES_PER_S: f64 = core::BULK_BYTES_PER_SECOND as f64 * SECOND_SLACK;
+/// How many more in a burst: a frame is not cut, and what asks for one is not
+/// counted.
+pub const BULK_BYTES_BURST: f64 = (core::BULK_BURST + 2 * core::BULK_FRAME_BYTES as u64) as f64;
 
 /// In any ten seconds at most so many times the probes that the checks want
 /// are started, second opinions apart.

@@ -276,7 +276,9 @@ impl World {
                 }
             }
             Event::Datagram { .. } if self.has_cpu() => self.deliver_later(host, event),
-            Event::Datagram { host, from, bytes } => self.receive(host, from, &bytes),
+            Event::Datagram { host, from, bytes } => {
+                self.receive(host, from, &bytes, Duration::ZERO)
+            }
             Event::Stream {
                 host,
                 life,
@@ -381,7 +383,7 @@ impl World {
     }
 
     /// Gives a datagram to a process, if there is one.
-    pub(crate) fn receive(&mut self, host: usize, from: Peer, bytes: &[u8]) {
+    pub(crate) fn receive(&mut self, host: usize, from: Peer, bytes: &[u8], age: Duration) {
         if self.hosts[host].agent.is_none() {
             return;
         }
@@ -400,6 +402,7 @@ impl World {
             Input::Datagram {
                 from: from.addr(),
                 bytes: &mut buffer,
+                age,
             },
         );
         self.buffer = buffer;

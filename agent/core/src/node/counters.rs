@@ -1,6 +1,7 @@
 //! What a node counts, for metrics.
 
 use super::Node;
+use crate::budget::Class;
 
 /// What the node itself counts; its rooms count for themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,7 @@ impl Node {
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let node = self.counters;
+        let withheld = self.budget.withheld();
         let gate = self.gate.counters();
         let swim = self.swim.counters();
         let replica = self.replicator.counters();
@@ -46,6 +48,22 @@ impl Node {
             ("bytes_in_bulk", node.bytes_in_bulk),
             ("datagrams_in", node.datagrams_in),
             ("datagrams_out", node.datagrams_out),
+            ("datagrams_withheld_echo", withheld[Class::Echo as usize]),
+            (
+                "datagrams_withheld_repair",
+                withheld[Class::Repair as usize],
+            ),
+            (
+                "datagrams_withheld_opinion",
+                withheld[Class::Opinion as usize],
+            ),
+            ("datagrams_withheld_news", withheld[Class::News as usize]),
+            ("datagrams_withheld_retry", withheld[Class::Retry as usize]),
+            ("datagrams_withheld_pull", withheld[Class::Pull as usize]),
+            ("datagrams_withheld_vital", withheld[Class::Vital as usize]),
+            ("datagrams_withheld_ack", withheld[Class::Ack as usize]),
+            ("bulk_frames_deferred", self.budget.bulk_deferred()),
+            ("late_episodes", self.load.episodes()),
             ("strangers", node.strangers),
             ("unsendable", node.unsendable),
             ("epochs_taken", node.epochs_taken),
@@ -66,9 +84,16 @@ impl Node {
             ("swim_refutations", swim.refutations),
             ("swim_stalls", swim.stalls),
             ("swim_pushes", swim.pushes),
+            ("swim_pushes_withheld", swim.pushes_withheld),
+            ("swim_datagrams_withheld", swim.withheld),
+            ("swim_late_acks", swim.late_acks),
+            ("swim_roll_calls", swim.roll_calls),
+            ("swim_roll_calls_withheld", swim.roll_calls_withheld),
             ("pulls", replica.pulls),
             ("pulls_failed", replica.pulls_failed),
             ("pulls_answered", replica.answers),
+            ("pulls_answered_late", replica.late_answers),
+            ("pulls_dropped", replica.pulls_dropped),
             ("bulk_offers", replica.offers),
             ("bulk_served", replica.bulk_served),
             ("bulk_tokens_refused", replica.bulk_refused),

@@ -8,6 +8,7 @@
 mod config;
 mod counters;
 mod keeping;
+mod load;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +21,8 @@ use watchfire_wire::{Actor, CheckId, NodeId, Time};
 
 pub use self::config::{NodeConfig, Retention};
 pub use self::counters::NodeCounters;
+use self::load::Load;
+use crate::budget::Budget;
 use crate::gate::{Gate, Keys, Refused};
 use crate::io::{BulkEvent, ConnId, Event, Input, Output, Published};
 use crate::ownership::{Duties, View};
@@ -50,6 +53,13 @@ pub struct Node {
     /// When this node last collected its own releases.
     collected_at: Time,
     own_seq: u64,
+    /// What may be sent.
+    budget: Budget,
+    load: Load,
+    /// Members came or went since the others were told who there is.
+    peers_changed: bool,
+    /// Questions and answers that come before this wait for it.
+    next_questions: Time,
     out: VecDeque<Output>,
     swim_out: Vec<swim::Output>,
     replica_out: Vec<replica::Out>,
@@ -135,6 +145,10 @@ impl Node {
             next_keeping: now + config.retention.every,
             collected_at: now,
             own_seq: 0,
+            budget: Budget::new(now),
+            load: Load::default(),
+            peers_changed: false,
+            next_questions: now,
             out: VecDeque::new(),
             swim_out: Vec::new(),
             replica_out: Vec::new(),
@@ -152,10 +166,12 @@ impl Node {
         if self.phase == Phase::Gone {
             return;
         }
+        self.prepare(now);
         match input {
-            Input::Datagram { from, bytes } => {
+            Input::Datagram { from, bytes, age } => {
                 self.counters.datagrams_in += 1;
                 self.counters.bytes_in += bytes.len() as u64;
+                self.note_lateness(now, age);
                 match self.gate.open(bytes) {
                     Ok(packet) => self.packet(now, from, packet),
                     Err(refused) => self.refused(refused),
@@ -184,7 +200,8 @@ impl Node {
                 self.present(now);
             }
             Input::Leave => self.begin_to_leave(now),
-            Input::Tick => {}
+            Input::Late(by) => self.note_lateness(now, by),
+            Input::Tick => self.replicator.serve_asked(now, &mut self.replica_out),
         }
         self.pass_time(now);
         self.settle(now);
@@ -207,11 +224,40 @@ impl Node {
             .min(self.duties.next_timeout())
             .min(self.next_keeping)
             .min(self.next_step())
+            .min(self.replicator.next_answer())
+            .min(if self.duties.has_questions() {
+                self.next_questions
+            } else {
+                Time::NEVER
+            })
+            .min(if self.replicator.has_frames() {
+                self.budget.bulk_at()
+            } else {
+                Time::NEVER
+            })
     }
 
     /// Other keys from now on.
     pub fn set_keys(&mut self, keys: Keys) {
         self.gate.set_keys(keys);
+    }
+
+    /// What this node may send, and what it gave up.
+    #[must_use]
+    pub const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// An answer goes out on this stream, now or as soon as the budget allows.
+    #[must_use]
+    pub fn serves(&self, conn: ConnId) -> bool {
+        self.replicator.serves(conn)
+    }
+
+    /// This node is late with its own work, or was a moment ago.
+    #[must_use]
+    pub fn is_late(&self, now: Time) -> bool {
+        self.load.is_late(now)
     }
 
     /// This node in its present life.

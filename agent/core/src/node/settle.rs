@@ -1,6 +1,7 @@
 //! Carrying what one room says to the others until nobody has anything to say.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use watchfire_wire::message::replica::Replica;
 use watchfire_wire::message::swim::Rumor;
@@ -8,14 +9,31 @@ use watchfire_wire::message::{Body, Packet};
 use watchfire_wire::{Actor, NodeId, Time};
 
 use super::{Node, Phase};
+use crate::budget::Class;
 use crate::io::{Event, Output};
 use crate::limits;
 use crate::mutations::Mutation;
 use crate::ownership::{Ctx, Duties};
-use crate::replica::{Out, Peer};
+use crate::replica::{Frame, Out, Peer};
 use crate::swim;
 
 impl Node {
+    /// Tells the rooms how much may be sent now, and whether this node is late.
+    pub(super) fn prepare(&mut self, now: Time) {
+        let spare = self.budget.spare(now);
+        self.swim.set_spare(spare);
+        self.swim.set_late(self.load.level(now));
+        self.replicator.set_spare(spare);
+    }
+
+    /// This node's own work was late by so much.
+    pub(super) fn note_lateness(&mut self, now: Time, by: Duration) {
+        if self.load.note(now, by) {
+            self.swim.worsen();
+        }
+        self.swim.set_late(self.load.level(now));
+    }
+
     /// Runs what is due in every room.
     pub(super) fn pass_time(&mut self, now: Time) {
         if self.swim.next_timeout() <= now {
@@ -36,6 +54,7 @@ impl Node {
     pub(super) fn settle(&mut self, now: Time) {
         loop {
             self.step(now);
+            self.refresh_peers();
             while !self.swim_out.is_empty() || !self.replica_out.is_empty() {
                 for output in core::mem::take(&mut self.swim_out) {
                     self.heed_swim(now, output);
@@ -43,6 +62,7 @@ impl Node {
                 for out in core::mem::take(&mut self.replica_out) {
                     self.heed_replica(now, out);
                 }
+                self.prepare(now);
             }
             let changed = self.replicator.store_mut().take_changed();
             if !changed.is_empty() {
@@ -65,7 +85,9 @@ impl Node {
                 break;
             }
         }
-        self.send_questions();
+        self.send_questions(now);
+        self.feed_streams(now);
+        self.prepare(now);
         self.swim.set_digest(self.replicator.store().digest());
     }
 
@@ -182,9 +204,12 @@ impl Node {
 
     fn heed_swim(&mut self, now: Time, output: swim::Output) {
         match output {
-            swim::Output::Send { to, body, rumors } => {
-                self.send(to, Body::Swim(body), rumors);
-            }
+            swim::Output::Send {
+                class,
+                to,
+                body,
+                rumors,
+            } => self.send(now, class, to, Body::Swim(body), rumors),
             swim::Output::Admitted => {}
             swim::Output::Joined(actor) => {
                 if let Phase::Joining {
@@ -242,15 +267,13 @@ impl Node {
 
     fn heed_replica(&mut self, now: Time, out: Out) {
         match out {
-            Out::Send { to, body } => self.send(to, Body::Replica(body), Vec::new()),
+            Out::Send { class, to, body } => {
+                self.send(now, class, to, Body::Replica(body), Vec::new());
+            }
             Out::BulkConnect { conn, to, hello } => {
                 if let Some(hello) = self.seal_bulk(hello) {
+                    self.budget.spend_bulk(now, hello.len());
                     self.out.push_back(Output::BulkConnect { conn, to, hello });
-                }
-            }
-            Out::BulkSend { conn, body } => {
-                if let Some(bytes) = self.seal_bulk(body) {
-                    self.out.push_back(Output::BulkSend { conn, bytes });
                 }
             }
             Out::BulkClose { conn } => self.out.push_back(Output::BulkClose { conn }),
@@ -292,11 +315,34 @@ impl Node {
         if node == self.own.actor.node {
             return;
         }
-        let peers = self.peers();
-        self.replicator.set_peers(peers);
+        self.peers_changed = true;
         let view = self.swim.member(node).map(Self::view_of);
-        self.gate.set_protocol(self.swim.protocol());
         self.with_duties(now, |duties, ctx| duties.set_member(ctx, node, view));
+    }
+
+    /// Tells replication who there is, once for all that changed.
+    fn refresh_peers(&mut self) {
+        if core::mem::take(&mut self.peers_changed) {
+            let peers = self.peers();
+            self.replicator.set_peers(peers);
+            self.gate.set_protocol(self.swim.protocol());
+        }
+    }
+
+    /// Sends frames of bulk answers as fast as the budget allows.
+    fn feed_streams(&mut self, now: Time) {
+        while self.replicator.has_frames() && self.budget.grant_bulk(now) {
+            let Some(Frame { conn, body, last }) = self.replicator.next_frame() else {
+                return;
+            };
+            if let Some(bytes) = self.seal_bulk(body) {
+                self.budget.spend_bulk(now, bytes.len());
+                self.out.push_back(Output::BulkSend { conn, bytes });
+            }
+            if last {
+                self.out.push_back(Output::BulkClose { conn });
+            }
+        }
     }
 
     /// The living members in order of their ids, this node not among them.
@@ -311,7 +357,18 @@ impl Node {
             .collect()
     }
 
-    fn send_questions(&mut self) {
+    /// Sends questions and answers for second opinions: the first at once, what
+    /// comes soon after together.
+    fn send_questions(&mut self, now: Time) {
+        if now < self.next_questions || !self.duties.has_questions() {
+            return;
+        }
+        let spare = self.budget.spare(now);
+        let missing = 10_u32.saturating_sub(spare.tenths());
+        self.next_questions = now + limits::QUESTION_GAP * (1 + missing);
+        if !spare.has(Class::Opinion) {
+            return;
+        }
         let most = limits::questions_per_datagram(self.config.datagram_bytes);
         for (juror, questions) in self.duties.take_questions() {
             let Some(to) = self.living_addr(juror) else {
@@ -319,7 +376,8 @@ impl Node {
             };
             for questions in questions.chunks(most) {
                 let questions = questions.to_vec();
-                self.send(to, Body::Replica(Replica::Ask { questions }), Vec::new());
+                let body = Body::Replica(Replica::Ask { questions });
+                self.send(now, Class::Opinion, to, body, Vec::new());
             }
         }
         for (Actor { node, .. }, opinions) in self.duties.take_answers() {
@@ -328,7 +386,8 @@ impl Node {
             };
             for opinions in opinions.chunks(most) {
                 let opinions = opinions.to_vec();
-                self.send(to, Body::Replica(Replica::Opinion { opinions }), Vec::new());
+                let body = Body::Replica(Replica::Opinion { opinions });
+                self.send(now, Class::Opinion, to, body, Vec::new());
             }
         }
     }
@@ -338,7 +397,14 @@ impl Node {
         member.state.is_living().then_some(member.addr)
     }
 
-    fn send(&mut self, to: SocketAddr, body: Body, rumors: Vec<Rumor>) {
+    /// Sends a datagram, if what its class may send is not used up.
+    fn send(&mut self, now: Time, class: Class, to: SocketAddr, body: Body, rumors: Vec<Rumor>) {
+        if !self.budget.spare(now).has(class) {
+            return self.budget.withhold(class);
+        }
+        if class == Class::Ack && !self.budget.may_ack(now, to) {
+            return;
+        }
         let is_swim = matches!(body, Body::Swim(_));
         let packet = Packet {
             from: self.own.actor,
@@ -349,6 +415,7 @@ impl Node {
             self.counters.unsendable += 1;
             return;
         };
+        self.budget.spend(now, bytes.len());
         self.counters.datagrams_out += 1;
         let counter = if is_swim {
             &mut self.counters.bytes_out_swim

@@ -223,6 +223,12 @@ impl Duties {
         }
     }
 
+    /// Questions or answers wait to be sent.
+    #[must_use]
+    pub fn has_questions(&self) -> bool {
+        !self.juries.questions.is_empty() || self.opinions.has_answers()
+    }
+
     /// The questions that are to be sent now, by juror.
     pub fn take_questions(&mut self) -> BTreeMap<NodeId, Vec<Question>> {
         core::mem::take(&mut self.juries.questions)
@@ -265,6 +271,7 @@ impl Duties {
         for &(juror, given) in &jury.jurors[from..] {
             if given.is_none() {
                 let questions = self.juries.questions.entry(juror).or_default();
+                questions.retain(|other| other.ask != question.ask);
                 questions.push(question);
             }
         }

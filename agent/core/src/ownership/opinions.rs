@@ -47,6 +47,11 @@ impl Opinions {
             .map_or(Time::NEVER, |(&(at, _), ())| at)
     }
 
+    /// Answers wait to be sent.
+    pub(super) fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
     /// Forgets questions that nobody waits for any more.
     pub(super) fn tick(&mut self, now: Time) {
         while let Some((&(at, id), ())) = self.by_time.first_key_value() {

@@ -9,12 +9,13 @@ use crate::limits;
 /// The knobs of replication. The defaults suit round trips below 1 ms.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplicaConfig {
-    /// How long the first attempt of a pull waits; each further one twice as
-    /// long.
+    /// A pull waits at least so long for its answer, and longer where answers
+    /// were seen to take longer; the second attempt twice as long.
     pub pull_timeout: Duration,
-    /// Attempts of one pull with one peer.
+    /// Attempts of one pull with one peer, all under one name: whichever is
+    /// answered counts, however late.
     pub pull_tries: u8,
-    /// How long a bulk answer may take.
+    /// How long the next frame of a bulk answer may take.
     pub bulk_timeout: Duration,
     /// From one round of news to the next, when little happens. The first piece
     /// of news after calm goes out at once.
@@ -40,11 +41,11 @@ pub struct ReplicaConfig {
 impl Default for ReplicaConfig {
     fn default() -> Self {
         Self {
-            pull_timeout: Duration::from_millis(25),
-            pull_tries: 3,
+            pull_timeout: Duration::from_millis(100),
+            pull_tries: 2,
             bulk_timeout: Duration::from_secs(10),
             notify_spacing: Duration::from_millis(4),
-            mass_spacing: Duration::from_millis(80),
+            mass_spacing: Duration::from_millis(100),
             mass_gathering: Duration::from_millis(20),
             echo_spacing: Duration::from_millis(60),
             digest_patience: Duration::from_millis(10),
@@ -62,8 +63,13 @@ pub struct ReplicaCounters {
     pub pulls: u64,
     /// Pulls that were given up after all attempts.
     pub pulls_failed: u64,
+    /// Pulls whose answer came after they had been given up, and counted.
+    pub late_answers: u64,
     /// Pulls answered.
     pub answers: u64,
+    /// Pulls of others not answered: nobody waits for the answer any more, or
+    /// there was no room for it.
+    pub pulls_dropped: u64,
     /// Of those, by a bulk offer.
     pub offers: u64,
     /// Bulk streams served.

@@ -1,5 +1,7 @@
 //! The two sides of a pull: asking and taking in, answering and offering.
 
+use core::time::Duration;
+
 use rkyv::rancor::Failure;
 use smallvec::SmallVec;
 use watchfire_wire::message::replica::{
@@ -11,22 +13,52 @@ use super::delta::{self, Answer};
 use super::join::Applied;
 use super::pulls::{Pull, Staged, Want};
 use super::replicator::{Out, Peer, Replicator, Sync};
-use super::serve::{self, Offer};
+use super::serve::{self, Asked, Offer};
+use crate::budget::Class;
 use crate::io::ConnId;
 use crate::limits;
 use crate::mutations::Mutation;
 use crate::swim::limits::EPOCH_MAX;
 
 impl Replicator {
-    pub(super) fn serve(
-        &mut self,
-        now: Time,
-        from: Peer,
-        pull: u64,
-        claims: Vec<Claim>,
-        cover: Option<Cover>,
-        out: &mut Vec<Out>,
-    ) {
+    /// A pull came. It is answered at the end of the turn, for what keeps
+    /// members alive goes first.
+    pub(super) fn note_pull(&mut self, asked: Asked) {
+        let known = |other: &Asked| other.from == asked.from && other.pull == asked.pull;
+        if self.asked.iter().any(known) {
+            return;
+        }
+        if self.asked.len() >= limits::PULLS_WAITING {
+            self.asked.pop_front();
+            self.counters.pulls_dropped += 1;
+        }
+        self.asked.push_back(asked);
+    }
+
+    /// Answers what was asked, as far as there is room and somebody still waits.
+    /// At most [`limits::ANSWERS_PER_TURN`]; more wait for the next turn.
+    pub fn serve_asked(&mut self, now: Time, out: &mut Vec<Out>) {
+        for _ in 0..limits::ANSWERS_PER_TURN {
+            let Some(asked) = self.asked.pop_front() else {
+                return;
+            };
+            let stale = now.since(asked.at) >= limits::PULL_STALE;
+            if stale || !self.spare.has(Class::Pull) {
+                self.counters.pulls_dropped += 1;
+                continue;
+            }
+            self.serve(now, asked, out);
+        }
+    }
+
+    fn serve(&mut self, now: Time, asked: Asked, out: &mut Vec<Out>) {
+        let Asked {
+            from,
+            pull,
+            claims,
+            cover,
+            ..
+        } = asked;
         let mut answer = self.store.answer(from.actor, &claims, cover);
         self.counters.answers += 1;
         let source = from.actor.node;
@@ -60,11 +92,19 @@ impl Replicator {
             self.rng.u64(),
             answer,
             limits::slots_per_part(self.config.datagram_bytes),
-            self.config.max_parts,
+            // An answer of which one part is withheld is no answer.
+            self.config.max_parts.min(self.spare.count(Class::Pull)),
         );
         let to = from.addr;
         if let Some(parts) = parts {
-            out.extend(parts.into_iter().map(|body| Out::Send { to, body }));
+            for body in parts {
+                self.spare.spend();
+                out.push(Out::Send {
+                    class: Class::Pull,
+                    to,
+                    body,
+                });
+            }
             return;
         }
         let token = self.rng.u64();
@@ -80,7 +120,9 @@ impl Replicator {
                 expires: now + limits::OFFER_LIFE,
             },
         );
+        self.spare.spend();
         out.push(Out::Send {
+            class: Class::Pull,
             to,
             body: Replica::BulkOffer { pull, token },
         });
@@ -123,6 +165,9 @@ impl Replicator {
             self.counters.refused += 1;
             return;
         }
+        if open.conn.is_some() {
+            open.deadline = now + self.config.bulk_timeout;
+        }
         if self.mutations.on(Mutation::MergePerChunk) || self.mutations.on(Mutation::ClaimPerChunk)
         {
             let raise = self.mutations.on(Mutation::ClaimPerChunk);
@@ -158,9 +203,12 @@ impl Replicator {
         let Some(pull) = self.pulls.open.remove(&id) else {
             return;
         };
-        if let Some(conn) = pull.conn {
-            out.push(Out::BulkClose { conn });
+        match pull.conn {
+            Some(conn) => out.push(Out::BulkClose { conn }),
+            // By which of two attempts nobody knows: the longer is the safer.
+            None => self.answer_time.sample(now.since(pull.sent)),
         }
+        self.counters.late_answers += u64::from(pull.lapsed);
         self.heed_floors(floors, out);
         for delta in deltas {
             let before = self.store.claim(delta.actor);
@@ -218,7 +266,32 @@ impl Replicator {
         self.flush(now, out);
     }
 
-    /// A pull was not answered in time, or badly.
+    /// A pull was not answered in time. It is sent once more under its own name,
+    /// so that either answer counts; after that others are asked, and a late
+    /// answer still counts.
+    pub(super) fn pull_timed_out(&mut self, now: Time, id: u64, out: &mut Vec<Out>) {
+        let Some(pull) = self.pulls.open.get(&id) else {
+            return;
+        };
+        if pull.conn.is_some() {
+            return self.pull_failed(now, id, out);
+        }
+        let lives = self.peer(pull.peer.actor.node) == Some(pull.peer);
+        if lives && pull.tries < self.config.pull_tries && self.spare.has(Class::Pull) {
+            let wait = self.pull_wait() * 2;
+            let Some(pull) = self.pulls.open.get_mut(&id) else {
+                return;
+            };
+            pull.tries += 1;
+            pull.deadline = now + wait;
+            let (peer, claims, cover) = (pull.peer, pull.claims.clone(), pull.cover);
+            return self.send_pull(peer, id, claims, cover, out);
+        }
+        self.pulls.lapse(id);
+        self.give_up(now, id, out);
+    }
+
+    /// A pull was answered badly, or its stream broke.
     pub(super) fn pull_failed(&mut self, now: Time, id: u64, out: &mut Vec<Out>) {
         let Some(pull) = self.pulls.open.remove(&id) else {
             return;
@@ -226,36 +299,21 @@ impl Replicator {
         if let Some(conn) = pull.conn {
             out.push(Out::BulkClose { conn });
         }
-        let lives = self.peer(pull.peer.actor.node) == Some(pull.peer);
-        if lives && pull.tries < self.config.pull_tries {
-            // Under a new name: parts of two answers must not mix, and the
-            // claims may have grown.
-            let claims = match pull.cover {
-                Some(_) => pull.claims,
-                None => pull
-                    .claims
-                    .iter()
-                    .map(|claim| self.store.claim_on(claim.actor))
-                    .collect(),
-            };
-            let new = self.ask(now, pull.peer, claims, pull.cover, pull.tries + 1, out);
-            for want in self.pulls.wanted.values_mut() {
-                if want.asked == Some(id) {
-                    want.asked = Some(new);
-                }
-            }
-            if let Some(sync) = &mut self.sync
-                && sync.pull == id
-            {
-                sync.pull = new;
-            }
-            return;
+        self.answered_badly(now, id, pull.peer, out);
+    }
+
+    fn give_up(&mut self, now: Time, id: u64, out: &mut Vec<Out>) {
+        if let Some(peer) = self.pulls.open.get(&id).map(|pull| pull.peer) {
+            self.answered_badly(now, id, peer, out);
         }
+    }
+
+    fn answered_badly(&mut self, now: Time, id: u64, peer: Peer, out: &mut Vec<Out>) {
         self.counters.pulls_failed += 1;
         if self.sync.is_some_and(|sync| sync.pull == id) {
             self.sync = None;
         }
-        self.pulls.give_back(id, pull.peer.actor.node);
+        self.pulls.give_back(id, peer.actor.node);
         self.pump(now, out);
     }
 
@@ -307,14 +365,25 @@ impl Replicator {
     /// on open pulls allow. What waits meanwhile is asked for together.
     pub(super) fn pump(&mut self, now: Time, out: &mut Vec<Out>) {
         self.gathering = false;
-        if self.news.is_busy(now, &self.config) {
+        if self.pulls.wanted.is_empty() {
+            return;
+        }
+        // The less there is to send with, the more is asked for together.
+        let missing = 10_u32.saturating_sub(self.spare.tenths());
+        let low = missing > 1;
+        if low || self.news.is_busy(now, &self.config) {
             if now < self.next_round {
                 self.gathering = true;
                 return;
             }
-            self.next_round = now + self.config.mass_gathering;
+            self.next_round = now + self.config.mass_gathering * (1 + 2 * missing);
         }
-        while self.pulls.open.len() < limits::PULLS {
+        if !self.spare.has(Class::Pull) {
+            self.gathering = true;
+            return;
+        }
+        let most_open = if low { 2 } else { limits::PULLS };
+        while self.pulls.waiting() < most_open && self.spare.has(Class::Pull) {
             let mut asked: Option<Peer> = None;
             let mut claims = Vec::new();
             let mut orphans = Vec::new();
@@ -353,7 +422,7 @@ impl Replicator {
                 return;
             };
             let actors: Vec<Actor> = claims.iter().map(|claim| claim.actor).collect();
-            let id = self.ask(now, peer, claims, None, 1, out);
+            let id = self.ask(now, peer, claims, None, out);
             for actor in actors {
                 if let Some(want) = self.pulls.wanted.get_mut(&actor) {
                     want.asked = Some(id);
@@ -368,19 +437,42 @@ impl Replicator {
         peer: Peer,
         claims: Vec<Claim>,
         cover: Option<Cover>,
-        tries: u8,
         out: &mut Vec<Out>,
     ) -> u64 {
         let id = self.rng.u64();
-        let wait = self.config.pull_timeout * (1 << u32::from(tries - 1).min(6));
-        let mut pull = Pull::new(peer, claims.clone(), cover, now + wait);
-        pull.tries = tries;
+        let deadline = now + self.pull_wait();
+        let pull = Pull::new(peer, claims.clone(), cover, now, deadline);
         self.pulls.open.insert(id, pull);
+        self.send_pull(peer, id, claims, cover, out);
+        id
+    }
+
+    /// How long to wait for an answer.
+    fn pull_wait(&self) -> Duration {
+        let seen = self.answer_time.mean() * 4;
+        seen.clamp(self.config.pull_timeout, limits::PULL_WAIT_MAX)
+    }
+
+    fn send_pull(
+        &mut self,
+        peer: Peer,
+        id: u64,
+        claims: Vec<Claim>,
+        cover: Option<Cover>,
+        out: &mut Vec<Out>,
+    ) {
         self.counters.pulls += 1;
+        let class = if cover.is_some() && self.synced {
+            Class::Repair
+        } else {
+            Class::Pull
+        };
+        self.spare.spend();
         let floors = cover.map_or_else(Vec::new, |cover| {
             self.store.floors_within(cover, limits::FLOORS_PER_PULL)
         });
         out.push(Out::Send {
+            class,
             to: peer.addr,
             body: Replica::Pull {
                 pull: id,
@@ -389,13 +481,12 @@ impl Replicator {
                 floors,
             },
         });
-        id
     }
 
     pub(super) fn sync_from(&mut self, now: Time, peer: Peer, first: Actor, out: &mut Vec<Out>) {
         let most = limits::claims_per_pull(self.config.datagram_bytes);
         let (claims, cover) = self.store.claims_from(first, most);
-        let pull = self.ask(now, peer, claims, Some(cover), 1, out);
+        let pull = self.ask(now, peer, claims, Some(cover), out);
         self.sync = Some(Sync { peer, pull });
     }
 

@@ -22,6 +22,7 @@ pub use self::config::{ReplicaConfig, ReplicaCounters};
 pub use self::delta::{Answer, FIRST, LAST, after};
 pub use self::join::Applied;
 pub use self::replicator::{Out, Peer, Replicator};
+pub use self::serve::Frame;
 pub use self::store::{CheckHasher, Collect, Store, Word};
 
 #[cfg(test)]

@@ -15,16 +15,21 @@ use watchfire_wire::{Actor, NodeId, Time};
 use super::config::ReplicaConfig;
 use super::replicator::{Out, Peer};
 use super::store::Store;
+use crate::budget::{Class, Spare};
 use crate::limits;
 use crate::rng::Rng;
 
 /// Heads that are still being told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct News {
     told: BTreeMap<Actor, Telling>,
     last_flush: Option<Time>,
     /// Heads that were new lately: halved with every mass spacing that passes.
     activity: usize,
+    /// There was no room: not before this again.
+    held_until: Time,
+    /// What may be sent at this moment.
+    pub(super) spare: Spare,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,10 +39,44 @@ struct Telling {
     due: Time,
 }
 
+/// What one peer is told in one flush.
+#[derive(Debug)]
+struct Told {
+    class: Class,
+    hops: u8,
+    heads: Vec<Head>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            class: Class::Echo,
+            hops: 0,
+            heads: Vec::new(),
+        }
+    }
+}
+
 /// Rounds in which a head is told.
 const ROUNDS: u8 = 3;
 
+/// The same in a mass event.
+const MASS_ROUNDS: u8 = 2;
+
+/// With fewer tenths of what a node may send there are no trees.
+const TREE_TENTHS: u32 = 8;
+
 impl News {
+    pub(super) const fn new() -> Self {
+        Self {
+            told: BTreeMap::new(),
+            last_flush: None,
+            activity: 0,
+            held_until: Time::ZERO,
+            spare: Spare::FULL,
+        }
+    }
+
     /// This log grew, by news that has travelled `hops` rounds so far.
     pub(super) fn learn(&mut self, now: Time, actor: Actor, hops: u8) {
         if hops >= limits::HOPS || self.told.len() >= limits::LOGS {
@@ -62,22 +101,36 @@ impl News {
         self.faded(now, config) > limits::TREE_HEADS
     }
 
+    /// Nothing is being told.
+    pub(super) fn is_silent(&self) -> bool {
+        self.told.is_empty()
+    }
+
     /// When there is something to tell.
     pub(super) fn next_timeout(&self, config: &ReplicaConfig) -> Time {
         let due = self.told.values().map(|telling| telling.due).min();
         due.map_or(Time::NEVER, |due| due.max(self.open_at(config)))
     }
 
-    /// Before this nothing more is told.
+    /// Before this nothing more is told. The less there is to send with, the
+    /// longer it is, and the more goes together.
     fn open_at(&self, config: &ReplicaConfig) -> Time {
         let Some(last) = self.last_flush else {
-            return Time::ZERO;
+            return self.held_until;
         };
-        if self.activity > limits::TREE_HEADS {
-            last + config.mass_spacing
+        let missing = 10_u32.saturating_sub(self.spare.tenths());
+        let spacing = if self.is_mass() {
+            config.mass_spacing + config.mass_spacing / 4 * missing
         } else {
-            last + config.notify_spacing
-        }
+            config.notify_spacing * (1 + 2 * missing)
+        };
+        (last + spacing).max(self.held_until)
+    }
+
+    /// Many logs grow at once, or there is too little to send with for a tree
+    /// of each.
+    fn is_mass(&self) -> bool {
+        self.activity > limits::TREE_HEADS || self.spare.tenths() < TREE_TENTHS
     }
 
     fn faded(&self, now: Time, config: &ReplicaConfig) -> usize {
@@ -102,6 +155,10 @@ impl News {
         if now < self.open_at(config) {
             return;
         }
+        if !self.spare.has(Class::News) {
+            self.held_until = now + config.mass_spacing;
+            return;
+        }
         let due: Vec<(Actor, Telling)> = self
             .told
             .iter()
@@ -111,8 +168,9 @@ impl News {
         if due.is_empty() {
             return;
         }
+        let rounds = if self.is_mass() { MASS_ROUNDS } else { ROUNDS };
         for &(actor, telling) in &due {
-            if telling.round + 1 < ROUNDS {
+            if telling.round + 1 < rounds {
                 let wait = config.echo_spacing * (1 << telling.round);
                 self.told.insert(
                     actor,
@@ -136,43 +194,49 @@ impl News {
             let (seq, _) = store.claim(actor)?;
             Some((Head { actor, seq }, telling))
         });
-        let mut by_peer: BTreeMap<usize, (u8, Vec<Head>)> = BTreeMap::new();
-        if self.activity > limits::TREE_HEADS {
+        let mut by_peer: BTreeMap<usize, Told> = BTreeMap::new();
+        if self.is_mass() {
+            let class = if fresh > 0 { Class::News } else { Class::Echo };
             let (heads, hops) = heads.fold((Vec::new(), 0), |(mut heads, hops), (head, t)| {
                 heads.push(head);
                 (heads, t.hops.max(hops))
             });
             for _ in 0..limits::MASS_PEERS {
                 let peer = rng.below(peers.len());
-                by_peer.insert(peer, (hops, heads.clone()));
+                let heads = heads.clone();
+                by_peer.insert(peer, Told { class, hops, heads });
             }
         } else {
             for (head, telling) in heads {
-                let mut tell = |peer: usize| {
-                    let (hops, heads) = by_peer.entry(peer).or_default();
-                    *hops = telling.hops.max(*hops);
-                    if heads.last() != Some(&head) {
-                        heads.push(head);
+                let mut tell = |peer: usize, class: Class| {
+                    let told = by_peer.entry(peer).or_default();
+                    told.class = told.class.max(class);
+                    told.hops = told.hops.max(telling.hops);
+                    if told.heads.last() != Some(&head) {
+                        told.heads.push(head);
                     }
                 };
                 let randoms = if telling.round == 0 {
-                    children(store.me().node, head.actor.node, peers).for_each(&mut tell);
+                    for child in children(store.me().node, head.actor.node, peers) {
+                        tell(child, Class::News);
+                    }
                     limits::RANDOM_PEERS
                 } else {
                     1
                 };
                 if peers.len() > limits::TREE_WIDTH {
                     for _ in 0..randoms {
-                        tell(rng.below(peers.len()));
+                        tell(rng.below(peers.len()), Class::Echo);
                     }
                 } else if telling.round > 0 {
-                    tell(rng.below(peers.len()));
+                    tell(rng.below(peers.len()), Class::Echo);
                 }
             }
         }
-        for (peer, (hops, heads)) in by_peer {
+        for (peer, Told { class, hops, heads }) in by_peer {
             for heads in heads.chunks(limits::heads_per_notify(config.datagram_bytes)) {
                 out.push(Out::Send {
+                    class,
                     to: peers[peer].addr,
                     body: Replica::Notify {
                         heads: heads.to_vec(),

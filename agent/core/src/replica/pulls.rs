@@ -43,9 +43,12 @@ pub(super) struct Pull {
     pub(super) peer: Peer,
     pub(super) claims: Vec<Claim>,
     pub(super) cover: Option<Cover>,
+    pub(super) sent: Time,
     pub(super) deadline: Time,
     pub(super) tries: u8,
     pub(super) conn: Option<ConnId>,
+    /// Nobody waits for it any more; a late answer still counts.
+    pub(super) lapsed: bool,
     stage: Stage,
 }
 
@@ -75,15 +78,18 @@ impl Pull {
         peer: Peer,
         claims: Vec<Claim>,
         cover: Option<Cover>,
+        sent: Time,
         deadline: Time,
     ) -> Self {
         Self {
             peer,
             claims,
             cover,
+            sent,
             deadline,
             tries: 1,
             conn: None,
+            lapsed: false,
             stage: Stage::default(),
         }
     }
@@ -174,8 +180,28 @@ impl Pulls {
     pub(super) fn with_peer(&self, node: NodeId) -> usize {
         self.open
             .values()
-            .filter(|pull| pull.peer.actor.node == node)
+            .filter(|pull| pull.peer.actor.node == node && !pull.lapsed)
             .count()
+    }
+
+    /// Pulls whose answer is waited for.
+    pub(super) fn waiting(&self) -> usize {
+        self.open.values().filter(|pull| !pull.lapsed).count()
+    }
+
+    /// Nobody waits for this one any more.
+    pub(super) fn lapse(&mut self, id: u64) {
+        if let Some(pull) = self.open.get_mut(&id) {
+            pull.lapsed = true;
+            pull.deadline = Time::NEVER;
+        }
+        let lapsed = self.open.iter().filter(|(_, pull)| pull.lapsed);
+        let oldest = lapsed.clone().min_by_key(|(_, pull)| pull.sent);
+        if lapsed.clone().count() > limits::PULLS_LAPSED
+            && let Some((&oldest, _)) = oldest
+        {
+            self.open.remove(&oldest);
+        }
     }
 
     pub(super) fn next_timeout(&self) -> Time {
@@ -233,7 +259,7 @@ mod tests {
             seq: 0,
             digest: 0,
         };
-        Pull::new(peer, vec![claim], None, Time::NEVER)
+        Pull::new(peer, vec![claim], None, Time::ZERO, Time::NEVER)
     }
 
     fn delta(node: u64, hi: u64) -> Delta {

@@ -5,6 +5,7 @@
 //! never takes what it did not ask for.
 
 use core::net::SocketAddr;
+use std::collections::VecDeque;
 
 use rkyv::rancor::Failure;
 use watchfire_wire::message::replica::{ArchivedReplica, Claim, Cover, Floor, Head, Replica};
@@ -14,12 +15,14 @@ use super::config::{ReplicaConfig, ReplicaCounters};
 use super::delta;
 use super::news::News;
 use super::pulls::Pulls;
-use super::serve::{self, Offers};
+use super::serve::{self, Asked, Frame, Offers, Streams};
 use super::store::Store;
+use crate::budget::{Class, Spare};
 use crate::io::ConnId;
 use crate::limits;
 use crate::mutations::Mutations;
 use crate::rng::Rng;
+use crate::rtt::RoundTrip;
 
 /// A living member and where it listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub struct Peer {
 pub enum Out {
     /// Send this body. Losing it is allowed.
     Send {
+        /// What gives way before it and after it.
+        class: Class,
         /// Where to.
         to: SocketAddr,
         /// What.
@@ -48,13 +53,6 @@ pub enum Out {
         to: SocketAddr,
         /// What.
         hello: Replica,
-    },
-    /// Send this body on a stream.
-    BulkSend {
-        /// Which.
-        conn: ConnId,
-        /// What.
-        body: Replica,
     },
     /// Close a stream once all is out.
     BulkClose {
@@ -87,6 +85,14 @@ pub struct Replicator {
     /// Something waits for that.
     pub(super) gathering: bool,
     pub(super) next_conn: u64,
+    /// Pulls of others that have come and are answered at the end of a turn.
+    pub(super) asked: VecDeque<Asked>,
+    /// Answers that go out on streams, frame by frame.
+    pub(super) streams: Streams,
+    /// How long answers take.
+    pub(super) answer_time: RoundTrip,
+    /// What may be sent at this moment.
+    pub(super) spare: Spare,
     pub(super) mutations: Mutations,
     pub(super) counters: ReplicaCounters,
 }
@@ -124,7 +130,7 @@ impl Replicator {
             peers: Vec::new(),
             pulls: Pulls::default(),
             offers: Offers::default(),
-            news: News::default(),
+            news: News::new(),
             sync: None,
             last_sync: None,
             synced: false,
@@ -132,9 +138,19 @@ impl Replicator {
             next_round: Time::ZERO,
             gathering: false,
             next_conn: 0,
+            asked: VecDeque::new(),
+            streams: Streams::default(),
+            answer_time: RoundTrip::default(),
+            spare: Spare::FULL,
             mutations,
             counters: ReplicaCounters::default(),
         }
+    }
+
+    /// What may be sent from now on, until this is said again.
+    pub const fn set_spare(&mut self, spare: Spare) {
+        self.spare = spare;
+        self.news.spare = spare;
     }
 
     /// The map.
@@ -165,7 +181,8 @@ impl Replicator {
     pub fn is_idle(&self) -> bool {
         self.pulls.open.is_empty()
             && self.pulls.wanted.is_empty()
-            && self.news.next_timeout(&self.config) == Time::NEVER
+            && self.news.is_silent()
+            && self.asked.is_empty()
             && self.sync.is_none()
     }
 
@@ -196,6 +213,31 @@ impl Replicator {
             })
     }
 
+    /// When [`serve_asked`](Self::serve_asked) is due: at the end of the turn in
+    /// which a pull came.
+    #[must_use]
+    pub fn next_answer(&self) -> Time {
+        self.asked.front().map_or(Time::NEVER, |asked| asked.at)
+    }
+
+    /// The next frame that waits to go out on a stream, and whether it is its
+    /// stream's last. Streams take turns.
+    pub fn next_frame(&mut self) -> Option<Frame> {
+        self.streams.next_frame()
+    }
+
+    /// Frames wait to go out on this stream.
+    #[must_use]
+    pub fn serves(&self, conn: ConnId) -> bool {
+        self.streams.serves(conn)
+    }
+
+    /// Frames wait to go out on streams.
+    #[must_use]
+    pub fn has_frames(&self) -> bool {
+        self.streams.has_frames()
+    }
+
     /// Time has passed.
     pub fn tick(&mut self, now: Time, out: &mut Vec<Out>) {
         let late: Vec<u64> = self
@@ -206,7 +248,7 @@ impl Replicator {
             .map(|(&id, _)| id)
             .collect();
         for id in late {
-            self.pull_failed(now, id, out);
+            self.pull_timed_out(now, id, out);
         }
         if self.gathering && self.next_round <= now {
             self.pump(now, out);
@@ -216,7 +258,8 @@ impl Replicator {
             let stalled = self
                 .last_sync
                 .is_none_or(|last| now.since(last) >= self.config.sync_spacing * 10);
-            if self.store.digest() == doubt.digest || stalled {
+            let still = self.store.digest() == doubt.digest;
+            if (still || stalled) && self.spare.has(Class::Repair) {
                 self.start_sync(now, doubt.peer, out);
             }
         }
@@ -246,9 +289,10 @@ impl Replicator {
             }
             return;
         }
-        let early = self
-            .last_sync
-            .is_some_and(|last| now.since(last) < self.config.sync_spacing);
+        // The less there is to send with, the rarer.
+        let missing = 10_u32.saturating_sub(self.spare.tenths());
+        let spacing = self.config.sync_spacing * (1 + 2 * missing);
+        let early = self.last_sync.is_some_and(|last| now.since(last) < spacing);
         // In a mass event all digests differ, and the news is on its way.
         let busy = self.news.is_busy(now, &self.config);
         if self.doubt.is_none() && self.sync.is_none() && !early && !busy {
@@ -291,7 +335,13 @@ impl Replicator {
                     return;
                 }
                 self.heed_floors(&floors, out);
-                self.serve(now, from, pull.to_native(), claims, cover, out);
+                self.note_pull(Asked {
+                    at: now,
+                    from,
+                    pull: pull.to_native(),
+                    claims,
+                    cover,
+                });
             }
             ArchivedReplica::Part { .. } => self.part(now, from, None, body, out),
             ArchivedReplica::BulkOffer { pull, token } => {
@@ -303,6 +353,7 @@ impl Replicator {
                 if open.peer != from || open.conn.is_some() {
                     return;
                 }
+                open.lapsed = false;
                 self.next_conn = (self.next_conn + 1) & !ConnId::ACCEPTED;
                 let conn = ConnId(self.next_conn);
                 open.conn = Some(conn);
@@ -349,6 +400,10 @@ impl Replicator {
                     self.refuse_bulk(conn, out);
                     return;
                 };
+                if self.streams.len() >= limits::BULK_SERVED {
+                    self.refuse_bulk(conn, out);
+                    return;
+                }
                 let answer = self.store.answer(from.actor, &offer.claims, offer.cover);
                 let parts = serve::parts(
                     pull,
@@ -358,10 +413,7 @@ impl Replicator {
                     limits::BULK_FRAMES,
                 );
                 self.counters.bulk_served += 1;
-                for body in parts.unwrap_or_default() {
-                    out.push(Out::BulkSend { conn, body });
-                }
-                out.push(Out::BulkClose { conn });
+                self.streams.add(conn, parts.unwrap_or_default());
             }
             _ => self.refuse_bulk(conn, out),
         }
@@ -375,6 +427,7 @@ impl Replicator {
 
     /// A bulk stream ended.
     pub fn bulk_closed(&mut self, now: Time, conn: ConnId, out: &mut Vec<Out>) {
+        self.streams.remove(conn);
         if let Some(id) = self.pulls.by_conn(conn) {
             self.pull_failed(now, id, out);
         }

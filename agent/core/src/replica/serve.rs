@@ -7,7 +7,69 @@ use watchfire_wire::message::replica::{Claim, Cover, Delta, Floor, Replica, Slot
 use watchfire_wire::{Actor, Time};
 
 use super::delta::Answer;
+use super::replicator::Peer;
+use crate::io::ConnId;
 use crate::limits;
+
+/// A pull of another that has come and is to be answered.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) at: Time,
+    pub(super) from: Peer,
+    pub(super) pull: u64,
+    pub(super) claims: Vec<Claim>,
+    pub(super) cover: Option<Cover>,
+}
+
+/// One frame of a bulk answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// On which stream.
+    pub conn: ConnId,
+    /// What.
+    pub body: Replica,
+    /// The stream is closed behind it.
+    pub last: bool,
+}
+
+/// The answers that go out on streams, each cut from one snapshot when its
+/// token was redeemed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Streams(VecDeque<(ConnId, VecDeque<Replica>)>);
+
+impl Streams {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn has_frames(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    pub(super) fn serves(&self, conn: ConnId) -> bool {
+        self.0.iter().any(|(other, _)| *other == conn)
+    }
+
+    pub(super) fn add(&mut self, conn: ConnId, parts: Vec<Replica>) {
+        if !parts.is_empty() {
+            self.0.push_back((conn, parts.into()));
+        }
+    }
+
+    pub(super) fn remove(&mut self, conn: ConnId) {
+        self.0.retain(|(other, _)| *other != conn);
+    }
+
+    pub(super) fn next_frame(&mut self) -> Option<Frame> {
+        let (conn, mut parts) = self.0.pop_front()?;
+        let body = parts.pop_front()?;
+        let last = parts.is_empty();
+        if !last {
+            self.0.push_back((conn, parts));
+        }
+        Some(Frame { conn, body, last })
+    }
+}
 
 /// What waits for its requester to come by TCP.
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ use super::judge::Manner;
 use super::limits::{TOKEN_WINDOW, WELCOME_DATAGRAMS};
 use super::member::Member;
 use super::output::Output;
+use crate::budget::Class;
 
 /// The proof of an address, as it came back.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,7 @@ impl Swim {
         out: &mut Vec<Output>,
     ) {
         let token = self.token(from, nonce, window(now));
-        self.send_bare(from, Body::JoinToken { nonce, token }, out);
+        self.send_bare(Class::Vital, from, Body::JoinToken { nonce, token }, out);
     }
 
     /// A stranger has proved its address, and introduces itself.
@@ -103,7 +104,8 @@ impl Swim {
         self.welcome(welcome, out);
     }
 
-    /// Says who is there, in as many datagrams as it takes.
+    /// Says who is there, in as many datagrams as it takes. What there is no room
+    /// for is found by comparing views.
     fn welcome(&mut self, welcome: Welcome, out: &mut Vec<Output>) {
         let living = self.table.all().filter(|member| member.state.is_living());
         let mut rumors: Vec<Rumor> = living
@@ -148,6 +150,7 @@ struct Welcome {
 impl Welcome {
     fn output(&self, rumors: Vec<Rumor>) -> Output {
         Output::Send {
+            class: Class::Vital,
             to: self.to,
             body: Body::Welcome {
                 nonce: self.nonce,

@@ -27,8 +27,14 @@ pub struct SwimCounters {
     pub stalls: u64,
     /// Datagrams of urgent news sent.
     pub pushes: u64,
-    /// Pushes cut short by their limit; the news rode on pings instead.
+    /// Pushes cut short for want of room; the news rode on pings instead.
     pub pushes_withheld: u64,
+    /// Other datagrams not sent for want of room.
+    pub withheld: u64,
+    /// Acks that came after their round was over.
+    pub late_acks: u64,
+    /// Roll calls not begun, because this node was late itself or had no room.
+    pub roll_calls_withheld: u64,
     /// Views sent because another's differed.
     pub views: u64,
     /// Datagrams of records sent in answer to views.

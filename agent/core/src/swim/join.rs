@@ -13,8 +13,9 @@ use watchfire_wire::message::swim::{ArchivedRumor, Swim as Body};
 
 use super::Swim;
 use super::judge::Manner;
-use super::limits::{EPOCH_MAX, JOIN_WAIT_MAX, JOIN_WAIT_MIN, SEEDS};
+use super::limits::{EPOCH_MAX, JOIN_SEEDS, JOIN_WAIT_MAX, JOIN_WAIT_MIN, SEEDS};
 use super::output::Output;
+use crate::budget::Class;
 use crate::rng::Rng;
 
 /// Where this node stands with its seeds.
@@ -26,6 +27,8 @@ pub(super) struct Joining {
     next: Time,
     wait: Duration,
     turn: usize,
+    /// The attempt whose token was returned: one seed is enough.
+    proved: Option<u64>,
     /// Another holder of the name was asked and did not answer.
     pub(super) asked: bool,
 }
@@ -45,6 +48,7 @@ impl Joining {
             next: now,
             wait: JOIN_WAIT_MIN,
             turn: 0,
+            proved: None,
             asked: false,
         }
     }
@@ -66,8 +70,8 @@ impl Joining {
 }
 
 impl Swim {
-    /// Asks seeds: all of them until admitted, then one at a time of those that
-    /// are no living members.
+    /// Asks seeds: a few at a time until admitted, then one at a time of those
+    /// that are no living members.
     pub(super) fn poll_join(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.joining.next > now {
             return;
@@ -80,9 +84,15 @@ impl Swim {
             self.joining.next = now + self.config.seed_retry;
             self.lost_seed().into_iter().collect()
         } else {
-            self.joining.next = now + self.joining.wait;
+            // Those who start together must not come back together.
+            let wait_us = self.joining.wait.as_micros() as usize;
+            let spread = self.rng.below(wait_us / 2 + 1) as u64;
+            self.joining.next = now + self.joining.wait + Duration::from_micros(spread);
             self.joining.wait = (self.joining.wait * 2).min(JOIN_WAIT_MAX);
-            self.joining.seeds.clone()
+            let mut seeds = self.joining.seeds.clone();
+            self.rng.shuffle(&mut seeds);
+            seeds.truncate(JOIN_SEEDS);
+            seeds
         };
         if asked.is_empty() {
             return;
@@ -93,7 +103,7 @@ impl Swim {
             self.counters.join_asks += 1;
             // Without rumors: the answer must not be larger than this, and this
             // need not be larger than the answer.
-            self.send_bare(seed, Body::JoinAsk { nonce }, out);
+            self.send_bare(Class::Vital, seed, Body::JoinAsk { nonce }, out);
         }
     }
 
@@ -109,12 +119,17 @@ impl Swim {
             self.counters.strangers += 1;
             return;
         }
+        if self.joining.proved == Some(nonce) {
+            return;
+        }
+        self.joining.proved = Some(nonce);
         let body = Body::Join {
             nonce,
             token,
             asked: self.joining.asked,
         };
         out.push(Output::Send {
+            class: Class::Vital,
             to: from,
             body,
             rumors: vec![self.introduction()],

@@ -17,11 +17,12 @@ use watchfire_wire::message::swim::{
 };
 use watchfire_wire::{Actor, NodeId, Time};
 
-use super::limits::{DEAF_MAX, EPOCH_MAX};
+use super::limits::{DEAF_MAX, EPOCH_MAX, LATE_SUSPICION_MAX, SUSPICION_STRETCH_MAX};
 use super::member::{Member, State};
 use super::output::Output;
 use super::suspicion::Suspicion;
 use super::{Swim, sync};
+use crate::budget::Class;
 
 /// How rumors arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,7 @@ impl Swim {
                 }
             }
         }
-        self.resolve(now, doubts, out);
+        self.resolve(doubts, out);
     }
 
     /// This node's own finding: the member did not answer. The suspect hears of
@@ -88,7 +89,7 @@ impl Swim {
             incarnation,
             news: News::Suspect { by },
         };
-        self.tell_directly(now, addr, rumor, out);
+        self.tell_directly(Class::Retry, addr, rumor, out);
         self.hear_suspect(now, suspect, incarnation, by, out);
     }
 
@@ -99,6 +100,14 @@ impl Swim {
             self.table.suspicions().for_each(|s| s.postpone(now, until));
             return;
         }
+        if self.late > 0 && !self.trusts_blindly() {
+            // What would end them may wait behind this node's own work.
+            let later = now + self.config.period;
+            self.table
+                .suspicions()
+                .filter(|s| s.age(now) < LATE_SUSPICION_MAX)
+                .for_each(|s| s.postpone(now, later));
+        }
         while let Some(node) = self.table.run_out(now) {
             let Some(member) = self.table.get(node) else {
                 return;
@@ -107,6 +116,11 @@ impl Swim {
             self.counters.deaths += 1;
             self.hear_dead(now, actor, incarnation, by, Manner::News, out);
         }
+    }
+
+    /// How many times as long as usual a suspicion lasts, for this node is slow.
+    pub(super) fn stretch(&self) -> u32 {
+        (self.late + 1).min(SUSPICION_STRETCH_MAX)
     }
 
     /// True if it says that somebody lives who died here at that incarnation.
@@ -223,7 +237,7 @@ impl Swim {
             };
             self.table.put(member, &mut self.rng);
             let members = self.table.living() + 1;
-            let suspicion = Suspicion::new(&self.config, members, now, by);
+            let suspicion = Suspicion::new(&self.config, members, self.stretch(), now, by);
             self.table.suspect(about.node, suspicion);
             if returns {
                 out.push(Output::Joined(about));

@@ -7,6 +7,7 @@ use watchfire_wire::message::swim::{News, Rumor, Swim as Body};
 use super::Swim;
 use super::limits::{GOODBYE_FANOUT, GOODBYE_GAP, GOODBYES};
 use super::output::Output;
+use crate::budget::Class;
 
 /// A goodbye that is under way.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ impl Swim {
         for node in self.table.pick(GOODBYE_FANOUT, &[], &mut self.rng) {
             if let Some(member) = self.table.get(node) {
                 out.push(Output::Send {
+                    class: Class::Vital,
                     to: member.addr,
                     body: Body::News,
                     rumors: vec![goodbye.clone()],

@@ -22,10 +22,19 @@ pub const EPOCH_MAX: u64 = 1 << 62;
 
 /// Ping requests of others that are carried at once. Further ones are dropped
 /// and counted; the asker has other relays.
-pub const RELAYS: usize = 256;
+pub const RELAYS: usize = 32;
 
-/// Times that one round repeats its direct ping.
-pub const TRIES: u32 = 10;
+/// Times that one ping request of another is tried.
+pub const RELAY_TRIES: u32 = 4;
+
+/// Direct pings of one round, the first among them.
+pub const TRIES: u32 = 6;
+
+/// Rounds that are over, of which a late ack still counts.
+pub const PAST_ROUNDS: usize = 16;
+
+/// A round lasts at least twice what an ack takes, up to this.
+pub const WINDOW_MAX: Duration = Duration::from_secs(2);
 
 /// Longest wait between two direct pings of one round, as a divisor of the
 /// period.
@@ -43,16 +52,11 @@ pub const HEALTH_MAX: u32 = 8;
 /// shorten its timeout further.
 pub const ACCUSERS: usize = 8;
 
-/// Datagrams that may be pushed, or sent in answer to differing views, in one
-/// burst. Beyond it they wait for [`PUSH_REFILL`], or their news rides on pings
-/// and acks.
-pub const PUSH_BURST: u32 = 128;
-
-/// One more pushed datagram is allowed after each of these.
-pub const PUSH_REFILL: Duration = Duration::from_millis(5);
-
 /// Shortest time between two pushes: what is learnt in between goes together.
 pub const PUSH_GAP: Duration = Duration::from_millis(2);
+
+/// The same for each tenth of what a node may send that is used up.
+pub const PUSH_GAP_LOW: Duration = Duration::from_millis(20);
 
 /// Rumors that wait to be pushed. At the limit the newest is left to ride on
 /// pings and acks.
@@ -67,7 +71,7 @@ pub const VIEW_GAP: Duration = Duration::from_millis(500);
 
 /// Datagrams in one answer to a view. What is missing still differs and is
 /// asked for again.
-pub const ROSTER_DATAGRAMS: usize = 16;
+pub const ROSTER_DATAGRAMS: usize = 8;
 
 /// Dead members that are retried at once because another node says that they
 /// live, per roster datagram.
@@ -84,14 +88,37 @@ pub const DEAF_PERIODS: u32 = 3;
 /// good, and suspicions run out.
 pub const DEAF_MAX: Duration = Duration::from_secs(10);
 
+/// For so long after a node hears again it still counts as having heard nobody:
+/// what it asked meanwhile has not been answered yet.
+pub const DEAF_ECHO: Duration = Duration::from_secs(2);
+
 /// Shortest time between the end of a roll call and the next.
 pub const ROLL_CALL_GAP: Duration = Duration::from_secs(1);
 
-/// Times that a roll call pings a silent member, within one period.
-pub const ROLL_CALL_TRIES: u32 = 5;
+/// Times that a roll call pings a silent member.
+pub const ROLL_CALL_TRIES: u32 = 2;
+
+/// Those who are accused by this node and are pinged again in one second. The
+/// others have their turn in the next.
+pub const RECALLED: usize = 8;
+
+/// How many times as long as usual a suspicion lasts at most, because this node
+/// is slow itself.
+pub const SUSPICION_STRETCH_MAX: u32 = 3;
+
+/// However many confirm it and however small the POP, a suspicion lasts so many
+/// periods: a host whose processors were taken away for a second has not died.
+pub const SUSPICION_PERIODS_MIN: f64 = 7.5;
+
+/// A node that is late itself puts off what its suspicions end in, up to this
+/// age of theirs.
+pub const LATE_SUSPICION_MAX: Duration = Duration::from_secs(10);
 
 /// A join token is good for the window that it was made in and the next.
 pub const TOKEN_WINDOW: Duration = Duration::from_secs(5);
+
+/// Seeds that are asked in one attempt to join.
+pub const JOIN_SEEDS: usize = 3;
 
 /// First wait between two attempts to join.
 pub const JOIN_WAIT_MIN: Duration = Duration::from_millis(250);
@@ -121,5 +148,3 @@ pub const LATE: Duration = Duration::from_millis(20);
 pub const SWEEP: Duration = Duration::from_secs(5);
 
 const _: () = assert!(REMEMBERED <= FLOORS);
-const _: () = assert!(PUSH_DATAGRAMS < PUSH_BURST as usize);
-const _: () = assert!(ROSTER_DATAGRAMS < PUSH_BURST as usize);

@@ -24,7 +24,6 @@ mod output;
 mod push;
 mod relay;
 mod rollcall;
-mod rtt;
 mod suspicion;
 mod sync;
 mod table;
@@ -44,8 +43,10 @@ pub use self::config::SwimConfig;
 pub use self::counters::SwimCounters;
 pub use self::member::{Member, State};
 pub use self::output::Output;
+use crate::budget::{Class, Spare};
 use crate::mutations::Mutation;
 use crate::rng::Rng;
+use crate::rtt::RoundTrip;
 
 /// The membership of one node.
 #[derive(Debug)]
@@ -59,8 +60,9 @@ pub struct Swim {
     gossip: gossip::Gossip,
     push: push::Push,
     health: health::Health,
-    rtt: rtt::RoundTrip,
+    rtt: RoundTrip,
     round: Option<detector::Round>,
+    past: detector::Past,
     next_round: Time,
     relays: Vec<relay::Relay>,
     roll_call: Option<rollcall::RollCall>,
@@ -81,10 +83,16 @@ pub struct Swim {
     next_view: Time,
     next_sweep: Time,
     digest: u64,
+    /// What may be sent at this moment.
+    spare: Spare,
+    /// This node is late itself, says whoever drives it: 0 is on time.
+    late: u32,
     seq: u32,
     due: Time,
     /// When the last packet of a living member came.
     heard: Time,
+    /// The last silence of a few periods that ended, and when it did.
+    deafness: Option<(Time, Duration)>,
     counters: SwimCounters,
 }
 
@@ -110,8 +118,9 @@ impl Swim {
             gossip: gossip::Gossip::default(),
             push: push::Push::new(now),
             health: health::Health::default(),
-            rtt: rtt::RoundTrip::default(),
+            rtt: RoundTrip::default(),
             round: None,
+            past: detector::Past::default(),
             next_round: now + core::time::Duration::from_micros(phase_us as u64),
             relays: Vec::new(),
             roll_call: None,
@@ -131,9 +140,12 @@ impl Swim {
             next_view: now,
             next_sweep: now + limits::SWEEP,
             digest: 0,
+            spare: Spare::FULL,
+            late: 0,
             seq: rng.u32(),
             due: now,
             heard: now,
+            deafness: None,
             counters: SwimCounters::default(),
             config,
             profile,
@@ -156,7 +168,7 @@ impl Swim {
         if self.silent || sender == self.me {
             return;
         }
-        self.listen(now, self.home(sender, from), sender);
+        self.listen(now, self.home(sender, from), sender, out);
         self.take_in(now, from, sender, body, rumors, out);
         self.flush(now, out);
         self.due = self.next_timeout().max(now);
@@ -176,7 +188,7 @@ impl Swim {
             return;
         }
         let home = self.home(sender, from);
-        self.listen(now, home, sender);
+        self.listen(now, home, sender, out);
         self.judge_all(now, home, rumors, judge::Manner::News, out);
         self.flush(now, out);
         self.due = self.next_timeout().max(now);
@@ -331,6 +343,22 @@ impl Swim {
         rumors
     }
 
+    /// What may be sent from now on, until this is said again.
+    pub const fn set_spare(&mut self, spare: Spare) {
+        self.spare = spare;
+    }
+
+    /// Whether this node is late with its own work, 0 being on time: then it
+    /// calls no roll, and its suspicions last longer.
+    pub const fn set_late(&mut self, late: u32) {
+        self.late = late;
+    }
+
+    /// This node was late with its own work for a while.
+    pub(crate) fn worsen(&mut self) {
+        self.health.worsen(1);
+    }
+
     /// The digest of the replicated state, for pings and acks from now on.
     pub const fn set_digest(&mut self, digest: u64) {
         self.digest = digest;
@@ -408,7 +436,13 @@ impl Swim {
     /// A packet came. If nobody was heard for long, what ran out meanwhile
     /// proves nothing, as after a stall: the answers may be right behind it.
     /// From elsewhere than the sender's own address it may be a replay.
-    fn listen(&mut self, now: Time, home: Option<SocketAddr>, sender: Actor) {
+    fn listen(
+        &mut self,
+        now: Time,
+        home: Option<SocketAddr>,
+        sender: Actor,
+        out: &mut Vec<Output>,
+    ) {
         if home.is_none() || !self.is_living(sender) {
             return;
         }
@@ -417,25 +451,33 @@ impl Swim {
         let was_deaf = silence >= self.config.period * limits::DEAF_PERIODS;
         if was_deaf && self.table.living() > 1 && !self.trusts_blindly() {
             self.table.suspicions().for_each(|s| s.restart(now));
+            self.deafness = Some((now, silence));
+            // It was this node that could not hear.
+            for quiet in self.table.quietly_suspected() {
+                self.lift(now, quiet, out);
+            }
         }
+        self.lift(now, sender, out);
     }
 
     /// Nobody was heard for a few periods: the fault is the more likely here.
     fn is_deaf(&self, now: Time) -> bool {
         let deaf = self.config.period * limits::DEAF_PERIODS;
-        self.silence(now) >= deaf && !self.trusts_blindly()
+        now.since(self.heard) >= deaf && self.silence(now) >= deaf && !self.trusts_blindly()
     }
 
-    /// For how long no member was heard, while that is more likely to be this
-    /// node's trouble than theirs; zero where it is not: in a POP of two, and
+    /// For how long no member was heard, or had not been until a moment ago, while
+    /// that is more likely to be this node's trouble than theirs; zero where it is not: in a POP of two, and
     /// after [`DEAF_MAX`](limits::DEAF_MAX), when they must all be gone.
     #[must_use]
     pub fn silence(&self, now: Time) -> Duration {
         let silence = now.since(self.heard);
-        if self.table.living() > 1 && silence < limits::DEAF_MAX {
-            silence
-        } else {
-            Duration::ZERO
+        if self.table.living() <= 1 || silence >= limits::DEAF_MAX {
+            return Duration::ZERO;
+        }
+        match self.deafness {
+            Some((ended, before)) if now.since(ended) < limits::DEAF_ECHO => silence.max(before),
+            _ => silence,
         }
     }
 
@@ -493,17 +535,18 @@ impl Swim {
                 view,
             } if NodeId::from(to) == self.me.node => {
                 let seq = seq.to_native();
-                self.on_ping(now, from, sender, seq, out);
+                self.on_ping(from, sender, seq, out);
                 self.on_digests(now, home, sender, digest.to_native(), view.to_native(), out);
             }
             ArchivedSwim::Ack { seq, digest, view } => {
                 let seq = seq.to_native();
                 if sender.node == self.me.node {
-                    return self.holder_answered(now, sender, seq, out);
+                    return self.holder_answered(sender, seq, out);
                 }
                 let asked = self.round_acked(now, sender, seq)
                     || self.relay_acked(sender, seq, out)
-                    || self.was_called(seq);
+                    || self.was_called(seq)
+                    || self.was_asked(now, sender, seq);
                 if asked {
                     self.answered(now, sender, out);
                 }
@@ -532,7 +575,7 @@ impl Swim {
                     for (part, sent) in theirs.iter_mut().zip(parts.iter()) {
                         *part = sent.to_native();
                     }
-                    self.on_view(now, from, &theirs, *answer, out);
+                    self.on_view(from, &theirs, *answer, out);
                 }
             }
             _ => {}
@@ -548,21 +591,14 @@ impl Swim {
     /// Answers a ping, if its sender is one to be answered: a living member, a
     /// dead one at its own address (it hears that it is dead), or somebody who
     /// asks after this very name.
-    fn on_ping(
-        &mut self,
-        now: Time,
-        from: SocketAddr,
-        sender: Actor,
-        seq: u32,
-        out: &mut Vec<Output>,
-    ) {
+    fn on_ping(&mut self, from: SocketAddr, sender: Actor, seq: u32, out: &mut Vec<Output>) {
         let body = Body::Ack {
             seq,
             digest: self.digest,
             view: self.table.view(),
         };
         if sender.node == self.me.node {
-            return self.send_bare(from, body, out);
+            return self.send_bare(Class::Ack, from, body, out);
         }
         let Some(member) = self.table.get(sender.node) else {
             self.counters.strangers += 1;
@@ -576,7 +612,7 @@ impl Swim {
             (core::cmp::Ordering::Greater, _) => at_home,
             (core::cmp::Ordering::Less, _) => {
                 self.counters.strangers += 1;
-                return self.on_former_life(now, from, sender, out);
+                return self.on_former_life(from, sender, out);
             }
             (core::cmp::Ordering::Equal, State::Left) => false,
         };
@@ -587,11 +623,11 @@ impl Swim {
         self.counters.acks += 1;
         if !at_home {
             // No larger than the ping: whoever forges a source gains nothing.
-            return self.send_bare(from, body, out);
+            return self.send_bare(Class::Ack, from, body, out);
         }
         let mut first = Vec::new();
         let buried = member.actor == sender && member.state == State::Dead;
-        if buried && self.push.take(now) {
+        if buried {
             first.push(Rumor {
                 about: sender,
                 incarnation: member.incarnation,
@@ -599,7 +635,7 @@ impl Swim {
             });
             first.push(self.introduction());
         }
-        self.send(from, body, first, out);
+        self.send(Class::Ack, from, body, first, out);
     }
 
     /// A ping or an ack carried its sender's digests; from elsewhere than its
@@ -624,18 +660,41 @@ impl Swim {
         self.compare_view(now, addr, view, out);
     }
 
-    /// Sends a body with these rumors first, and others as far as they fit.
-    fn send(&mut self, to: SocketAddr, body: Body, mut rumors: Vec<Rumor>, out: &mut Vec<Output>) {
+    /// Sends a body with these rumors first, and others as far as they fit;
+    /// false, and nothing was told, if there is no room for one of that class.
+    fn send(
+        &mut self,
+        class: Class,
+        to: SocketAddr,
+        body: Body,
+        mut rumors: Vec<Rumor>,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        if !self.spare.take(class) {
+            self.counters.withheld += 1;
+            return false;
+        }
         let room = self.config.datagram_bytes.saturating_sub(PACKET_BYTES);
         let taken: usize = rumors.iter().map(rumor_bytes).sum();
         let left = room.saturating_sub(taken);
         self.gossip.ride(left, self.tellings(), &mut rumors);
-        out.push(Output::Send { to, body, rumors });
+        out.push(Output::Send {
+            class,
+            to,
+            body,
+            rumors,
+        });
+        true
     }
 
     /// Sends a body and nothing else.
-    fn send_bare(&mut self, to: SocketAddr, body: Body, out: &mut Vec<Output>) {
+    fn send_bare(&mut self, class: Class, to: SocketAddr, body: Body, out: &mut Vec<Output>) {
+        if !self.spare.take(class) {
+            self.counters.withheld += 1;
+            return;
+        }
         out.push(Output::Send {
+            class,
             to,
             body,
             rumors: Vec::new(),

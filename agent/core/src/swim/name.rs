@@ -11,6 +11,7 @@ use super::Swim;
 use super::judge::order;
 use super::limits::{INQUIRY_GAP, INQUIRY_TRIES};
 use super::output::Output;
+use crate::budget::Class;
 use crate::mutations::Mutation;
 
 /// A question to another address: does somebody there bear this node's name?
@@ -52,9 +53,9 @@ impl Swim {
     ) {
         if about.boot == self.me.boot {
             match order(about, self.me) {
-                Ordering::Equal => self.judge_this_life(now, home, incarnation, news, out),
+                Ordering::Equal => self.judge_this_life(home, incarnation, news, out),
                 // News of a life that this process has left behind.
-                Ordering::Less => self.correct(now, home, out),
+                Ordering::Less => self.correct(home, out),
                 Ordering::Greater => self.need_epoch(about.epoch, out),
             }
             return;
@@ -71,7 +72,7 @@ impl Swim {
         if later {
             self.need_epoch(about.epoch, out);
         } else if matches!(news, ArchivedNews::Alive(_)) {
-            self.correct(now, home, out);
+            self.correct(home, out);
         }
     }
 
@@ -93,13 +94,7 @@ impl Swim {
     /// Somebody of this node's name answered an inquiry: one of the two must
     /// go. Newcomers give way to those who were there; after a partition the
     /// lower epoch does.
-    pub(super) fn holder_answered(
-        &mut self,
-        now: Time,
-        sender: Actor,
-        seq: u32,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn holder_answered(&mut self, sender: Actor, seq: u32, out: &mut Vec<Output>) {
         let Some(inquiry) = self.inquiry.take_if(|inquiry| inquiry.seq == seq) else {
             return;
         };
@@ -113,7 +108,7 @@ impl Swim {
         } else {
             // It is the one to go: it shall look for this node in turn.
             let introduction = self.introduction();
-            self.tell_directly(now, inquiry.addr, introduction, out);
+            self.tell_directly(Class::Retry, inquiry.addr, introduction, out);
         }
     }
 
@@ -135,7 +130,8 @@ impl Swim {
                 digest: 0,
                 view: 0,
             };
-            return self.send(addr, body, Vec::new(), out);
+            self.send(Class::Retry, addr, body, Vec::new(), out);
+            return;
         }
         let holder = inquiry.holder;
         self.inquiry = None;
@@ -148,7 +144,6 @@ impl Swim {
 
     fn judge_this_life(
         &mut self,
-        now: Time,
         home: Option<SocketAddr>,
         incarnation: u32,
         news: &ArchivedNews,
@@ -173,7 +168,7 @@ impl Swim {
                     }
                     self.raise(incarnation, out);
                 }
-                self.correct(now, home, out);
+                self.correct(home, out);
             }
             ArchivedNews::Left => {
                 if self.leaving.is_none() {
@@ -198,10 +193,10 @@ impl Swim {
 
     /// A member that holds an old belief about this node hears the present. To
     /// an address that is not its own nothing goes: the packet may be a replay.
-    fn correct(&mut self, now: Time, home: Option<SocketAddr>, out: &mut Vec<Output>) {
+    fn correct(&mut self, home: Option<SocketAddr>, out: &mut Vec<Output>) {
         if let Some(home) = home {
             let introduction = self.introduction();
-            self.tell_directly(now, home, introduction, out);
+            self.tell_directly(Class::Retry, home, introduction, out);
         }
     }
 

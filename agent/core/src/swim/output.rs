@@ -5,11 +5,15 @@ use core::net::SocketAddr;
 use watchfire_wire::Actor;
 use watchfire_wire::message::swim::{Rumor, Swim as Body};
 
+use crate::budget::Class;
+
 /// An effect of membership, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// Send this packet. Losing it is allowed.
     Send {
+        /// What gives way before it and after it.
+        class: Class,
         /// Where to.
         to: SocketAddr,
         /// What it says.

@@ -2,21 +2,22 @@
 //! learns it passes it on to a few others, so it crosses the POP in a few round
 //! trips.
 
+use core::time::Duration;
+
 use watchfire_wire::message::PACKET_BYTES;
 use watchfire_wire::message::swim::{Rumor, Swim as Body, rumor_bytes};
 use watchfire_wire::{NodeId, Time};
 
 use super::Swim;
-use super::limits::{PUSH_BURST, PUSH_DATAGRAMS, PUSH_GAP, PUSH_QUEUE, PUSH_REFILL};
+use super::limits::{PUSH_DATAGRAMS, PUSH_GAP, PUSH_GAP_LOW, PUSH_QUEUE};
 use super::output::Output;
+use crate::budget::{Class, Spare};
 
-/// What waits to be pushed, and how much may be.
+/// What waits to be pushed.
 #[derive(Debug)]
 pub(super) struct Push {
     urgent: Vec<NodeId>,
     next: Time,
-    tokens: u32,
-    refilled: Time,
 }
 
 impl Push {
@@ -24,8 +25,6 @@ impl Push {
         Self {
             urgent: Vec::new(),
             next: now,
-            tokens: PUSH_BURST,
-            refilled: now,
         }
     }
 
@@ -44,19 +43,14 @@ impl Push {
             self.next
         }
     }
+}
 
-    /// Takes leave to send one more datagram that nobody asked for.
-    pub(super) fn take(&mut self, now: Time) -> bool {
-        let refill = PUSH_REFILL.as_micros() as u64;
-        let earned = now.since(self.refilled).as_micros() as u64 / refill;
-        if earned > 0 {
-            let grown = u64::from(self.tokens).saturating_add(earned);
-            self.tokens = u32::try_from(grown).unwrap_or(PUSH_BURST).min(PUSH_BURST);
-            self.refilled = Time(self.refilled.0 + earned * refill);
-        }
-        let granted = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        granted
+/// The shortest time from one push to the next: the emptier the bucket, the
+/// more goes together.
+fn gap(spare: Spare) -> Duration {
+    match 10_u32.saturating_sub(spare.tenths()) {
+        0 | 1 => PUSH_GAP,
+        missing => PUSH_GAP_LOW * missing,
     }
 }
 
@@ -67,12 +61,17 @@ impl Swim {
         self.gossip.tell(rumor);
     }
 
-    /// Pushes what is urgent, unless the last push was only just now.
+    /// Pushes what is urgent, unless the last push was only just now or there
+    /// is no room for it. What has to wait rides on pings and acks meanwhile.
     pub(super) fn flush(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.push.next() > now {
             return;
         }
-        self.push.next = now + PUSH_GAP;
+        self.push.next = now + gap(self.spare);
+        if !self.spare.has(Class::News) {
+            self.counters.pushes_withheld += 1;
+            return;
+        }
         let datagrams = self.pack_urgent();
         let limit = self.tellings();
         // Random members reach almost all, and the successors the rest.
@@ -85,13 +84,13 @@ impl Swim {
                     continue;
                 };
                 let to = member.addr;
-                if !self.push.take(now) {
-                    // What is left rides on pings and acks.
+                if !self.spare.take(Class::News) {
                     self.counters.pushes_withheld += 1;
                     return;
                 }
                 self.counters.pushes += 1;
                 out.push(Output::Send {
+                    class: Class::News,
                     to,
                     body: Body::News,
                     rumors: rumors.clone(),
@@ -104,21 +103,24 @@ impl Swim {
         }
     }
 
-    /// Sends this rumor to one member at once, if pushing is still allowed.
+    /// Sends this rumor to one member at once, if there is room for it.
     pub(super) fn tell_directly(
         &mut self,
-        now: Time,
+        class: Class,
         to: core::net::SocketAddr,
         rumor: Rumor,
         out: &mut Vec<Output>,
     ) {
-        if self.push.take(now) {
+        if self.spare.take(class) {
             self.counters.pushes += 1;
             out.push(Output::Send {
+                class,
                 to,
                 body: Body::News,
                 rumors: vec![rumor],
             });
+        } else {
+            self.counters.pushes_withheld += 1;
         }
     }
 

@@ -7,8 +7,9 @@ use watchfire_wire::message::swim::Swim as Body;
 use watchfire_wire::{Actor, NodeId, Time};
 
 use super::Swim;
-use super::limits::RELAYS;
+use super::limits::{RELAY_TRIES, RELAYS};
 use super::output::Output;
+use crate::budget::Class;
 use crate::mutations::Mutation;
 
 /// One ping request of another member that this node carries.
@@ -20,6 +21,7 @@ pub(super) struct Relay {
     target: Actor,
     target_addr: SocketAddr,
     seq: u32,
+    tries: u32,
     next_try: Time,
     nack_at: Time,
 }
@@ -27,7 +29,11 @@ pub(super) struct Relay {
 impl Relay {
     /// When something is to be done for it.
     pub(super) fn next(&self) -> Time {
-        self.next_try.min(self.nack_at)
+        if self.tries < RELAY_TRIES {
+            self.next_try.min(self.nack_at)
+        } else {
+            self.nack_at
+        }
     }
 }
 
@@ -51,7 +57,8 @@ impl Swim {
         let Some(target) = self.table.get(request.target) else {
             // Nothing will be heard of a stranger; say so at once.
             let body = Body::Nack { seq: request.seq };
-            return self.send(asker_addr, body, Vec::new(), out);
+            self.send(Class::Retry, asker_addr, body, Vec::new(), out);
+            return;
         };
         let (target, target_addr) = (target.actor, target.addr);
         let known = |relay: &Relay| relay.asker == asker && relay.asker_seq == request.seq;
@@ -79,6 +86,7 @@ impl Swim {
             target,
             target_addr,
             seq,
+            tries: 0,
             next_try: now,
             nack_at: now + patience,
         });
@@ -87,7 +95,7 @@ impl Swim {
 
     /// Repeats pings that are due and sends the nacks whose time has come.
     pub(super) fn poll_relays(&mut self, now: Time, out: &mut Vec<Output>) {
-        let wait = self.rtt.timeout(self.config.ping_timeout) * 2;
+        let wait = self.ack_wait() * 2;
         let mut at = 0;
         while let Some(relay) = self.relays.get_mut(at) {
             if relay.nack_at <= now {
@@ -96,14 +104,15 @@ impl Swim {
                 let body = Body::Nack {
                     seq: relay.asker_seq,
                 };
-                self.send(relay.asker_addr, body, Vec::new(), out);
+                self.send(Class::Retry, relay.asker_addr, body, Vec::new(), out);
                 continue;
             }
             at += 1;
-            if relay.next_try <= now {
+            if relay.next_try <= now && relay.tries < RELAY_TRIES {
+                relay.tries += 1;
                 relay.next_try = now + wait;
                 let (addr, target, seq) = (relay.target_addr, relay.target.node, relay.seq);
-                self.ping(addr, target, seq, true, out);
+                self.ping(Class::Retry, addr, target, seq, true, out);
             }
         }
     }
@@ -123,7 +132,7 @@ impl Swim {
             seq: relay.asker_seq,
             target: relay.target.node,
         };
-        self.send(relay.asker_addr, body, Vec::new(), out);
+        self.send(Class::Retry, relay.asker_addr, body, Vec::new(), out);
         true
     }
 }

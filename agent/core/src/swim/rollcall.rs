@@ -2,30 +2,36 @@
 //! the fault is larger than one member, and everybody is pinged at once.
 //!
 //! One member a period is too slow for a node that was cut off: its successors
-//! in every duty would wait for as many periods as there are members. Who is
+//! in every check would wait for as many periods as there are members. Who is
 //! silent in a roll call is suspected here, and nobody is told: it may well be
-//! this node that cannot hear. Any ack ends such a suspicion. Whoever this node
-//! suspects or accuses is called again once a second: a suspect that cannot be
-//! heard now may be heard before its time is up.
+//! this node that cannot hear. Any word of the member ends such a suspicion. Some of those whom
+//! this node suspects or accuses are called again once a second: a suspect that
+//! cannot be heard now may be heard before its time is up.
+//!
+//! Its pings are repeated ones to the budget: they go out as fast as that
+//! allows, and whoever was not pinged is not silent. A node that is late itself
+//! calls no roll, for the silence is then its own.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use watchfire_wire::{Actor, NodeId, Time};
 
 use super::Swim;
-use super::limits::{ROLL_CALL_GAP, ROLL_CALL_TRIES};
+use super::limits::{RECALLED, ROLL_CALL_GAP, ROLL_CALL_TRIES};
 use super::member::{Member, State};
 use super::output::Output;
 use super::suspicion::Suspicion;
+use crate::budget::Class;
 
 /// A roll call that is under way. Bounded by the members.
 #[derive(Debug)]
 pub(super) struct RollCall {
-    silent: BTreeSet<Actor>,
-    /// Pings that are still to be sent to the silent.
-    tries: u32,
+    /// Who has not answered, and how often each was pinged.
+    silent: BTreeMap<Actor, u32>,
+    called: usize,
     next: Time,
+    ends: Time,
 }
 
 impl Swim {
@@ -34,14 +40,19 @@ impl Swim {
         if self.roll_call.is_some() || now < self.next_roll_call {
             return;
         }
+        if self.late > 0 || !self.spare.has(Class::Retry) {
+            self.counters.roll_calls_withheld += 1;
+            return;
+        }
         let alive = self.table.all().filter(|m| m.state == State::Alive);
-        let called = alive.map(|member| member.actor).collect();
+        let silent: BTreeMap<Actor, u32> = alive.map(|member| (member.actor, 0)).collect();
         self.roll_seq = self.next_seq();
         self.counters.roll_calls += 1;
         self.roll_call = Some(RollCall {
-            silent: called,
-            tries: ROLL_CALL_TRIES,
+            called: silent.len(),
+            silent,
             next: now,
+            ends: now + self.config.period * 3,
         });
         self.poll_roll_call(now, out);
     }
@@ -60,18 +71,18 @@ impl Swim {
         }
     }
 
-    /// Pings those whom this node accuses once more.
+    /// Pings some of those whom this node accuses once more.
     pub(super) fn poll_recall(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.next_recall > now || !self.table.accuses(self.me.node) {
             return;
         }
         self.next_recall = now + ROLL_CALL_GAP;
         self.recall_seq = self.next_seq();
-        for node in self.table.accused_by(self.me.node) {
-            if let Some(member) = self.table.get(node) {
-                let addr = member.addr;
-                self.ping(addr, node, self.recall_seq, false, out);
-            }
+        let seq = self.recall_seq;
+        let mut accused = self.table.accused_by(self.me.node);
+        self.rng.shuffle(&mut accused);
+        for node in accused.into_iter().take(RECALLED) {
+            self.call(node, seq, out);
         }
     }
 
@@ -82,47 +93,56 @@ impl Swim {
 
     /// Repeats the pings of those who are silent, or ends the roll call.
     pub(super) fn poll_roll_call(&mut self, now: Time, out: &mut Vec<Output>) {
-        let Some(call) = &mut self.roll_call else {
+        let Some(mut call) = self.roll_call.take_if(|call| call.next <= now) else {
             return;
         };
-        if call.next > now {
-            return;
-        }
-        if call.tries == 0 || call.silent.is_empty() {
-            let silent = core::mem::take(&mut call.silent);
-            self.roll_call = None;
+        // If most are silent it is this node that is cut off, and one ping each
+        // says so; a few are given another chance.
+        let wanted = if call.silent.len() * 2 > call.called {
+            1
+        } else {
+            ROLL_CALL_TRIES
+        };
+        let waiting = call.silent.values().any(|&tries| tries < wanted);
+        if call.silent.is_empty() || !waiting || call.ends <= now {
             self.next_roll_call = now + ROLL_CALL_GAP;
-            for actor in silent {
-                self.suspect_quietly(now, actor, out);
+            for (actor, tries) in call.silent {
+                if tries >= wanted {
+                    self.suspect_quietly(now, actor, out);
+                }
             }
             return;
         }
-        call.tries -= 1;
-        call.next = now + self.config.period / ROLL_CALL_TRIES;
-        let seq = self.roll_seq;
-        let silent: Vec<NodeId> = call.silent.iter().map(|actor| actor.node).collect();
-        for node in silent {
-            if let Some(member) = self.table.get(node) {
-                let addr = member.addr;
-                self.ping(addr, node, seq, false, out);
+        for (actor, tries) in &mut call.silent {
+            if *tries < wanted {
+                if !self.call(actor.node, self.roll_seq, out) {
+                    break;
+                }
+                *tries += 1;
             }
         }
+        call.next = now + self.config.period / 2;
+        self.roll_call = Some(call);
     }
 
-    /// This member answered something: it is not silent, and a quiet suspicion
-    /// of it is over.
+    /// This member answered something: it is not silent.
     pub(super) fn answered(&mut self, now: Time, sender: Actor, out: &mut Vec<Output>) {
         if let Some(call) = &mut self.roll_call {
             call.silent.remove(&sender);
         }
+        self.lift(now, sender, out);
+    }
+
+    /// This member was heard: if it is suspected quietly, that is over.
+    pub(super) fn lift(&mut self, now: Time, sender: Actor, out: &mut Vec<Output>) {
         let quiet = self
             .table
             .suspicion(sender.node)
             .is_some_and(|suspicion| suspicion.is_quiet());
-        let Some(member) = self.table.get(sender.node) else {
+        let Some(member) = self.table.get(sender.node).filter(|_| quiet) else {
             return;
         };
-        if quiet && member.actor == sender {
+        if member.actor == sender {
             let member = Member {
                 state: State::Alive,
                 since: now,
@@ -139,6 +159,15 @@ impl Swim {
         self.next_roll_call = now + pause;
     }
 
+    /// Pings a member outside of any round; false if there is no room for it.
+    fn call(&mut self, node: NodeId, seq: u32, out: &mut Vec<Output>) -> bool {
+        let Some(member) = self.table.get(node) else {
+            return true;
+        };
+        let addr = member.addr;
+        self.ping(Class::Retry, addr, node, seq, false, out)
+    }
+
     fn suspect_quietly(&mut self, now: Time, actor: Actor, out: &mut Vec<Output>) {
         let Some(member) = self.table.get(actor.node) else {
             return;
@@ -152,8 +181,8 @@ impl Swim {
             ..member.clone()
         };
         self.table.put(member, &mut self.rng);
-        let members = self.table.living() + 1;
-        let suspicion = Suspicion::quiet(&self.config, members, now, self.me.node);
+        let (members, stretch) = (self.table.living() + 1, self.stretch());
+        let suspicion = Suspicion::quiet(&self.config, members, stretch, now, self.me.node);
         self.table.suspect(actor.node, suspicion);
         out.push(Output::Suspected(actor));
     }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use watchfire_wire::{NodeId, Time};
 
 use super::config::SwimConfig;
-use super::limits::ACCUSERS;
+use super::limits::{ACCUSERS, SUSPICION_PERIODS_MIN};
 
 /// One running suspicion of one member.
 #[derive(Clone, Debug)]
@@ -24,9 +24,16 @@ pub(super) struct Suspicion {
 
 impl Suspicion {
     /// A suspicion that begins now, raised by `accuser`, in a POP of so many
-    /// living members (this node among them).
-    pub(super) fn new(config: &SwimConfig, members: usize, now: Time, accuser: NodeId) -> Self {
-        let least = least_timeout(config, members);
+    /// living members (this node among them). A node that is slow itself gives
+    /// it `stretch` times as long.
+    pub(super) fn new(
+        config: &SwimConfig,
+        members: usize,
+        stretch: u32,
+        now: Time,
+        accuser: NodeId,
+    ) -> Self {
+        let least = least_timeout(config, members) * stretch;
         // Nobody is left to confirm but the members that are neither the
         // suspect nor the accuser.
         let wanted = (config.suspicion_mult.saturating_sub(2) as usize)
@@ -48,10 +55,16 @@ impl Suspicion {
     }
 
     /// A suspicion that nobody is told of; an ack ends it.
-    pub(super) fn quiet(config: &SwimConfig, members: usize, now: Time, accuser: NodeId) -> Self {
+    pub(super) fn quiet(
+        config: &SwimConfig,
+        members: usize,
+        stretch: u32,
+        now: Time,
+        accuser: NodeId,
+    ) -> Self {
         Self {
             quiet: true,
-            ..Self::new(config, members, now, accuser)
+            ..Self::new(config, members, stretch, now, accuser)
         }
     }
 
@@ -96,6 +109,11 @@ impl Suspicion {
         false
     }
 
+    /// How old it is.
+    pub(super) fn age(&self, now: Time) -> Duration {
+        now.since(self.began)
+    }
+
     /// When it turns into a death.
     pub(super) const fn deadline(&self) -> Time {
         self.deadline
@@ -138,13 +156,12 @@ impl Suspicion {
     }
 }
 
-/// The timeout of a suspicion with all confirmations: mult × max(1, log10 n) ×
-/// period.
+/// The timeout of a suspicion with all confirmations: mult × log10 n × period,
+/// and at least [`SUSPICION_PERIODS_MIN`].
 fn least_timeout(config: &SwimConfig, members: usize) -> Duration {
-    let scale = (members.max(1) as f64).log10().max(1.0);
-    config
-        .period
-        .mul_f64(scale * f64::from(config.suspicion_mult))
+    let scale = (members.max(1) as f64).log10();
+    let periods = scale * f64::from(config.suspicion_mult);
+    config.period.mul_f64(periods.max(SUSPICION_PERIODS_MIN))
 }
 
 #[cfg(test)]
@@ -162,7 +179,7 @@ mod tests {
         let config = SwimConfig::default();
         let least = least_timeout(&config, 168);
         assert!(least > Duration::from_millis(1_770) && least < Duration::from_millis(1_790));
-        let mut suspicion = Suspicion::new(&config, 168, Time::ZERO, NodeId(1));
+        let mut suspicion = Suspicion::new(&config, 168, 1, Time::ZERO, NodeId(1));
         assert_eq!(wait(&suspicion).as_micros(), (least * 6).as_micros());
         assert!(!suspicion.confirm(Time::ZERO, NodeId(1), GRACE));
         assert!(suspicion.confirm(Time::ZERO, NodeId(2), GRACE));
@@ -174,7 +191,7 @@ mod tests {
 
     #[test]
     fn late_confirmations_leave_time_to_refute() {
-        let mut suspicion = Suspicion::new(&SwimConfig::default(), 64, Time::ZERO, NodeId(1));
+        let mut suspicion = Suspicion::new(&SwimConfig::default(), 64, 1, Time::ZERO, NodeId(1));
         let late = Time::from_millis(5_000);
         assert!(suspicion.confirm(late, NodeId(2), GRACE));
         assert!(suspicion.confirm(late, NodeId(3), GRACE));
@@ -183,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_young_suspicion_is_not_condemned_at_once() {
-        let mut suspicion = Suspicion::new(&SwimConfig::default(), 64, Time::ZERO, NodeId(1));
+        let mut suspicion = Suspicion::new(&SwimConfig::default(), 64, 1, Time::ZERO, NodeId(1));
         assert!(!suspicion.condemn(Time::from_millis(50), GRACE));
         assert_eq!(suspicion.deadline(), Time::ZERO + GRACE);
         assert!(suspicion.condemn(Time::from_millis(200), GRACE));
@@ -191,18 +208,18 @@ mod tests {
 
     #[test]
     fn two_members_need_no_third() {
-        let suspicion = Suspicion::new(&SwimConfig::default(), 2, Time::ZERO, NodeId(1));
-        assert_eq!(wait(&suspicion), Duration::from_millis(800));
+        let suspicion = Suspicion::new(&SwimConfig::default(), 2, 1, Time::ZERO, NodeId(1));
+        assert_eq!(wait(&suspicion), Duration::from_millis(1_500));
     }
 
     #[test]
     fn grace_is_given_once() {
-        let mut suspicion = Suspicion::new(&SwimConfig::default(), 2, Time::ZERO, NodeId(1));
-        let late = Time::from_millis(900);
+        let mut suspicion = Suspicion::new(&SwimConfig::default(), 2, 1, Time::ZERO, NodeId(1));
+        let late = Time::from_millis(1_600);
         suspicion.grace(late, Duration::from_millis(50));
-        assert_eq!(suspicion.deadline(), Time::from_millis(950));
-        let later = Time::from_millis(1_000);
+        assert_eq!(suspicion.deadline(), Time::from_millis(1_650));
+        let later = Time::from_millis(1_700);
         suspicion.grace(later, Duration::from_millis(50));
-        assert_eq!(suspicion.deadline(), Time::from_millis(950));
+        assert_eq!(suspicion.deadline(), Time::from_millis(1_650));
     }
 }

@@ -19,6 +19,7 @@ use super::limits::{DOUBTS, ROSTER_DATAGRAMS, VIEW_GAP};
 use super::member::State;
 use super::output::Output;
 use super::table::{PARTS, Table};
+use crate::budget::Class;
 
 /// Members that are dead here and alive elsewhere.
 #[derive(Debug, Default)]
@@ -42,7 +43,7 @@ impl Swim {
         view: u64,
         out: &mut Vec<Output>,
     ) {
-        if now < self.next_view || view == self.table.view() {
+        if now < self.next_view || view == self.table.view() || !self.spare.has(Class::Repair) {
             return;
         }
         self.next_view = now + VIEW_GAP;
@@ -53,7 +54,6 @@ impl Swim {
     /// its own unless it has done so.
     pub(super) fn on_view(
         &mut self,
-        now: Time,
         addr: SocketAddr,
         theirs: &[u32; PARTS],
         answer: bool,
@@ -90,11 +90,12 @@ impl Swim {
         self.rng.shuffle(&mut rumors);
         let room = self.config.datagram_bytes.saturating_sub(PACKET_BYTES);
         for rumors in pack(rumors, room).into_iter().take(ROSTER_DATAGRAMS) {
-            if !self.push.take(now) {
+            if !self.spare.take(Class::Repair) {
                 return;
             }
             self.counters.rosters += 1;
             out.push(Output::Send {
+                class: Class::Repair,
                 to: addr,
                 body: Body::Roster,
                 rumors,
@@ -107,11 +108,9 @@ impl Swim {
 
     /// Somebody else holds these dead members for alive: they are asked at
     /// once, and hear that they are dead here.
-    pub(super) fn resolve(&mut self, now: Time, doubts: Doubts, out: &mut Vec<Output>) {
+    pub(super) fn resolve(&mut self, doubts: Doubts, out: &mut Vec<Output>) {
         for node in doubts.0 {
-            if self.push.take(now) {
-                self.retry(node, out);
-            }
+            self.retry(node, out);
         }
     }
 
@@ -131,7 +130,6 @@ impl Swim {
     /// has forgotten the later one and must rise above it to be heard.
     pub(super) fn on_former_life(
         &mut self,
-        now: Time,
         from: SocketAddr,
         sender: Actor,
         out: &mut Vec<Output>,
@@ -153,7 +151,7 @@ impl Swim {
             incarnation: member.incarnation,
             news,
         };
-        self.tell_directly(now, from, rumor, out);
+        self.tell_directly(Class::Retry, from, rumor, out);
     }
 
     fn retry(&mut self, node: NodeId, out: &mut Vec<Output>) {
@@ -161,13 +159,13 @@ impl Swim {
             let addr = member.addr;
             let seq = self.next_seq();
             self.counters.dead_retries += 1;
-            self.ping(addr, node, seq, true, out);
+            self.ping(Class::Retry, addr, node, seq, true, out);
         }
     }
 
     fn send_view(&mut self, addr: SocketAddr, answer: bool, out: &mut Vec<Output>) {
         self.counters.views += 1;
         let parts = self.table.parts().to_vec();
-        self.send_bare(addr, Body::View { parts, answer }, out);
+        self.send_bare(Class::Repair, addr, Body::View { parts, answer }, out);
     }
 }

@@ -148,6 +148,15 @@ impl Table {
             .collect()
     }
 
+    /// Those who are suspected here and nowhere else.
+    pub(super) fn quietly_suspected(&self) -> Vec<Actor> {
+        let quiet = self.suspicions.iter().filter(|(_, s)| s.is_quiet());
+        quiet
+            .filter_map(|(node, _)| self.members.get(node))
+            .map(|member| member.actor)
+            .collect()
+    }
+
     pub(super) fn suspicions(&mut self) -> impl Iterator<Item = &mut Suspicion> {
         self.suspicions.values_mut()
     }

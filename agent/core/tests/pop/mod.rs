@@ -373,6 +373,7 @@ impl Pop {
                     Input::Datagram {
                         from: addr(from),
                         bytes: frame.as_mut_slice(),
+                        age: Duration::ZERO,
                     },
                 );
             }

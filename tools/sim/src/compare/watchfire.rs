@@ -112,6 +112,7 @@ impl Member for WatchfirePeer {
             Input::Datagram {
                 from,
                 bytes: &mut self.buffer,
+                age: core::time::Duration::ZERO,
             },
         );
         self.drain(out);

@@ -2,8 +2,10 @@
 //! work costs.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use watchfire_core::io::{ConnId, Event as Word, Input, Output, ReportKind};
+use watchfire_core::limits::LATE;
 
 use super::costs::{GossipCosts, Nanos, nanos};
 use super::machine::{Next, Task};
@@ -31,6 +33,8 @@ pub(crate) struct Threads {
     /// The oldest datagram that was read, microseconds.
     pub(crate) oldest_us: u64,
     slept: bool,
+    /// When it wanted to be woken, while it sleeps.
+    wanted_us: u64,
     /// What the process's start still costs, microseconds.
     start_us: f64,
     /// When the present turn began, and what the thread had used by then.
@@ -78,12 +82,13 @@ impl Threads {
             streams: VecDeque::new(),
             reports: VecDeque::new(),
             commands: VecDeque::new(),
-            turn: Turn::default(),
+            turn: Turn::new(options.order),
             heartbeat_us: now_us,
             prober_healthy: true,
             probes,
             oldest_us: 0,
             slept: true,
+            wanted_us: u64::MAX,
             start_us: machine.start_us,
             turn_began: (now_us, 0),
             longest_turn_us: (0, 0),
@@ -177,10 +182,7 @@ impl World {
     fn gossip_work(&mut self, host: usize) -> bool {
         let costs = self.gossip_costs();
         let ready = self.ready(host);
-        let used = self
-            .machines
-            .as_ref()
-            .map_or(0, |it| it.used(gossip_of(host)));
+        let used = ready.used;
         let now_us = self.now_us;
         let Some(threads) = &mut self.hosts[host].threads else {
             return false;
@@ -191,16 +193,28 @@ impl World {
             return true;
         }
         let work = threads.turn.next(ready);
+        let mut late_us = 0;
         if matches!(work, Some(Work::Look) | None) {
             let (began_us, used_then) = threads.turn_began;
             if used > used_then {
                 let (wall_us, cpu_us) = (now_us - began_us, (used - used_then) / 1_000);
                 let longest = &mut threads.longest_turn_us;
                 *longest = (longest.0.max(wall_us), longest.1.max(cpu_us));
+                late_us = wall_us;
             }
             threads.turn_began = (now_us, used);
         }
         let slept = std::mem::replace(&mut threads.slept, work.is_none());
+        if slept && work.is_some() {
+            late_us = late_us.max(now_us.saturating_sub(threads.wanted_us));
+        }
+        // As the loop tells it: the turn before took long, or it was woken late.
+        if late_us >= LATE.as_micros() as u64 {
+            self.feed(host, Input::Late(Duration::from_micros(late_us)));
+        }
+        let Some(threads) = &mut self.hosts[host].threads else {
+            return false;
+        };
         let Some(work) = work else {
             self.arm_gossip(host);
             return false;
@@ -213,7 +227,8 @@ impl World {
                     let age_us = now_us - datagram.at_us;
                     threads.oldest_us = threads.oldest_us.max(age_us);
                     self.spend(costs.receive_us + costs.open_us);
-                    self.receive(host, datagram.from, &datagram.bytes);
+                    let age = Duration::from_micros(age_us);
+                    self.receive(host, datagram.from, &datagram.bytes, age);
                 }
             }
             Work::Stream => {
@@ -256,17 +271,23 @@ impl World {
             commands: threads.commands.len(),
             tick: agent.next_timeout() <= it.clock.local(self.now_us),
             heartbeat: threads.heartbeat_us <= self.now_us,
+            now_us: self.now_us,
+            used: self
+                .machines
+                .as_ref()
+                .map_or(0, |it| it.used(gossip_of(host))),
         }
     }
 
     /// The thread sleeps until the node or the heartbeat wants it.
     fn arm_gossip(&mut self, host: usize) {
         let it = &mut self.hosts[host];
-        let (Some(threads), Some(agent)) = (&it.threads, &it.agent) else {
+        let (Some(threads), Some(agent)) = (&mut it.threads, &it.agent) else {
             return;
         };
         let node_us = it.clock.when_us(agent.next_timeout());
         let due_us = node_us.min(threads.heartbeat_us).max(self.now_us);
+        threads.wanted_us = due_us;
         if due_us < it.tick_due_us {
             it.tick_due_us = due_us;
             self.queue.push(due_us, Event::Tick { host });
@@ -280,11 +301,15 @@ impl World {
         let Some(threads) = &mut it.threads else {
             return;
         };
+        let late = threads.probes.take_lateness();
         let healthy = threads.probes.is_healthy(now) && !it.sick;
         if std::mem::replace(&mut threads.prober_healthy, healthy) != healthy {
             self.spend(self.gossip_costs().log_us);
             self.say(host, || format!("its probe thread is well: {healthy}"));
             self.feed(host, Input::ProberHealthy(healthy));
+        }
+        if late >= LATE {
+            self.feed(host, Input::Late(late));
         }
     }
 

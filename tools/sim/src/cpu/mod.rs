@@ -27,6 +27,8 @@ pub struct CpuOptions {
     pub cores: Cores,
     /// What work costs.
     pub costs: Costs,
+    /// What comes first in a turn of the gossip thread.
+    pub order: turn::Order,
 }
 
 impl CpuOptions {
@@ -36,6 +38,7 @@ impl CpuOptions {
         Self {
             cores,
             costs: Costs::default(),
+            order: turn::Order::default(),
         }
     }
 }

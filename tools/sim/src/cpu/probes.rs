@@ -52,6 +52,7 @@ pub(crate) struct Probes {
     sickness: Sickness,
     sick: bool,
     beat: Time,
+    late: Duration,
     scratch: Stats,
     unmeasured: u64,
 }
@@ -120,6 +121,7 @@ impl Probes {
             sickness: Sickness::new(now),
             sick: false,
             beat: now,
+            late: Duration::ZERO,
             scratch: Stats::new(),
             unmeasured: 0,
         }
@@ -133,6 +135,11 @@ impl Probes {
     /// Probes that measured nothing so far.
     pub(crate) fn unmeasured(&self) -> u64 {
         self.unmeasured
+    }
+
+    /// By how much a turn was late at most since this was last asked.
+    pub(crate) fn take_lateness(&mut self) -> Duration {
+        std::mem::take(&mut self.late)
     }
 
     fn timeout(&self, now: Time) -> Duration {
@@ -292,6 +299,7 @@ impl World {
             let probes = &mut threads.expect("it was there before").probes;
             std::mem::swap(&mut actions, &mut probes.actions);
             let late_us = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+            probes.late = probes.late.max(late);
             probes.engine.begin_turn(late_us);
             let mut events = 0;
             while let Some((slot, how)) = probes.happened.pop_front() {

@@ -276,7 +276,7 @@ fn restarts_leave_memory_where_it_was() {
             world.nodes[2].name = "n2".to_owned();
         }
         world.start(2, 2_000 + round);
-        world.run(Duration::from_millis(40));
+        world.run(Duration::from_millis(300));
     }
     let members = world.swim(0).members();
     let gone = members.filter(|member| !member.state.is_living()).count();

@@ -12,6 +12,7 @@ use watchfire_wire::message::swim::Profile;
 use watchfire_wire::message::{ArchivedBody, Body, Packet, access, encode};
 use watchfire_wire::{Actor, NodeId, Time};
 
+use crate::budget::Budget;
 use crate::rng::Rng;
 use crate::swim::{Output, State, Swim, SwimConfig};
 
@@ -38,6 +39,7 @@ pub(crate) struct Node {
     pub(crate) blocked_until: Time,
     pub(crate) bytes: u64,
     pub(crate) packets: u64,
+    pub(crate) budget: Budget,
 }
 
 pub(crate) struct World {
@@ -108,6 +110,8 @@ impl World {
     /// A settled POP: everybody knows everybody, and the log is empty.
     pub(crate) fn settled(n: usize, seed: u8) -> Self {
         let mut world = Self::new(n, seed, SwimConfig::default());
+        world.settle(Duration::from_secs(12));
+        // What was spent on it is earned again.
         world.run(Duration::from_secs(5));
         world.assert_agreed();
         world.log.clear();
@@ -125,6 +129,7 @@ impl World {
             blocked_until: Time::ZERO,
             bytes: 0,
             packets: 0,
+            budget: Budget::new(self.now),
         });
         self.start(index, epoch);
         index
@@ -174,16 +179,30 @@ impl World {
     fn act(&mut self, index: usize, act: &mut dyn FnMut(&mut Swim, Time, &mut Vec<Output>)) {
         let mut out = Vec::new();
         let now = self.now;
-        let Some(swim) = &mut self.nodes[index].swim else {
+        let node = &mut self.nodes[index];
+        let Some(swim) = &mut node.swim else {
             return;
         };
+        swim.set_spare(node.budget.spare(now));
         act(swim, now, &mut out);
         let actor = swim.actor();
         let next = swim.next_timeout();
+        out.retain(|output| match output {
+            Output::Send { class, .. } => {
+                let granted = node.budget.spare(now).has(*class);
+                if granted {
+                    node.budget.spend(now, DATAGRAM_BYTES / 2);
+                }
+                granted
+            }
+            _ => true,
+        });
         self.ticks.push(Reverse((next.max(now), index)));
         for output in out {
             match output {
-                Output::Send { to, body, rumors } => {
+                Output::Send {
+                    to, body, rumors, ..
+                } => {
                     let packet = Packet {
                         from: actor,
                         body: Body::Swim(body),
