@@ -4,8 +4,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use watchfire_core::io::{ConnId, Event as Word, Input, Output, ReportKind};
+use watchfire_core::io::{ConnId, Event as Word, Input};
 use watchfire_core::limits::LATE;
+use watchfire_host::Effect;
+use watchfire_probe_core::engine::{Report, ReportKind};
 
 use super::costs::{GossipCosts, Nanos, nanos};
 use super::machine::{Next, Task};
@@ -23,12 +25,10 @@ const HEARTBEAT_US: u64 = 100_000;
 pub(crate) struct Threads {
     pub(crate) socket: Socket<Peer>,
     pub(crate) streams: VecDeque<(ConnId, Option<Vec<u8>>)>,
-    /// Check, generation of its start, and what is reported.
-    pub(crate) reports: VecDeque<(u32, u32, ReportKind)>,
+    pub(crate) reports: VecDeque<Report>,
     pub(crate) commands: VecDeque<Command>,
     pub(crate) turn: Turn,
     pub(crate) heartbeat_us: u64,
-    pub(crate) prober_healthy: bool,
     pub(crate) probes: Probes,
     /// The oldest datagram that was read, microseconds.
     pub(crate) oldest_us: u64,
@@ -84,7 +84,6 @@ impl Threads {
             commands: VecDeque::new(),
             turn: Turn::new(options.order),
             heartbeat_us: now_us,
-            prober_healthy: true,
             probes,
             oldest_us: 0,
             slept: true,
@@ -216,6 +215,10 @@ impl World {
             return false;
         };
         let Some(work) = work else {
+            if self.spent > 0 {
+                threads.slept = false;
+                return true;
+            }
             self.arm_gossip(host);
             return false;
         };
@@ -240,8 +243,8 @@ impl World {
                 }
             }
             Work::Report => {
-                if let Some((check, generation, kind)) = threads.reports.pop_front() {
-                    self.report(host, check, generation, kind);
+                if let Some(report) = threads.reports.pop_front() {
+                    self.engine_reports(host, report);
                 }
             }
             Work::Command => {
@@ -253,6 +256,7 @@ impl World {
             Work::Heartbeat => {
                 threads.heartbeat_us = now_us + HEARTBEAT_US;
                 self.spend(costs.heartbeat_us);
+                self.feed_with(host, |agent, now| agent.heartbeat(now));
                 self.watch_prober(host);
             }
         }
@@ -303,10 +307,13 @@ impl World {
         };
         let late = threads.probes.take_lateness();
         let healthy = threads.probes.is_healthy(now) && !it.sick;
-        if std::mem::replace(&mut threads.prober_healthy, healthy) != healthy {
+        let mut is_news = false;
+        self.feed_with(host, |agent, now| {
+            is_news = agent.prober_healthy(now, healthy)
+        });
+        if is_news {
             self.spend(self.gossip_costs().log_us);
             self.say(host, || format!("its probe thread is well: {healthy}"));
-            self.feed(host, Input::ProberHealthy(healthy));
         }
         if late >= LATE {
             self.feed(host, Input::Late(late));
@@ -335,9 +342,25 @@ impl World {
             Command::Capacity(capacity) => self.feed(host, Input::Capacity(capacity)),
             Command::Drain(on) => self.feed(host, Input::Drain(on)),
             Command::Leave => self.feed(host, Input::Leave),
+            // Where there is a probe thread, it is looked at.
+            Command::Healthy(_) if self.has_cpu() => {}
             Command::Healthy(healthy) => self.feed(host, Input::ProberHealthy(healthy)),
             Command::Tick => self.feed(host, Input::Tick),
         }
+    }
+
+    /// Gives a report of the production engine to its host.
+    fn engine_reports(&mut self, host: usize, report: Report) {
+        let check = self.check_index[&report.check];
+        if !matches!(report.kind, ReportKind::Opinion { .. }) {
+            self.hosts[host].writes.entry(check).or_default().reported = true;
+        }
+        self.trace
+            .mix(4, self.now_us ^ (host as u64) << 48 ^ u64::from(check));
+        self.say(host, || {
+            format!("reports of check {check}: {:?}", report.kind)
+        });
+        self.feed_with(host, |agent, now| agent.report(now, report));
     }
 
     /// A datagram or a stream's frame reached a host.
@@ -360,16 +383,16 @@ impl World {
     }
 
     /// Charges what handling an input and one of its outputs took.
-    pub(crate) fn charge(&mut self, output: &Output) {
+    pub(crate) fn charge(&mut self, effect: &Effect) {
         let costs = self.gossip_costs();
         let crypt = |bytes: &[u8]| bytes.len() as f64 * costs.crypt_ns_per_byte / 1e3;
-        let us = match output {
-            Output::Datagram { .. } => costs.send_us + costs.seal_us,
-            Output::BulkConnect { hello, .. } => costs.stream_open_us + crypt(hello),
-            Output::BulkSend { bytes, .. } => costs.stream_frame_us + crypt(bytes),
-            Output::BulkClose { .. } => costs.stream_frame_us / 2.0,
-            Output::Publish { .. } => costs.table_write_us,
-            Output::Event(word) => match word {
+        let us = match effect {
+            Effect::Datagram { .. } => costs.send_us + costs.seal_us,
+            Effect::BulkConnect { hello, .. } => costs.stream_open_us + crypt(hello),
+            Effect::BulkSend { bytes, .. } => costs.stream_frame_us + crypt(bytes),
+            Effect::BulkClose { .. } => costs.stream_frame_us / 2.0,
+            Effect::Published { .. } => costs.table_write_us,
+            Effect::Event(word) => match word {
                 Word::Joined(..)
                 | Word::Suspected(_)
                 | Word::Refuted(_)

@@ -6,9 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use watchfire_core::io::{Inherit, ReportKind};
 use watchfire_probe_core::engine::{
-    self, Action, Config, During, Engine, Event as Happened, Inherited, Pacing, Slot,
+    Action, Config, During, Engine, Event as Happened, Inherited, Pacing, Slot,
 };
 use watchfire_probe_core::rate::Caps;
 use watchfire_probe_core::sickness::{self, Sickness};
@@ -75,7 +74,7 @@ pub(crate) enum Command {
     Start {
         check: u32,
         generation: u32,
-        inherit: Option<Inherit>,
+        inherit: Option<Inherited>,
         first: Option<Time>,
     },
     Stop(u32),
@@ -158,10 +157,6 @@ impl Probes {
                 inherit,
                 first,
             } => {
-                let inherit = inherit.map(|known| Inherited {
-                    verdict: known.verdict,
-                    contrary: known.contrary,
-                });
                 let spec = &specs[check as usize];
                 let caps = Caps::default();
                 let engine = &mut self.engine;
@@ -410,36 +405,11 @@ impl World {
         let threads = threads.expect("it is at work");
         while let Some(report) = threads.probes.engine.poll_report() {
             any = true;
-            let check = self.check_index[&report.check];
-            threads
-                .reports
-                .push_back((check, report.generation, translate(report.kind)));
+            threads.reports.push_back(report);
         }
         if any {
             self.wake(gossip_of(host));
         }
-    }
-}
-
-/// A report in the core's words.
-fn translate(kind: engine::ReportKind) -> ReportKind {
-    match kind {
-        engine::ReportKind::Measured {
-            verdict,
-            reason,
-            contrary,
-            latency_us,
-        } => ReportKind::Measured {
-            verdict,
-            reason: reason.code(),
-            contrary,
-            latency_us,
-        },
-        engine::ReportKind::Unmeasured { reason, in_a_row } => ReportKind::Unmeasured {
-            reason: reason.code(),
-            in_a_row,
-        },
-        engine::ReportKind::Opinion { ask, answer, .. } => ReportKind::Opinion { ask, answer },
     }
 }
 

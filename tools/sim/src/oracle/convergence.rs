@@ -39,6 +39,7 @@ impl World {
         self.judge_equal_claims();
         self.judge_agreement();
         self.judge_truth();
+        self.judge_shown();
         self.judge_bounds();
         let silent = self.fired.silent(self.options.faults);
         if !silent.is_empty() {

@@ -1,0 +1,369 @@
+//! From what the POP holds of checks to what the table says of names.
+//!
+//! The core speaks of checks; the proxy asks by origin name. One check may
+//! stand behind many names, and a name may change its check: then it keeps the
+//! old verdict, marked carried, until the new check has one.
+
+use core::fmt;
+use std::sync::Arc;
+
+use watchfire_core::io::Published;
+use watchfire_table::{Entry, Flags, Home, TableError, TableVerdict, Writer};
+use watchfire_wire::{CheckId, NodeId, Reason, Unmeasured, Verdict};
+
+use crate::catalogue::Catalogue;
+use crate::change::OriginChange;
+use crate::effect::Trouble;
+
+/// The table, and what it is to say.
+pub struct Publisher<H: Home> {
+    table: Writer<H>,
+    catalogue: Catalogue,
+    me: NodeId,
+    failed_writes: u64,
+    troubles: Vec<Trouble>,
+}
+
+impl<H: Home> fmt::Debug for Publisher<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("catalogue", &self.catalogue)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Verdicts by number of origins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Origins that are Up.
+    pub up: usize,
+    /// Origins that are Down.
+    pub down: usize,
+    /// Origins of which nobody knows.
+    pub unknown: usize,
+}
+
+impl<H: Home> Publisher<H> {
+    /// A publisher into this table, of the node of this name.
+    #[must_use]
+    pub fn new(table: Writer<H>, name: &str) -> Self {
+        let me = NodeId::of_name(name);
+        let mut publisher = Self {
+            table,
+            catalogue: Catalogue::default(),
+            me,
+            failed_writes: 0,
+            troubles: Vec::new(),
+        };
+        publisher.name_node(me, name);
+        publisher
+    }
+
+    /// Takes a changed set of origins. The caller tells the core afterwards.
+    pub fn configure(&mut self, change: &OriginChange, wall_ms: u64) {
+        for (id, spec) in &change.checks_added {
+            self.catalogue.add_check(*id, spec);
+        }
+        for name in &change.names_removed {
+            self.catalogue.remove_name(name);
+            self.table.remove(name.as_bytes());
+        }
+        for (name, id) in &change.names_set {
+            self.set_name(name, *id, wall_ms);
+        }
+        for id in &change.checks_removed {
+            self.catalogue.remove_check(*id);
+        }
+        if change.first {
+            self.forget_unconfigured();
+        }
+    }
+
+    /// Takes what the POP holds of a check.
+    pub fn publish(&mut self, id: CheckId, what: Option<Published>, wall_ms: u64) {
+        let me = self.me;
+        let Some(watched) = self.catalogue.watched_mut(id) else {
+            return;
+        };
+        watched.published = what;
+        let names = watched.names.clone();
+        let entry = what.map_or_else(|| unknown(me, wall_ms), |what| entry_of(what, false));
+        // Measured but not yet decided: what the table holds from before this
+        // definition or this start is better than nothing.
+        let undecided = what.is_some_and(|what| {
+            what.verdict == Verdict::Unknown && Reason::from_code(what.reason).is_some()
+        });
+        for name in &names {
+            if undecided && self.shows_a_verdict(name) {
+                continue;
+            }
+            self.write(name, |table| table.set(name.as_bytes(), &entry));
+        }
+    }
+
+    /// What is configured.
+    #[must_use]
+    pub const fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Says that the writer is alive; see [`Writer::heartbeat`].
+    pub fn heartbeat(&mut self, now_ns: u64) {
+        self.table.heartbeat(now_ns);
+        if let Some(notice) = self.table.take_notice() {
+            self.troubles.push(Trouble::Table(notice));
+        }
+    }
+
+    /// Lets readers print a node's name instead of its id.
+    pub fn name_node(&mut self, id: NodeId, name: &str) {
+        if let Err(error) = self.table.name_node(id, name) {
+            let node = name.to_owned();
+            self.troubles.push(Trouble::Name { node, error });
+        }
+    }
+
+    /// Verdicts by number of origins.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for watched in self.catalogue.all_watched() {
+            let count = watched.names.len();
+            match watched.published.map(|what| what.verdict) {
+                Some(Verdict::Up) => tally.up += count,
+                Some(Verdict::Down) => tally.down += count,
+                Some(Verdict::Unknown) | None => tally.unknown += count,
+            }
+        }
+        tally
+    }
+
+    /// Writes that the table refused; each is a [`Trouble`].
+    #[must_use]
+    pub const fn failed_writes(&self) -> u64 {
+        self.failed_writes
+    }
+
+    /// What went wrong since the last time.
+    pub fn take_troubles(&mut self) -> impl Iterator<Item = Trouble> + '_ {
+        self.troubles.drain(..)
+    }
+
+    fn set_name(&mut self, name: &Arc<str>, id: CheckId, wall_ms: u64) {
+        let before = self.catalogue.check_of(name);
+        if before == Some(id) {
+            return;
+        }
+        let published = |id| self.catalogue.watched(id).and_then(|of| of.published);
+        let carried = before.and_then(published);
+        let now = published(id);
+        self.catalogue.set_name(name, id);
+        if self.catalogue.watched(id).is_none() {
+            return;
+        }
+        let entry = match (now, carried) {
+            (Some(what), _) => entry_of(what, false),
+            (None, Some(old)) => entry_of(old, true),
+            // A table that was adopted may hold a verdict from before the
+            // restart: it stays, marked, until the POP has another.
+            (None, None) => match self.table.get(name.as_bytes()) {
+                Some(adopted) => Entry {
+                    flags: adopted.flags | Flags::CARRIED,
+                    ..adopted
+                },
+                None => unknown(self.me, wall_ms),
+            },
+        };
+        self.write(name, |table| table.set(name.as_bytes(), &entry));
+    }
+
+    fn shows_a_verdict(&self, name: &str) -> bool {
+        let shown = self.table.get(name.as_bytes());
+        shown.is_some_and(|entry| entry.verdict != TableVerdict::Unknown)
+    }
+
+    /// Removes from an adopted table what is not configured any more.
+    fn forget_unconfigured(&mut self) {
+        let mut names = self.table.names();
+        names.retain(|name| {
+            let configured = std::str::from_utf8(name).map(|name| self.catalogue.has(name));
+            configured != Ok(true)
+        });
+        for name in names {
+            self.table.remove(&name);
+        }
+    }
+
+    fn write(
+        &mut self,
+        name: &Arc<str>,
+        write: impl FnOnce(&mut Writer<H>) -> Result<(), TableError>,
+    ) {
+        if let Err(error) = write(&mut self.table) {
+            self.failed_writes += 1;
+            let origin = Arc::clone(name);
+            self.troubles.push(Trouble::Write { origin, error });
+        }
+    }
+}
+
+fn entry_of(what: Published, carried: bool) -> Entry {
+    let carried = if carried { Flags::CARRIED } else { Flags::NONE };
+    let frozen = if what.frozen {
+        Flags::FROZEN
+    } else {
+        Flags::NONE
+    };
+    Entry {
+        verdict: what.verdict.into(),
+        flags: carried | frozen,
+        reason: what.reason,
+        since_ms: what.since_ms,
+        latency_us: what.latency_us,
+        owner: Some(what.owner),
+    }
+}
+
+fn unknown(me: NodeId, wall_ms: u64) -> Entry {
+    Entry {
+        verdict: TableVerdict::Unknown,
+        flags: Flags::NONE,
+        reason: Unmeasured::NotYet.code(),
+        since_ms: wall_ms,
+        latency_us: 0,
+        owner: Some(me),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use watchfire_probe_core::check::CheckSpec;
+    use watchfire_table::{HeapHome, HeapReader, WriterOptions};
+    use watchfire_wire::Actor;
+
+    use super::*;
+    use crate::change::Origins;
+
+    const OTHER: NodeId = NodeId(2);
+
+    struct Bed {
+        home: HeapHome,
+        publisher: Publisher<HeapHome>,
+        origins: Option<Origins>,
+    }
+
+    fn open(home: &HeapHome) -> Publisher<HeapHome> {
+        let actor = Actor {
+            node: NodeId::of_name("me"),
+            epoch: 1,
+            boot: 1,
+        };
+        let options = WriterOptions::new(actor, "me");
+        Publisher::new(Writer::open_in(home.clone(), &options, 1).unwrap(), "me")
+    }
+
+    impl Bed {
+        fn new() -> Self {
+            let home = HeapHome::new();
+            let publisher = open(&home);
+            Self {
+                home,
+                publisher,
+                origins: None,
+            }
+        }
+
+        /// The agent dies and comes back with an empty memory.
+        fn restart(&mut self) {
+            self.publisher = open(&self.home);
+            self.origins = None;
+        }
+
+        fn configure(&mut self, of: &[(&str, u16)]) {
+            let mut origins = Origins::default();
+            for &(name, port) in of {
+                let spec = CheckSpec::tcp(([127, 0, 0, 1], port).into());
+                origins.names.insert(name.into(), spec.id());
+                origins.checks.insert(spec.id(), Arc::new(spec));
+            }
+            let change = OriginChange::between(self.origins.as_ref(), &origins);
+            self.publisher.configure(&change, 3);
+            self.origins = Some(origins);
+        }
+
+        fn publish(&mut self, name: &str, verdict: Verdict) {
+            let id = self.publisher.catalogue().check_of(name).unwrap();
+            let what = Published {
+                verdict,
+                reason: Reason::Passed.code(),
+                since_ms: 5,
+                latency_us: 6,
+                owner: OTHER,
+                frozen: false,
+            };
+            self.publisher.publish(id, Some(what), 4);
+        }
+
+        fn shown(&self, name: &str) -> Option<(TableVerdict, bool)> {
+            let mut reader = HeapReader::open(&self.home).unwrap();
+            let entry = reader.get(name.as_bytes(), 1).entry()?;
+            Some((entry.verdict, entry.flags.contains(Flags::CARRIED)))
+        }
+    }
+
+    #[test]
+    fn a_verdict_reaches_every_name_of_its_check() {
+        let mut bed = Bed::new();
+        bed.configure(&[("a", 80), ("b", 80), ("c", 81)]);
+        assert_eq!(bed.shown("a"), Some((TableVerdict::Unknown, false)));
+        bed.publish("a", Verdict::Up);
+        assert_eq!(bed.shown("b"), Some((TableVerdict::Up, false)));
+        assert_eq!(bed.shown("c"), Some((TableVerdict::Unknown, false)));
+        let tally = bed.publisher.tally();
+        assert_eq!((tally.up, tally.unknown), (2, 1));
+        bed.configure(&[("a", 80)]);
+        assert_eq!(bed.shown("b"), None);
+    }
+
+    #[test]
+    fn a_changed_definition_carries_the_verdict_until_there_is_another() {
+        let mut bed = Bed::new();
+        bed.configure(&[("a", 80)]);
+        bed.publish("a", Verdict::Down);
+        bed.configure(&[("a", 81)]);
+        assert_eq!(bed.shown("a"), Some((TableVerdict::Down, true)));
+        bed.publish("a", Verdict::Up);
+        assert_eq!(bed.shown("a"), Some((TableVerdict::Up, false)));
+    }
+
+    #[test]
+    fn a_restart_keeps_verdicts_and_forgets_what_is_not_configured() {
+        let mut bed = Bed::new();
+        bed.configure(&[("a", 80), ("b", 81)]);
+        bed.publish("a", Verdict::Down);
+        bed.publish("b", Verdict::Down);
+        bed.restart();
+        bed.configure(&[("a", 80), ("c", 82)]);
+        assert_eq!(bed.shown("a"), Some((TableVerdict::Down, true)));
+        bed.publish("a", Verdict::Unknown);
+        assert_eq!(
+            bed.shown("a"),
+            Some((TableVerdict::Down, true)),
+            "measured but not decided"
+        );
+        bed.publish("a", Verdict::Down);
+        assert_eq!(bed.shown("a"), Some((TableVerdict::Down, false)));
+        assert_eq!(bed.shown("b"), None);
+        assert_eq!(bed.shown("c"), Some((TableVerdict::Unknown, false)));
+    }
+
+    #[test]
+    fn what_the_table_refuses_is_counted_and_told() {
+        let mut bed = Bed::new();
+        let long = "x".repeat(10_000);
+        bed.configure(&[(long.as_str(), 80)]);
+        assert_eq!(bed.publisher.failed_writes(), 1);
+        let told = bed.publisher.take_troubles().next();
+        assert!(matches!(told, Some(Trouble::Write { .. })), "{told:?}");
+    }
+}
