@@ -6,7 +6,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use watchfire_probe_core::Stats;
 use watchfire_probe_core::engine::{Action, Config, Engine, Report, ReportKind};
 use watchfire_probe_core::sickness::{self, Sickness};
 use watchfire_wire::{Time, Unmeasured};
