@@ -67,8 +67,8 @@ pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
     if options.format.json {
         return print_json(&serde_json::json!({
             "node": config.name,
-            "origins": origins.origins.len(),
-            "checks": origins.checks.len(),
+            "origins": origins.origins.names.len(),
+            "checks": origins.origins.checks.len(),
             "files": origins.files,
             "sealed": sealed,
         }));
@@ -77,8 +77,8 @@ pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
         "{}: node {}, {} origins and {} checks in {} files, gossip {} on {}",
         options.config.display(),
         config.name,
-        origins.origins.len(),
-        origins.checks.len(),
+        origins.origins.names.len(),
+        origins.origins.checks.len(),
         origins.files.len(),
         if sealed { "sealed" } else { "not sealed" },
         config.gossip.bind,

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
+use watchfire_host::Origins;
 use watchfire_probe_core::check::{CheckSpec, HealthRule, HttpSpec, Kind, Method, TlsSpec};
 use watchfire_probe_core::status::StatusSet;
-use watchfire_wire::{CheckId, Verdict};
+use watchfire_wire::Verdict;
 
 use super::duration::Span;
 use super::source::{ConfigError, Source};
@@ -25,13 +26,11 @@ pub(crate) const ORIGINS: usize = 500_000;
 /// Longest origin name, bytes: the table's limit.
 pub(crate) const ORIGIN_NAME_BYTES: usize = watchfire_table::limits::NAME_BYTES;
 
-/// Every origin by name, with the check that watches it.
+/// Every origin, and where it was read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct OriginSet {
-    /// Name to check.
-    pub(crate) origins: BTreeMap<Arc<str>, CheckId>,
-    /// Check to definition.
-    pub(crate) checks: BTreeMap<CheckId, Arc<CheckSpec>>,
+    /// By name, with the check that watches it.
+    pub(crate) origins: Origins,
     /// Files that were read.
     pub(crate) files: Vec<PathBuf>,
 }
@@ -206,7 +205,7 @@ fn read_file(
         let spec = origin.spec(source, file_defaults, agent_defaults)?;
         let id = spec.id();
         let line = source.line(origin.name.span());
-        if let Some(known) = set.origins.get(&name) {
+        if let Some(known) = set.origins.names.get(&name) {
             if *known == id {
                 continue;
             }
@@ -220,15 +219,18 @@ fn read_file(
                 "rename one of the two, or make their definitions the same",
             ));
         }
-        if set.origins.len() >= ORIGINS {
+        if set.origins.names.len() >= ORIGINS {
             return Err(source.error(
                 origin.name.span(),
                 format!("there are more than {ORIGINS} origins"),
                 "split the POP: one agent watches at most that many",
             ));
         }
-        set.checks.entry(id).or_insert_with(|| Arc::new(spec));
-        set.origins.insert(name.clone(), id);
+        set.origins
+            .checks
+            .entry(id)
+            .or_insert_with(|| Arc::new(spec));
+        set.origins.names.insert(name.clone(), id);
         places.insert(name, (source.path().to_owned(), line));
     }
     Ok(())
@@ -407,13 +409,17 @@ mod tests {
     #[test]
     fn the_same_definition_under_two_names_is_one_check() {
         let set = load_text(&format!("{GOOD}{}", GOOD.replace("\"a\"", "\"b\""))).unwrap();
-        assert_eq!((set.origins.len(), set.checks.len()), (2, 1));
+        assert_eq!((set.origins.names.len(), set.origins.checks.len()), (2, 1));
     }
 
     #[test]
     fn a_name_may_stand_twice_only_with_one_definition() {
         assert_eq!(
-            load_text(&format!("{GOOD}{GOOD}")).unwrap().origins.len(),
+            load_text(&format!("{GOOD}{GOOD}"))
+                .unwrap()
+                .origins
+                .names
+                .len(),
             1
         );
         refused(
@@ -448,7 +454,7 @@ mod tests {
             GOOD.replace("\"a\"", "\"b\"")
         );
         let set = load_text(&text).unwrap();
-        let interval = |name: &str| set.checks[&set.origins[name]].interval;
+        let interval = |name: &str| set.origins.checks[&set.origins.names[name]].interval;
         assert_eq!(interval("a"), Duration::from_secs(3));
         assert_eq!(interval("b"), Duration::from_secs(2));
     }

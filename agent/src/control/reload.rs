@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 use watchfire_core::gate::Keys;
+use watchfire_host::OriginChange;
 
 use super::ConfigState;
-use super::origins::{Fingerprint, OriginChange};
+use super::origins::Fingerprint;
 use crate::config::{AgentConfig, ConfigError, OriginSet, load_origins};
 use crate::gossip::command::{Command, CommandSender};
 use crate::keys;
@@ -43,12 +44,12 @@ impl Configuration {
 
     /// How many origins there are.
     pub(crate) fn origins(&self) -> usize {
-        self.origins.origins.len()
+        self.origins.origins.names.len()
     }
 
     /// Tells the gossip thread all there is.
     pub(crate) async fn send_first(&self, gossip: &CommandSender) {
-        let change = OriginChange::between(None, &self.origins);
+        let change = OriginChange::between(None, &self.origins.origins);
         gossip.send(Command::Origins(Box::new(change))).await;
     }
 
@@ -82,11 +83,11 @@ impl Configuration {
                 keys,
                 seen,
             }) => {
-                let change = OriginChange::between(Some(&self.origins), &origins);
+                let change = OriginChange::between(Some(&self.origins.origins), &origins.origins);
                 let mut summary = format!(
                     "{} origins, {} checks: {} set, {} removed",
-                    origins.origins.len(),
-                    origins.checks.len(),
+                    origins.origins.names.len(),
+                    origins.origins.checks.len(),
                     change.names_set.len(),
                     change.names_removed.len()
                 );
@@ -95,7 +96,7 @@ impl Configuration {
                     summary.push_str("; in force after a restart only: ");
                     summary.push_str(&waiting.join(", "));
                 }
-                if origins.origins.is_empty() && !self.origins.origins.is_empty() {
+                if origins.origins.names.is_empty() && !self.origins.origins.names.is_empty() {
                     tracing::warn!("no origin is left");
                 }
                 if agent.capacity != self.agent.capacity {

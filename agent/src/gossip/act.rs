@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mio::Registry;
-use watchfire_core::io::{Event, Input, Output, Report, ReportKind};
+use watchfire_core::io::{Event, Input};
 use watchfire_core::node::Node;
-use watchfire_probe as probe;
+use watchfire_host::{Effect, Host, Probing, Trouble};
+use watchfire_probe::Prober;
+use watchfire_table::FileHome;
 use watchfire_wire::{NodeId, Reason, Time, Unmeasured};
 
 use super::Ending;
@@ -22,7 +24,6 @@ pub(super) type Flow = Result<(), Ending>;
 pub(super) struct Act {
     started: Time,
     draining: bool,
-    prober_healthy: bool,
     datagrams_unsent: u64,
     forged_seen: u64,
     next_complaint: Time,
@@ -41,100 +42,57 @@ impl Act {
             forged_seen: 0,
             next_complaint: clock::now() + FIRST_COMPLAINT,
             draining: false,
-            prober_healthy: true,
             datagrams_unsent: 0,
         }
     }
 
-    /// Does all that the core has wanted since the last time, in order.
-    pub(super) fn outputs(
-        &mut self,
-        node: &mut Node,
-        shell: &mut Shell,
-        registry: &Registry,
-    ) -> Flow {
-        while let Some(output) = node.poll_output() {
-            match output {
-                Output::Datagram { to, bytes } => {
+    /// Does all that the host has wanted since the last time, in order.
+    pub(super) fn effects(&mut self, shell: &mut Shell, registry: &Registry) -> Flow {
+        while let Some(effect) = shell.host.poll_effect() {
+            match effect {
+                Effect::Datagram { to, bytes } => {
                     // A full socket buffer loses the datagram like the network
                     // would; the core's protocols expect that.
                     if shell.udp.socket.send_to(&bytes, to).is_err() {
                         self.datagrams_unsent += 1;
                     }
                 }
-                Output::BulkConnect { conn, to, hello } => {
+                Effect::BulkConnect { conn, to, hello } => {
                     let now = clock::now();
                     if let Err(error) = shell.streams.connect(conn, to, &hello, registry, now) {
                         tracing::debug!(%to, %error, "cannot open a bulk stream");
                         let event = watchfire_core::io::BulkEvent::Closed;
-                        node.handle(now, Input::Bulk { conn, event });
+                        shell.host.handle(now, Input::Bulk { conn, event });
                     }
                 }
-                Output::BulkSend { conn, bytes } => shell.streams.send(conn, &bytes, registry),
-                Output::BulkClose { conn } => shell.streams.close(conn, registry),
-                Output::Start {
-                    check,
-                    generation,
-                    inherit,
-                    first,
-                } => {
-                    if let Some(spec) = shell.publisher.spec(check) {
-                        let inherit = inherit.map(|known| probe::Inherited {
-                            verdict: known.verdict,
-                            contrary: known.contrary,
-                        });
-                        shell
-                            .prober
-                            .start_check(spec.clone(), generation, inherit, first);
-                    }
-                }
-                Output::Stop { check } => shell.prober.stop_check(check),
-                Output::Attend { check } => shell.prober.attend(check),
-                Output::Ask { check, ask } => {
-                    if let Some(spec) = shell.publisher.spec(check) {
-                        shell.prober.ask(spec.clone(), ask);
-                    }
-                }
-                Output::Publish { check, what } => shell.publisher.publish(check, what),
-                Output::PersistEpoch(epoch) => {
+                Effect::BulkSend { conn, bytes } => shell.streams.send(conn, &bytes, registry),
+                Effect::BulkClose { conn } => shell.streams.close(conn, registry),
+                Effect::Probe(what) => probe(&mut shell.prober, what),
+                Effect::Published { .. } => {}
+                Effect::PersistEpoch(epoch) => {
                     shell.epoch.send_replace(epoch);
                 }
-                Output::Left => return Err(Ending::Left),
-                Output::Conflict { addr, actor } => {
+                Effect::Left => return Err(Ending::Left),
+                Effect::Conflict { addr, actor } => {
                     return Err(Ending::Conflict(format!(
                         "another agent named \"{}\" is alive at {addr} (epoch {})",
                         shell.name, actor.epoch
                     )));
                 }
-                Output::Event(event) => self.log(event, node, shell),
+                Effect::Event(event) => log(event, &shell.host),
+                Effect::Trouble(trouble) => log_trouble(trouble),
             }
         }
         Ok(())
     }
 
     /// Does what the control thread asks.
-    pub(super) fn obey(&mut self, command: Command, node: &mut Node, shell: &mut Shell) {
+    pub(super) fn obey(&mut self, command: Command, shell: &mut Shell) {
         let now = clock::now();
         match command {
-            Command::Origins(change) => {
-                shell.publisher.configure(&change);
-                let add: Vec<_> = change
-                    .checks_added
-                    .iter()
-                    .map(|(id, spec)| {
-                        let meta = watchfire_core::io::CheckMeta {
-                            interval: spec.interval,
-                            timeout: spec.timeout,
-                            carried: shell.publisher.carries(*id),
-                        };
-                        (*id, meta)
-                    })
-                    .collect();
-                let remove = &change.checks_removed;
-                node.handle(now, Input::Checks { add: &add, remove });
-            }
-            Command::Capacity(capacity) => node.handle(now, Input::Capacity(capacity)),
-            Command::Keys(keys) => node.set_keys(keys),
+            Command::Origins(change) => shell.host.configure(now, &change),
+            Command::Capacity(capacity) => shell.host.handle(now, Input::Capacity(capacity)),
+            Command::Keys(keys) => shell.host.set_keys(keys),
             Command::Drain(drain) => {
                 self.draining = drain;
                 tracing::info!(
@@ -145,31 +103,32 @@ impl Act {
                         "taking part again"
                     }
                 );
-                node.handle(now, Input::Drain(drain));
+                shell.host.handle(now, Input::Drain(drain));
             }
-            Command::Leave => node.handle(now, Input::Leave),
+            Command::Leave => shell.host.handle(now, Input::Leave),
             // Whoever asked may be gone by now; then nobody reads the answer.
-            Command::Status(reply) => drop(reply.send(Box::new(self.status(node, shell)))),
-            Command::Why(name, reply) => drop(reply.send(why(&name, node, shell))),
+            Command::Status(reply) => drop(reply.send(Box::new(self.status(shell)))),
+            Command::Why(name, reply) => drop(reply.send(why(&name, shell))),
         }
     }
 
     /// Looks, at every heartbeat, for what nobody reports.
-    pub(super) fn watch(&mut self, now: Time, node: &mut Node, shell: &mut Shell) {
+    pub(super) fn watch(&mut self, now: Time, shell: &mut Shell) {
         let late = shell.prober.take_lateness();
         if late >= watchfire_core::limits::LATE {
-            node.handle(now, Input::Late(late));
+            shell.host.handle(now, Input::Late(late));
         }
-        self.watch_prober(now, node, shell);
+        Self::watch_prober(now, shell);
         if now >= self.next_complaint {
             self.next_complaint = now + COMPLAIN_EVERY;
-            self.complain(node, shell);
+            self.complain(shell);
         }
     }
 
     /// Says, now and then, what a person should look into: frames that fail to
     /// authenticate, and an agent that nobody has answered.
-    fn complain(&mut self, node: &Node, shell: &Shell) {
+    fn complain(&mut self, shell: &Shell) {
+        let node = shell.host.node();
         let counters = node.counters();
         let of = |name: &str| counters.iter().find(|(known, _)| *known == name);
         let forged = of("frames_refused_forged").map_or(0, |(_, count)| *count);
@@ -196,92 +155,20 @@ impl Act {
 
     /// Tells the core when the probe threads can no longer measure, or can
     /// again.
-    fn watch_prober(&mut self, now: Time, node: &mut Node, shell: &mut Shell) {
+    fn watch_prober(now: Time, shell: &mut Shell) {
         let healthy = shell.prober.healthy();
-        if healthy != self.prober_healthy {
-            self.prober_healthy = healthy;
+        if shell.host.prober_healthy(now, healthy) {
             if healthy {
                 tracing::info!("the probe threads can measure again");
             } else {
                 tracing::warn!("the probe threads cannot measure; the others take our checks");
             }
-            node.handle(now, Input::ProberHealthy(healthy));
         }
     }
 
-    /// A probe thread's report in the core's words.
-    pub(super) fn translate(&self, report: probe::Report) -> Report {
-        Report {
-            check: report.check,
-            generation: report.generation,
-            kind: match report.kind {
-                probe::ReportKind::Measured {
-                    verdict,
-                    reason,
-                    contrary,
-                    latency_us,
-                } => ReportKind::Measured {
-                    verdict,
-                    reason: reason.code(),
-                    contrary,
-                    latency_us,
-                },
-                probe::ReportKind::Unmeasured { reason, in_a_row } => ReportKind::Unmeasured {
-                    reason: reason.code(),
-                    in_a_row,
-                },
-                probe::ReportKind::Opinion { ask, answer, .. } => {
-                    ReportKind::Opinion { ask, answer }
-                }
-            },
-        }
-    }
-
-    fn log(&self, event: Event, node: &Node, shell: &mut Shell) {
-        match event {
-            Event::Joined(actor, addr) => {
-                let name = name_of(node, actor.node);
-                shell.publisher.name_node(actor.node, &name);
-                tracing::info!(member = name, %addr, epoch = actor.epoch, "joined");
-            }
-            Event::Suspected(actor) => {
-                tracing::info!(member = name_of(node, actor.node), "suspected");
-            }
-            Event::Refuted(actor) => {
-                tracing::info!(member = name_of(node, actor.node), "refuted a suspicion");
-            }
-            Event::Died(actor) => tracing::warn!(member = name_of(node, actor.node), "died"),
-            Event::Left(actor) => tracing::info!(member = name_of(node, actor.node), "left"),
-            Event::EpochTaken(epoch) => tracing::info!(epoch, "took an epoch"),
-            Event::Repaired(actor) => {
-                tracing::warn!(member = name_of(node, actor.node), "repaired unequal state");
-            }
-            Event::Transition(check, from, to) => {
-                let origins = shell.publisher.names_of(check).join(", ");
-                let reason = node
-                    .winner(check)
-                    .map_or("", |winner| reason_words(winner.reason));
-                tracing::info!(origins, %from, %to, because = reason, "verdict changed");
-            }
-            Event::Dissent(check) => {
-                let origins = shell.publisher.names_of(check).join(", ");
-                tracing::warn!(origins, "second opinions disagree with Down");
-            }
-            Event::Blind(true) => tracing::error!(
-                "many origins fail here that others reach: our own path is in doubt, verdicts \
-                 are frozen and the others take our checks"
-            ),
-            Event::Blind(false) => tracing::info!("our path to the origins is back"),
-            Event::UnknownKey(id) => tracing::warn!(
-                key = id,
-                "a member seals with a key that this agent does not have: were keys rotated \
-                 while it was down?"
-            ),
-        }
-    }
-
-    fn status(&self, node: &Node, shell: &mut Shell) -> Status {
-        let tally = shell.publisher.tally();
+    fn status(&self, shell: &mut Shell) -> Status {
+        let node = shell.host.node();
+        let tally = shell.host.tally();
         let mut counters: BTreeMap<String, u64> = node
             .counters()
             .into_iter()
@@ -290,7 +177,7 @@ impl Act {
         let own = [
             ("datagrams_unsent", self.datagrams_unsent),
             ("bulk_refused", shell.streams.refused),
-            ("table_writes_failed", shell.publisher.failed_writes),
+            ("table_writes_failed", shell.host.failed_writes()),
         ];
         for (name, count) in own {
             counters.insert(name.to_owned(), count);
@@ -305,8 +192,8 @@ impl Act {
             uptime_s: clock::now().since(self.started).as_secs(),
             draining: self.draining,
             members: members(node),
-            origins: shell.publisher.origins(),
-            checks: shell.publisher.checks(),
+            origins: shell.host.catalogue().names(),
+            checks: shell.host.catalogue().checks(),
             checks_probed: node.checks_owned().count(),
             up: tally.up,
             down: tally.down,
@@ -319,6 +206,83 @@ impl Act {
             counters,
             latencies,
         }
+    }
+}
+
+/// Says what the core tells of.
+fn log(event: Event, host: &Host<FileHome>) {
+    let node = host.node();
+    match event {
+        Event::Joined(actor, addr) => {
+            let name = name_of(node, actor.node);
+            tracing::info!(member = name, %addr, epoch = actor.epoch, "joined");
+        }
+        Event::Suspected(actor) => {
+            tracing::info!(member = name_of(node, actor.node), "suspected");
+        }
+        Event::Refuted(actor) => {
+            tracing::info!(member = name_of(node, actor.node), "refuted a suspicion");
+        }
+        Event::Died(actor) => tracing::warn!(member = name_of(node, actor.node), "died"),
+        Event::Left(actor) => tracing::info!(member = name_of(node, actor.node), "left"),
+        Event::EpochTaken(epoch) => tracing::info!(epoch, "took an epoch"),
+        Event::Repaired(actor) => {
+            tracing::warn!(member = name_of(node, actor.node), "repaired unequal state");
+        }
+        Event::Transition(check, from, to) => {
+            let origins = host.catalogue().names_of(check).join(", ");
+            let reason = node
+                .winner(check)
+                .map_or("", |winner| reason_words(winner.reason));
+            tracing::info!(origins, %from, %to, because = reason, "verdict changed");
+        }
+        Event::Dissent(check) => {
+            let origins = host.catalogue().names_of(check).join(", ");
+            tracing::warn!(origins, "second opinions disagree with Down");
+        }
+        Event::Blind(true) => tracing::error!(
+            "many origins fail here that others reach: our own path is in doubt, verdicts \
+             are frozen and the others take our checks"
+        ),
+        Event::Blind(false) => tracing::info!("our path to the origins is back"),
+        Event::UnknownKey(id) => tracing::warn!(
+            key = id,
+            "a member seals with a key that this agent does not have: were keys rotated \
+             while it was down?"
+        ),
+    }
+}
+
+/// Says what a person should look into.
+fn log_trouble(trouble: Trouble) {
+    match trouble {
+        Trouble::Write { origin, error } => {
+            tracing::error!(%origin, %error, "the table refused a write");
+        }
+        Trouble::Name { node, error } => {
+            tracing::warn!(node, %error, "the table cannot name this node");
+        }
+        Trouble::Table(notice) => tracing::warn!("{notice}"),
+    }
+}
+
+/// Tells the probe threads.
+fn probe(prober: &mut Prober, what: Probing) {
+    match what {
+        Probing::Start {
+            check: _,
+            spec,
+            generation,
+            inherited,
+            first,
+        } => prober.start_check(spec, generation, inherited, first),
+        Probing::Stop(check) => prober.stop_check(check),
+        Probing::Attend(check) => prober.attend(check),
+        Probing::Ask {
+            check: _,
+            spec,
+            ask,
+        } => prober.ask(spec, ask),
     }
 }
 
@@ -339,9 +303,11 @@ fn members(node: &Node) -> Vec<MemberStatus> {
     members
 }
 
-fn why(name: &str, node: &Node, shell: &Shell) -> Option<Why> {
-    let check = shell.publisher.check_of(name)?;
-    let spec = shell.publisher.spec(check)?;
+fn why(name: &str, shell: &Shell) -> Option<Why> {
+    let node = shell.host.node();
+    let catalogue = shell.host.catalogue();
+    let check = catalogue.check_of(name)?;
+    let spec = catalogue.spec(check)?;
     let winner = node.winner(check);
     let reason = winner.map_or(Unmeasured::NotYet.code(), |winner| winner.reason);
     Some(Why {
@@ -361,8 +327,7 @@ fn why(name: &str, node: &Node, shell: &Shell) -> Option<Why> {
             .into_iter()
             .map(|id| name_of(node, id))
             .collect(),
-        shared_with: shell
-            .publisher
+        shared_with: catalogue
             .names_of(check)
             .iter()
             .filter(|other| &***other != name)

@@ -6,9 +6,9 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Waker;
 use tokio::sync::oneshot;
 use watchfire_core::gate::Keys;
+use watchfire_host::OriginChange;
 
 use super::status::Status;
-use crate::control::origins::OriginChange;
 use crate::limits::COMMANDS;
 
 /// One thing asked of the gossip thread.

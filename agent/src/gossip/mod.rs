@@ -9,7 +9,6 @@ mod act;
 mod bulk;
 pub(crate) mod command;
 mod datagrams;
-mod publisher;
 mod sockets;
 pub(crate) mod status;
 mod turn;
@@ -20,15 +19,14 @@ use std::thread::{self, JoinHandle};
 use mio::{Poll, Waker};
 use tokio::sync::{oneshot, watch};
 use watchfire_core::node::Node;
+use watchfire_host::Host;
 use watchfire_probe::Prober;
 use watchfire_table::Writer;
-use watchfire_wire::NodeId;
 
 pub(crate) use self::act::{reason_key, reason_words};
 use self::bulk::BulkStreams;
 use self::command::CommandSender;
 use self::datagrams::Datagrams;
-use self::publisher::Publisher;
 use self::turn::{Shell, WAKER};
 use crate::config::AgentConfig;
 
@@ -86,9 +84,9 @@ impl Gossip {
             Prober::start(config.probe.clone(), Arc::new(move || drop(waker.wake())))?
         };
         let (commands, receiver) = command::queue(waker);
-        let me = NodeId::of_name(&config.name);
-        let mut publisher = Publisher::new(table, me);
-        publisher.name_node(me, &config.name);
+        let wall_at_zero_ms =
+            crate::clock::wall_ms().saturating_sub(crate::clock::now().as_millis());
+        let host = Host::new(node, &config.name, table, wall_at_zero_ms);
         let name = config.name.clone();
         let own = config.gossip.advertise;
         let expects_peers = config.gossip.join.iter().any(|seed| *seed != own);
@@ -103,13 +101,13 @@ impl Gossip {
                     listener,
                     streams: BulkStreams::new(),
                     prober,
-                    publisher,
+                    host,
                     commands: receiver,
                     epoch: epoch_sender,
                     expects_peers,
                 };
                 // Nobody may be waiting any more; then nobody wants to know.
-                let _ = ending.send(turn::run(poll, node, shell));
+                let _ = ending.send(turn::run(poll, shell));
             })?;
         Ok(Self {
             commands,

@@ -10,8 +10,9 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use tokio::sync::watch;
 use watchfire_core::io::{BulkEvent, Input};
 use watchfire_core::limits::LATE;
-use watchfire_core::node::Node;
+use watchfire_host::Host;
 use watchfire_probe::Prober;
+use watchfire_table::FileHome;
 use watchfire_wire::Time;
 use watchfire_wire::frame::FrameBuf;
 use watchfire_wire::limits::DATAGRAM_READ_BYTES;
@@ -21,7 +22,6 @@ use super::act::{Act, Flow};
 use super::bulk::{Arrival, BulkStreams};
 use super::command::Command;
 use super::datagrams::{Datagrams, Received};
-use super::publisher::Publisher;
 use crate::clock;
 use crate::limits::{
     BULK_FRAME_BYTES, CPU_PER_TURN, DATAGRAMS_PER_TURN, REPORTS_PER_TURN, TABLE_HEARTBEAT,
@@ -45,7 +45,7 @@ pub(super) struct Shell {
     pub(super) listener: TcpListener,
     pub(super) streams: BulkStreams,
     pub(super) prober: Prober,
-    pub(super) publisher: Publisher,
+    pub(super) host: Host<FileHome>,
     pub(super) commands: Receiver<Command>,
     pub(super) epoch: watch::Sender<u64>,
     /// Whether there is anybody to join.
@@ -53,7 +53,7 @@ pub(super) struct Shell {
 }
 
 /// Runs until the node has left, must not go on, or cannot.
-pub(super) fn run(mut poll: Poll, mut node: Node, mut shell: Shell) -> Ending {
+pub(super) fn run(mut poll: Poll, mut shell: Shell) -> Ending {
     let registry = match poll.registry().try_clone() {
         Ok(registry) => registry,
         Err(error) => return Ending::Failed(format!("cannot set up the gossip loop: {error}")),
@@ -79,7 +79,7 @@ pub(super) fn run(mut poll: Poll, mut node: Node, mut shell: Shell) -> Ending {
     };
     loop {
         let now = clock::now();
-        let sleep = turn.sleep(now, &node, &shell);
+        let sleep = turn.sleep(now, &shell);
         let due = now + sleep;
         if let Err(error) = poll.poll(&mut events, Some(sleep)) {
             if error.kind() != ErrorKind::Interrupted {
@@ -101,14 +101,14 @@ pub(super) fn run(mut poll: Poll, mut node: Node, mut shell: Shell) -> Ending {
         let began = clock::now();
         let late = began.since(due).max(began.since(now).saturating_sub(sleep));
         if late >= LATE {
-            node.handle(began, Input::Late(late));
+            shell.host.handle(began, Input::Late(late));
         }
-        if let Err(ending) = turn.work(&mut node, &mut shell, &mut act, &registry) {
+        if let Err(ending) = turn.work(&mut shell, &mut act, &registry) {
             return ending;
         }
         let took = clock::now().since(began);
         if took >= LATE {
-            node.handle(clock::now(), Input::Late(took));
+            shell.host.handle(clock::now(), Input::Late(took));
         }
     }
 }
@@ -128,7 +128,7 @@ struct Turn {
 }
 
 impl Turn {
-    fn sleep(&self, now: Time, node: &Node, shell: &Shell) -> Duration {
+    fn sleep(&self, now: Time, shell: &Shell) -> Duration {
         let unread = self.udp_unread
             || self.reports_unread
             || shell.streams.has_unread()
@@ -136,7 +136,8 @@ impl Turn {
         if unread || !shell.commands.is_empty() {
             return Duration::ZERO;
         }
-        let sleep = node
+        let sleep = shell
+            .host
             .next_timeout()
             .min(self.next_heartbeat)
             .min(shell.streams.next_deadline())
@@ -149,59 +150,41 @@ impl Turn {
 
     /// What keeps members alive first: datagrams, acks among them, and timers;
     /// then what the probes found, then bulk, then people.
-    fn work(
-        &mut self,
-        node: &mut Node,
-        shell: &mut Shell,
-        act: &mut Act,
-        registry: &Registry,
-    ) -> Flow {
-        self.read_datagrams(node, shell, act, registry)?;
-        self.tick(node, shell, act, registry)?;
-        self.read_reports(node, shell, act, registry)?;
-        self.read_streams(node, shell, act, registry)?;
+    fn work(&mut self, shell: &mut Shell, act: &mut Act, registry: &Registry) -> Flow {
+        self.read_datagrams(shell, act, registry)?;
+        self.tick(shell, act, registry)?;
+        self.read_reports(shell, act, registry)?;
+        self.read_streams(shell, act, registry)?;
         while let Ok(command) = shell.commands.try_recv() {
-            act.obey(command, node, shell);
-            act.outputs(node, shell, registry)?;
+            act.obey(command, shell);
+            act.effects(shell, registry)?;
         }
         let now = clock::now();
         if self.next_heartbeat <= now {
             self.next_heartbeat = now + TABLE_HEARTBEAT;
-            shell.publisher.heartbeat(clock::now_ns());
+            shell.host.heartbeat(clock::now_ns());
             shell.streams.accept(&shell.listener, registry, now);
-            act.watch(now, node, shell);
-            act.outputs(node, shell, registry)?;
+            act.watch(now, shell);
+            act.effects(shell, registry)?;
         }
         self.unflushed = !shell.prober.flush();
         Ok(())
     }
 
-    fn tick(
-        &mut self,
-        node: &mut Node,
-        shell: &mut Shell,
-        act: &mut Act,
-        registry: &Registry,
-    ) -> Flow {
+    fn tick(&mut self, shell: &mut Shell, act: &mut Act, registry: &Registry) -> Flow {
         let now = clock::now();
         if self.udp_unread && now.since(self.ticked) < TICK_WHILE_UNREAD {
             return Ok(());
         }
-        if node.next_timeout() <= now {
+        if shell.host.next_timeout() <= now {
             self.ticked = now;
-            node.handle(now, Input::Tick);
-            act.outputs(node, shell, registry)?;
+            shell.host.handle(now, Input::Tick);
+            act.effects(shell, registry)?;
         }
         Ok(())
     }
 
-    fn read_datagrams(
-        &mut self,
-        node: &mut Node,
-        shell: &mut Shell,
-        act: &mut Act,
-        registry: &Registry,
-    ) -> Flow {
+    fn read_datagrams(&mut self, shell: &mut Shell, act: &mut Act, registry: &Registry) -> Flow {
         if !self.udp_unread {
             return Ok(());
         }
@@ -214,8 +197,10 @@ impl Turn {
             match shell.udp.receive(buffer) {
                 Ok(Some(Received { bytes, from, age })) => {
                     let bytes = &mut buffer[..bytes];
-                    node.handle(clock::now(), Input::Datagram { from, bytes, age });
-                    act.outputs(node, shell, registry)?;
+                    shell
+                        .host
+                        .handle(clock::now(), Input::Datagram { from, bytes, age });
+                    act.effects(shell, registry)?;
                 }
                 Ok(None) => {
                     self.udp_unread = false;
@@ -229,13 +214,7 @@ impl Turn {
         Ok(())
     }
 
-    fn read_streams(
-        &mut self,
-        node: &mut Node,
-        shell: &mut Shell,
-        act: &mut Act,
-        registry: &Registry,
-    ) -> Flow {
+    fn read_streams(&mut self, shell: &mut Shell, act: &mut Act, registry: &Registry) -> Flow {
         if shell.streams.has_unaccepted() {
             shell
                 .streams
@@ -254,29 +233,23 @@ impl Turn {
                     let bytes = &mut self.buffer.as_mut_slice()[..frame.len()];
                     bytes.copy_from_slice(&frame);
                     let event = BulkEvent::Frame(bytes);
-                    node.handle(now, Input::Bulk { conn, event });
-                    act.outputs(node, shell, registry)?;
-                    if !node.serves(conn) {
+                    shell.host.handle(now, Input::Bulk { conn, event });
+                    act.effects(shell, registry)?;
+                    if !shell.host.node().serves(conn) {
                         shell.streams.close_unanswered(conn, registry);
                     }
                 }
                 Arrival::Closed(conn) => {
                     let event = BulkEvent::Closed;
-                    node.handle(now, Input::Bulk { conn, event });
+                    shell.host.handle(now, Input::Bulk { conn, event });
                 }
             }
-            act.outputs(node, shell, registry)?;
+            act.effects(shell, registry)?;
         }
         Ok(())
     }
 
-    fn read_reports(
-        &mut self,
-        node: &mut Node,
-        shell: &mut Shell,
-        act: &mut Act,
-        registry: &Registry,
-    ) -> Flow {
+    fn read_reports(&mut self, shell: &mut Shell, act: &mut Act, registry: &Registry) -> Flow {
         let allowance = Allowance::new();
         for count in 0..REPORTS_PER_TURN {
             if allowance.is_used_up(count) {
@@ -286,8 +259,8 @@ impl Turn {
                 self.reports_unread = false;
                 return Ok(());
             };
-            node.handle(clock::now(), Input::Report(act.translate(report)));
-            act.outputs(node, shell, registry)?;
+            shell.host.report(clock::now(), report);
+            act.effects(shell, registry)?;
         }
         self.reports_unread = true;
         Ok(())

@@ -389,7 +389,7 @@ impl World {
             self.feed(host, Input::Tick);
             let before = self.digest(host);
             let drawn = self.oracles.gate.drawn();
-            self.receive(host, stranger, &junk, 0);
+            self.receive(host, stranger, &junk, std::time::Duration::ZERO);
             if self.digest(host) != before || self.oracles.gate.drawn() != drawn {
                 self.oracles.violate(self.now_us, Some(host), "gate", || {
                     format!("{} bytes of junk were not ignored", junk.len())

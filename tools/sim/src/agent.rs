@@ -1,15 +1,18 @@
-//! The production node, as the simulator starts it and looks into it. The only
-//! file that knows how a node is made.
+//! The production host, as the simulator starts it and looks into it. The only
+//! file that knows how one is made.
 
 use core::net::SocketAddr;
 use std::hash::Hasher;
 
 use watchfire_core::gate::Keys;
-use watchfire_core::io::{Input, Output};
+use watchfire_core::io::Input;
 pub use watchfire_core::mutations::Mutation;
 use watchfire_core::mutations::Mutations;
 use watchfire_core::node::{Node, NodeConfig};
 use watchfire_core::swim::State;
+use watchfire_host::{Effect, Host, OriginChange};
+use watchfire_probe_core::engine::Report;
+use watchfire_table::{Entry, HeapHome, HeapReader, Writer, WriterOptions};
 use watchfire_wire::keys::{Key, KeyId, KeyRing};
 use watchfire_wire::message::replica::Hold;
 use watchfire_wire::{Actor, CheckId, Time, Unmeasured};
@@ -31,6 +34,10 @@ pub struct Boot {
     pub wall_at_zero_ms: u64,
     /// Where to join.
     pub seeds: Vec<SocketAddr>,
+    /// Its table: what an earlier process left there is adopted.
+    pub table: HeapHome,
+    /// Names to make room for in it.
+    pub names: usize,
     /// Seed of its own randomness.
     pub rng_seed: [u8; 32],
     /// Seal frames with a real key.
@@ -41,9 +48,12 @@ pub struct Boot {
     pub mutation: Option<Mutation>,
 }
 
-/// A running node.
+/// A running agent: the production host, with its table on the heap.
 #[derive(Debug)]
-pub struct Agent(Box<Node>);
+pub struct Agent {
+    host: Host<HeapHome>,
+    table: HeapHome,
+}
 
 impl Agent {
     /// A process starts.
@@ -61,41 +71,85 @@ impl Agent {
             let ring = KeyRing::of(KeyId(1), Key::from_bytes(&[7; 32]));
             config.keys = Keys::Sealed(ring.expect("1 is a key's id"));
         }
-        Self(Box::new(Node::new(config, now)))
+        let node = Node::new(config, now);
+        let table = boot.table.clone();
+        let options = WriterOptions {
+            capacity: boot.names.max(1),
+            ..WriterOptions::new(node.actor(), &boot.name)
+        };
+        let writer = Writer::open_in(table.clone(), &options, now.0.saturating_mul(1_000))
+            .expect("the heap has room for a table");
+        Self {
+            host: Host::new(node, &boot.name, writer, boot.wall_at_zero_ms),
+            table,
+        }
     }
 
-    /// See [`Node::handle`].
+    /// See [`Host::handle`].
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
-        self.0.handle(now, input);
+        self.host.handle(now, input);
     }
 
-    /// See [`Node::poll_output`].
-    pub fn poll_output(&mut self) -> Option<Output> {
-        self.0.poll_output()
+    /// See [`Host::report`].
+    pub fn report(&mut self, now: Time, report: Report) {
+        self.host.report(now, report);
     }
 
-    /// See [`Node::next_timeout`].
+    /// See [`Host::configure`].
+    pub fn configure(&mut self, now: Time, change: &OriginChange) {
+        self.host.configure(now, change);
+    }
+
+    /// See [`Host::prober_healthy`].
+    pub fn prober_healthy(&mut self, now: Time, healthy: bool) -> bool {
+        self.host.prober_healthy(now, healthy)
+    }
+
+    /// See [`Host::heartbeat`].
+    pub fn heartbeat(&mut self, now: Time) {
+        self.host.heartbeat(now.0.saturating_mul(1_000));
+    }
+
+    /// See [`Host::poll_effect`].
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.host.poll_effect()
+    }
+
+    /// See [`Host::next_timeout`].
     #[must_use]
     pub fn next_timeout(&self) -> Time {
-        self.0.next_timeout()
+        self.host.next_timeout()
+    }
+
+    /// What its table says of an origin, as a reader finds it.
+    #[must_use]
+    pub fn shown(&self, name: &str, now: Time) -> Option<Entry> {
+        let mut reader = HeapReader::open(&self.table).ok()?;
+        reader
+            .get(name.as_bytes(), now.0.saturating_mul(1_000))
+            .entry()
+    }
+
+    fn node(&self) -> &Node {
+        self.host.node()
     }
 
     /// Who this is, in its present life.
     #[must_use]
     pub fn actor(&self) -> Actor {
-        self.0.swim().actor()
+        self.node().swim().actor()
     }
 
     /// The digest of its replicated state.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        self.0.digest()
+        self.node().digest()
     }
 
     /// What it claims: actor, sequence number, and a digest of what it holds of
     /// that actor.
     pub fn claims(&self) -> impl Iterator<Item = (Actor, u64, u64)> + '_ {
-        self.0.claims()
+        self.node().claims()
     }
 
     /// What it holds of an actor, hashed slot by slot, trusting no digest that
@@ -103,7 +157,7 @@ impl Agent {
     #[must_use]
     pub fn held_of(&self, actor: Actor) -> u64 {
         let mut hasher = SmallHasher::default();
-        for slot in self.0.store().words_by(actor) {
+        for slot in self.node().store().words_by(actor) {
             hasher.write(format!("{slot:?}").as_bytes());
         }
         hasher.finish()
@@ -112,7 +166,7 @@ impl Agent {
     /// Who has the winning word on a check, and what it is.
     #[must_use]
     pub fn winner(&self, check: CheckId) -> Option<(Actor, u64)> {
-        self.0
+        self.node()
             .store()
             .winner(check)
             .map(|word| (word.actor, word.slot.seq))
@@ -121,7 +175,7 @@ impl Agent {
     /// How many members it holds for alive, itself included.
     #[must_use]
     pub fn living_members(&self) -> usize {
-        self.0
+        self.node()
             .members()
             .filter(|member| member.state == State::Alive)
             .count()
@@ -131,7 +185,7 @@ impl Agent {
     /// that nothing could be measured.
     #[must_use]
     pub fn own_word(&self, check: CheckId) -> Option<u64> {
-        let slot = self.0.store().word_of(self.actor(), check)?;
+        let slot = self.node().store().word_of(self.actor(), check)?;
         let measured = Unmeasured::from_code(slot.value.reason).is_none();
         (slot.hold == Hold::Live && measured).then_some(slot.seq)
     }
@@ -140,7 +194,7 @@ impl Agent {
     /// of the release, and the author of the live word.
     #[must_use]
     pub fn beaten_by_release(&self, check: CheckId) -> Option<(Actor, Actor)> {
-        let store = self.0.store();
+        let store = self.node().store();
         let winner = store.winner(check)?;
         let live = store
             .words(check)
@@ -151,14 +205,14 @@ impl Agent {
     /// Lifeguard's local health score: 0 is healthy.
     #[must_use]
     pub fn health_score(&self) -> u32 {
-        self.0.swim().health()
+        self.node().swim().health()
     }
 
     /// The last sequence number that it wrote in its present life.
     #[must_use]
     pub fn written(&self) -> u64 {
         let me = self.actor();
-        self.0
+        self.node()
             .claims()
             .find(|(actor, _, _)| *actor == me)
             .map_or(0, |(_, seq, _)| seq)
@@ -167,14 +221,14 @@ impl Agent {
     /// What it counted, by name.
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        self.0.counters()
+        self.node().counters()
     }
 
     /// Pulls that it answered and slots that it took in, so far.
     #[must_use]
     pub fn served_and_taken(&self) -> (u64, u64) {
         let mut of = (0, 0);
-        for (name, count) in self.0.counters() {
+        for (name, count) in self.node().counters() {
             match name {
                 "pulls_answered" => of.0 = count,
                 "slots_taken" => of.1 = count,
@@ -188,22 +242,22 @@ impl Agent {
     #[must_use]
     pub fn suspects(&self) -> usize {
         let suspect = |member: &&watchfire_core::swim::Member| member.state == State::Suspect;
-        self.0.members().filter(suspect).count()
+        self.node().members().filter(suspect).count()
     }
 
     /// It takes part in probing.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.is_ready()
+        self.node().is_ready()
     }
 
     /// The sizes of what it remembers, by name.
     #[must_use]
     pub fn sizes(&self) -> Vec<(&'static str, usize)> {
         vec![
-            ("members", self.0.members().count()),
-            ("claims", self.0.claims().count()),
-            ("floors", self.0.store().floors_len()),
+            ("members", self.node().members().count()),
+            ("claims", self.node().claims().count()),
+            ("floors", self.node().store().floors_len()),
         ]
     }
 }

@@ -1,6 +1,8 @@
 //! Carrying out what nodes want: datagrams, streams, probes, tables, disks.
 
-use watchfire_core::io::{Event as Word, Inherit, Output, Published};
+use watchfire_core::io::{Event as Word, Published};
+use watchfire_host::{Effect, Probing};
+use watchfire_probe_core::engine::Inherited;
 use watchfire_wire::limits::DATAGRAM_BYTES;
 use watchfire_wire::{Actor, CheckId, NodeId, Time, Verdict};
 
@@ -15,50 +17,60 @@ use crate::world::{Event, Peer, World};
 const UDP_HEADER_BYTES: u64 = 28;
 
 impl World {
-    pub(crate) fn carry_out(&mut self, host: usize, output: Output) {
-        match output {
-            Output::Datagram { to, bytes } => self.send(host, to, bytes),
-            Output::BulkConnect { conn, to, hello } => {
+    pub(crate) fn carry_out(&mut self, host: usize, effect: Effect) {
+        match effect {
+            Effect::Datagram { to, bytes } => self.send(host, to, bytes),
+            Effect::BulkConnect { conn, to, hello } => {
                 if let Some(peer) = Peer::of(to, self.hosts.len()) {
                     self.connect(host, conn, peer, hello);
                 }
             }
-            Output::BulkSend { conn, bytes } => self.stream_send(host, conn, bytes),
-            Output::BulkClose { conn } => self.stream_close(host, conn),
-            Output::Start {
+            Effect::BulkSend { conn, bytes } => self.stream_send(host, conn, bytes),
+            Effect::BulkClose { conn } => self.stream_close(host, conn),
+            Effect::Probe(what) => self.carry_out_probing(host, what),
+            Effect::Published { check, what } => self.publish(host, check, what),
+            Effect::PersistEpoch(epoch) => self.hosts[host].disk_epoch = epoch,
+            Effect::Left => {
+                self.fired.count(Fault::Leave);
+                self.kill(host);
+            }
+            Effect::Conflict { addr, actor } => {
+                self.oracles.violate(self.now_us, Some(host), "names", || {
+                    format!("gave up its name to {actor:?} at {addr}, and nobody else bears it")
+                });
+                self.kill(host);
+            }
+            Effect::Event(word) => self.on_word(host, &word),
+            Effect::Trouble(trouble) => {
+                self.oracles.violate(self.now_us, Some(host), "tables", || {
+                    format!("a table on the heap is in trouble: {trouble:?}")
+                });
+            }
+        }
+    }
+
+    fn carry_out_probing(&mut self, host: usize, what: Probing) {
+        match what {
+            Probing::Start {
                 check,
                 generation,
-                inherit,
+                inherited,
                 first,
-            } => {
-                self.start_probing(host, check, generation, inherit, first);
-            }
-            Output::Stop { check } => {
+                ..
+            } => self.start_probing(host, check, generation, inherited, first),
+            Probing::Stop(check) => {
                 let check = self.check_index[&check];
                 self.say(host, || format!("stops probing check {check}"));
                 self.reasons_to_write += 1;
                 self.hosts[host].prober.stop(check);
                 self.ask_prober(host, ProbeCommand::Stop(check));
             }
-            Output::Attend { check } => {
+            Probing::Attend(check) => {
                 let check = self.check_index[&check];
                 self.hosts[host].prober.attend(check);
                 self.ask_prober(host, ProbeCommand::Attend(check));
             }
-            Output::Ask { check, ask } => self.ask(host, check, ask),
-            Output::Publish { check, what } => self.publish(host, check, what),
-            Output::PersistEpoch(epoch) => self.hosts[host].disk_epoch = epoch,
-            Output::Left => {
-                self.fired.count(Fault::Leave);
-                self.kill(host);
-            }
-            Output::Conflict { addr, actor } => {
-                self.oracles.violate(self.now_us, Some(host), "names", || {
-                    format!("gave up its name to {actor:?} at {addr}, and nobody else bears it")
-                });
-                self.kill(host);
-            }
-            Output::Event(word) => self.on_word(host, &word),
+            Probing::Ask { check, ask, .. } => self.ask(host, check, ask),
         }
     }
 
@@ -105,7 +117,7 @@ impl World {
         host: usize,
         id: CheckId,
         generation: u32,
-        inherit: Option<Inherit>,
+        inherit: Option<Inherited>,
         first: Option<Time>,
     ) {
         let check = self.check_index[&id];

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use watchfire_core::io::Published;
 use watchfire_probe_core::schedule::Schedule;
+use watchfire_table::HeapHome;
 use watchfire_wire::Time;
 
 use crate::agent::Agent;
@@ -57,6 +58,10 @@ pub(crate) struct Host {
     pub(crate) packets_sent: u64,
     /// The threads of the process, where processors cost time.
     pub(crate) threads: Option<Box<Threads>>,
+    /// Where its table is, from one process to the next.
+    pub(crate) shown: HeapHome,
+    /// The life that was given its first set of origins.
+    pub(crate) configured_life: u32,
     /// Everything takes so many times longer than it should.
     pub(crate) slowness: f64,
 }
@@ -112,6 +117,8 @@ impl Host {
             bytes_sent: 0,
             packets_sent: 0,
             threads: None,
+            shown: HeapHome::new(),
+            configured_life: 0,
             slowness: 1.0,
         }
     }

@@ -1,9 +1,10 @@
 //! Processes begin, are configured, and end.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
-use watchfire_core::io::{CheckMeta, Input};
+use watchfire_host::OriginChange;
 use watchfire_probe_core::schedule::Schedule;
 use watchfire_wire::Time;
 
@@ -46,6 +47,8 @@ impl World {
             persisted_epoch: it.disk_epoch,
             wall_at_zero_ms,
             seeds,
+            table: it.shown.clone(),
+            names: self.options.names(),
             rng_seed,
             sealed: self.options.sealed,
             protocol_max,
@@ -53,6 +56,7 @@ impl World {
         };
         let now = it.clock.local(self.now_us);
         it.agent = Some(Agent::start(&boot, now));
+        self.load.booted(host);
         if let Some(cpu) = &self.options.cpu {
             let probes = Probes::new(it.schedule, now);
             it.threads = Some(Box::new(Threads::new(cpu, probes, self.now_us)));
@@ -88,27 +92,28 @@ impl World {
     }
 
     pub(crate) fn feed_checks(&mut self, host: usize, add: &[u32], remove: &[u32]) {
-        let interval = Duration::from_micros(self.options.interval_us);
-        let meta = CheckMeta {
-            interval,
-            timeout: Duration::from_micros(self.options.timeout_us()),
-            carried: false,
+        let names = self.options.names();
+        let name = |check: u32| Arc::clone(&self.names[check as usize % names]);
+        let id = |check: u32| self.checks[check as usize];
+        let it = &mut self.hosts[host];
+        let first = std::mem::replace(&mut it.configured_life, it.life) != it.life;
+        let given: BTreeSet<usize> = add.iter().map(|&check| check as usize % names).collect();
+        let kept = |check: &u32| given.contains(&(*check as usize % names));
+        let change = OriginChange {
+            first,
+            names_set: add.iter().map(|&check| (name(check), id(check))).collect(),
+            names_removed: remove
+                .iter()
+                .filter(|&check| !kept(check))
+                .map(|&check| name(check))
+                .collect(),
+            checks_added: add
+                .iter()
+                .map(|&check| (id(check), Arc::clone(&self.specs[check as usize])))
+                .collect(),
+            checks_removed: remove.iter().map(|&check| id(check)).collect(),
         };
-        let add: Vec<_> = add
-            .iter()
-            .map(|&check| (self.checks[check as usize], meta))
-            .collect();
-        let remove: Vec<_> = remove
-            .iter()
-            .map(|&check| self.checks[check as usize])
-            .collect();
-        self.feed(
-            host,
-            Input::Checks {
-                add: &add,
-                remove: &remove,
-            },
-        );
+        self.feed_with(host, |agent, now| agent.configure(now, &change));
     }
 
     /// Every node sees the origins again.

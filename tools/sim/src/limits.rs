@@ -1,6 +1,6 @@
 //! Every bound that the simulator holds the core to, and its own limits.
 
-use watchfire_core::limits as pop;
+use watchfire_core::limits as core;
 
 /// The oracles sweep over all checks and nodes this often, microseconds.
 pub const SWEEP_US: u64 = 250_000;
@@ -80,34 +80,25 @@ pub const VIOLATIONS: usize = 8;
 /// Outputs that a node may give for one input. More is a runaway.
 pub const OUTPUTS_PER_INPUT: usize = 200_000;
 
-/// Datagrams that an agent may send per second on average, acks excepted, and
-/// at most so many more in a burst.
-pub const DATAGRAMS_PER_S: f64 = pop::DATAGRAMS_PER_SECOND as f64;
-/// See [`DATAGRAMS_PER_S`].
-pub const DATAGRAM_BURST: f64 = pop::DATAGRAM_BURST as f64;
+/// Clocks run at different rates: a node's second may be so much shorter.
+pub const SECOND_SLACK: f64 = 1.01;
 
-/// Acks that an agent may send per second on average, and in a burst.
-pub const ACKS_PER_S: f64 = pop::DATAGRAMS_PER_SECOND as f64;
-/// See [`ACKS_PER_S`].
-pub const ACK_BURST: f64 = (pop::DATAGRAM_BURST + pop::ACK_DEBT) as f64;
+/// Datagrams that an agent may send per second on average.
+pub const DATAGRAMS_PER_S: f64 = core::DATAGRAMS_PER_SECOND as f64 * SECOND_SLACK;
+/// How many more in a burst, what acks may overdraw included.
+pub const DATAGRAM_BURST: f64 = (core::DATAGRAM_BURST + core::ACK_DEBT + 1) as f64;
 
-/// Bytes of datagrams that an agent may send per second on average, headers
-/// counted, and in a burst.
+/// Bytes of datagrams that an agent may send per second on average.
 pub const DATAGRAM_BYTES_PER_S: f64 =
-    (pop::DATAGRAMS_PER_SECOND * (pop::DATAGRAM_COST_BYTES + IP_UDP_BYTES)) as f64;
-/// See [`DATAGRAM_BYTES_PER_S`]: the burst of datagrams, at their full size.
-pub const DATAGRAM_BYTES_BURST: f64 =
-    ((pop::DATAGRAM_BURST + pop::ACK_DEBT) * (pop::DATAGRAM_COST_BYTES + IP_UDP_BYTES)) as f64;
+    DATAGRAMS_PER_S * core::DATAGRAM_COST_BYTES as f64 * SECOND_SLACK;
+/// How many more in a burst.
+pub const DATAGRAM_BYTES_BURST: f64 = DATAGRAM_BURST * core::DATAGRAM_COST_BYTES as f64;
 
-/// Bytes on bulk streams that an agent may send per second on average, and in
-/// a burst.
-pub const BULK_BYTES_PER_S: f64 = pop::BULK_BYTES_PER_SECOND as f64;
-/// See [`BULK_BYTES_PER_S`]: one frame may overdraw what is allowed, and the
-/// headers of streams are not the core's.
-pub const BULK_BYTES_BURST: f64 = (pop::BULK_BURST + pop::BULK_FRAME_BYTES as u64) as f64 * 1.05;
-
-/// Headers of a datagram.
-const IP_UDP_BYTES: u64 = 28;
+/// Bytes on bulk streams that an agent may send per second on average.
+pub const BULK_BYTES_PER_S: f64 = core::BULK_BYTES_PER_SECOND as f64 * SECOND_SLACK;
+/// How many more in a burst: a frame is not cut, and what asks for one is not
+/// counted.
+pub const BULK_BYTES_BURST: f64 = (core::BULK_BURST + 2 * core::BULK_FRAME_BYTES as u64) as f64;
 
 /// In any ten seconds at most so many times the probes that the checks want
 /// are started, second opinions apart.

@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use watchfire_core::io::{Inherit, ReportKind};
+use watchfire_core::io::ReportKind;
 use watchfire_probe_core::check::HealthRule;
+use watchfire_probe_core::engine::Inherited;
 use watchfire_probe_core::health::Health;
 use watchfire_wire::message::replica::Answer;
 use watchfire_wire::{Reason, Time, Unmeasured, Verdict};
@@ -71,7 +72,7 @@ const RULE: HealthRule = HealthRule::RiseFall { rise: 2, fall: 3 };
 
 impl Prober {
     /// Begins to probe, or begins anew.
-    pub fn start(&mut self, check: u32, generation: u32, inherit: Option<Inherit>, due: Time) {
+    pub fn start(&mut self, check: u32, generation: u32, inherit: Option<Inherited>, due: Time) {
         let health = inherit.map_or_else(
             || Health::new(RULE),
             |known| Health::inherited(RULE, known.verdict, known.contrary),

@@ -169,6 +169,9 @@ pub fn replay(options: &Options, seed: u64) -> String {
         format!(" --quiet-s {}", options.quiet_s),
     );
     option(options.sealed, " --sealed".to_owned());
+    if let Some(cpu) = options.cpu {
+        option(true, format!(" --cores {}", cpu.cores));
+    }
     if let Some(mutation) = options.mutation {
         option(true, format!(" --mutation {}", mutation.as_str()));
     }

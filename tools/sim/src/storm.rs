@@ -174,6 +174,7 @@ pub fn run(storm: &Storm, seed: u64, trace: Trace) -> (Weathered, Trace) {
             Scenario::Reload => 2 * storm.options.checks,
             _ => storm.options.checks,
         },
+        names: Some(storm.options.checks),
         ..storm.options
     };
     let plan = plan(storm, &mut Rng::new(seed).fork(2));

@@ -150,9 +150,10 @@ impl World {
         let segments = 1 + bytes.len() as u64 / SEGMENT_BYTES + if first { 2 } else { 0 };
         let sender = &mut self.hosts[near.host];
         sender.packets_sent += segments;
-        let sent_bytes = bytes.len() as u64 + segments * TCP_HEADER_BYTES;
-        sender.bytes_sent += sent_bytes;
-        self.load.sent_bulk(self.now_us, near.host, sent_bytes);
+        let headers = segments * TCP_HEADER_BYTES;
+        sender.bytes_sent += bytes.len() as u64 + headers;
+        self.load
+            .sent_bulk(self.now_us, near.host, bytes.len(), headers);
         let took = self
             .net
             .stream_us(near.host, far.host, bytes.len(), first, &mut self.fired);

@@ -130,11 +130,20 @@ pub struct Options {
     pub fast_us: Option<u64>,
     /// What processors cost; nothing unless said.
     pub cpu: Option<crate::cpu::CpuOptions>,
+    /// Origin names; as many as checks unless said. Check n belongs to the name
+    /// n modulo this.
+    pub names: Option<usize>,
     /// Threads that belong to no node and may keep shared cores busy.
     pub hogs: usize,
 }
 
 impl Options {
+    /// Origin names.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.names.unwrap_or(self.checks).max(1)
+    }
+
     /// The longest that a probe may take, microseconds.
     #[must_use]
     pub fn timeout_us(&self) -> u64 {
@@ -156,6 +165,7 @@ impl Default for Options {
             timeout_us: None,
             fast_us: None,
             cpu: None,
+            names: None,
             hogs: 0,
         }
     }

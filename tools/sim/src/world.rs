@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rkyv::util::AlignedVec;
-use watchfire_core::io::{ConnId, Input, Output, Report, ReportKind};
+use watchfire_core::io::{ConnId, Input, Report, ReportKind};
+use watchfire_host::Effect;
 use watchfire_probe_core::CheckSpec;
 use watchfire_probe_core::engine::Slot;
 use watchfire_wire::{CheckId, NodeId, Time};
@@ -65,13 +66,15 @@ pub struct World {
     pub(crate) spreading: BTreeMap<u32, SpreadWatch>,
     pub(crate) trace: Trace,
     pub(crate) load: Load,
-    /// What each check is, where the production engine probes.
+    /// What each check is.
     pub(crate) specs: Vec<Arc<CheckSpec>>,
+    /// What origins are called.
+    pub(crate) names: Vec<Arc<str>>,
     pub(crate) machines: Option<Machines>,
     /// What the thread at work has spent on this piece of work, nanoseconds.
     pub(crate) spent: u64,
     pub(crate) hogs_until_us: u64,
-    outputs: Vec<Output>,
+    effects: Vec<Effect>,
     buffer: AlignedVec<16>,
 }
 
@@ -191,10 +194,13 @@ impl World {
             trace,
             load: Load::new(&options),
             specs: specs(&options),
+            names: (0..options.names())
+                .map(|i| format!("origin-{i}").into())
+                .collect(),
             machines: Self::machines_of(&options),
             spent: 0,
             hogs_until_us: 0,
-            outputs: Vec::new(),
+            effects: Vec::new(),
             buffer: AlignedVec::new(),
             hosts,
             checks,
@@ -276,7 +282,9 @@ impl World {
                 }
             }
             Event::Datagram { .. } if self.has_cpu() => self.deliver_later(host, event),
-            Event::Datagram { host, from, bytes } => self.receive(host, from, &bytes, 0),
+            Event::Datagram { host, from, bytes } => {
+                self.receive(host, from, &bytes, Duration::ZERO)
+            }
             Event::Stream {
                 host,
                 life,
@@ -381,7 +389,7 @@ impl World {
     }
 
     /// Gives a datagram to a process, if there is one.
-    pub(crate) fn receive(&mut self, host: usize, from: Peer, bytes: &[u8], age_us: u64) {
+    pub(crate) fn receive(&mut self, host: usize, from: Peer, bytes: &[u8], age: Duration) {
         if self.hosts[host].agent.is_none() {
             return;
         }
@@ -400,7 +408,7 @@ impl World {
             Input::Datagram {
                 from: from.addr(),
                 bytes: &mut buffer,
-                age: core::time::Duration::from_micros(age_us),
+                age,
             },
         );
         self.buffer = buffer;
@@ -437,17 +445,22 @@ impl World {
 
     /// Gives an input to a node and carries out all that it wants.
     pub(crate) fn feed(&mut self, host: usize, input: Input<'_>) {
+        self.feed_with(host, |agent, now| agent.handle(now, input));
+    }
+
+    /// Tells a process something and carries out all that it wants.
+    pub(crate) fn feed_with(&mut self, host: usize, tell: impl FnOnce(&mut Agent, Time)) {
         let it = &mut self.hosts[host];
         let Some(agent) = &mut it.agent else { return };
         let now = it.clock.local(self.now_us);
-        agent.handle(now, input);
-        let mut outputs = std::mem::take(&mut self.outputs);
-        while let Some(output) = agent.poll_output() {
-            outputs.push(output);
-            if outputs.len() > limits::OUTPUTS_PER_INPUT {
+        tell(agent, now);
+        let mut effects = std::mem::take(&mut self.effects);
+        while let Some(effect) = agent.poll_effect() {
+            effects.push(effect);
+            if effects.len() > limits::OUTPUTS_PER_INPUT {
                 self.oracles.violate(self.now_us, Some(host), "bounds", || {
                     format!(
-                        "more than {} outputs for one input",
+                        "more than {} effects of one input",
                         limits::OUTPUTS_PER_INPUT
                     )
                 });
@@ -458,13 +471,13 @@ impl World {
         if has_cpu {
             self.charge_input(host);
         }
-        for output in outputs.drain(..) {
+        for effect in effects.drain(..) {
             if has_cpu {
-                self.charge(&output);
+                self.charge(&effect);
             }
-            self.carry_out(host, output);
+            self.carry_out(host, effect);
         }
-        self.outputs = outputs;
+        self.effects = effects;
         self.arm(host);
     }
 
@@ -559,7 +572,7 @@ pub(crate) fn host_addr(host: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, hi, lo)), 7_946)
 }
 
-/// What each check is to the production engine, where it probes.
+/// What each check is.
 fn specs(options: &Options) -> Vec<Arc<CheckSpec>> {
     let spec = |check: usize| {
         let mut spec = CheckSpec::tcp(origin_addr(check as u32));
@@ -568,6 +581,5 @@ fn specs(options: &Options) -> Vec<Arc<CheckSpec>> {
         spec.fast_interval = options.fast_us.map(Duration::from_micros);
         Arc::new(spec)
     };
-    let wanted = options.cpu.map_or(0, |_| options.checks);
-    (0..wanted).map(spec).collect()
+    (0..options.checks).map(spec).collect()
 }

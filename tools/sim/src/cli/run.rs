@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::Context;
 use clap::Args;
 use watchfire_sim::agent::Mutation;
+use watchfire_sim::cpu::{Cores, CpuOptions};
 use watchfire_sim::faults::{Fault, FaultSet};
 use watchfire_sim::run::{self, Summary, Verdict};
 use watchfire_sim::stats::Sample;
@@ -50,6 +51,11 @@ pub(crate) struct Run {
     /// Seal frames with a real key instead of a checksum.
     #[arg(long)]
     sealed: bool,
+    /// Let processors cost time: `own`, a core for each node, or how many cores
+    /// all nodes share. The production probe engine probes then, and what
+    /// agents may send, probe and spend is bounded.
+    #[arg(long)]
+    cores: Option<Cores>,
     /// Plant a bug: one of the names that `mutations` lists.
     #[arg(long, value_parser = mutation)]
     mutation: Option<Mutation>,
@@ -75,6 +81,7 @@ impl Run {
             quiet_s: self.quiet_s,
             sealed: self.sealed,
             mutation: self.mutation,
+            cpu: self.cores.map(CpuOptions::of),
             ..Options::default()
         };
         let verdicts = match &self.trace {

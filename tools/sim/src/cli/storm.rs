@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
+use watchfire_sim::cpu::turn::Order;
 use watchfire_sim::cpu::{Cores, Costs, CpuOptions};
 use watchfire_sim::load::Row;
 use watchfire_sim::storm::{self, Scenario, Weathered};
@@ -63,6 +64,10 @@ pub(crate) struct Storm {
     /// Write the readable history here.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Let a turn work off all that lies in the sockets before it looks at
+    /// timers, as it once did.
+    #[arg(long)]
+    sockets_first: bool,
     /// Print one JSON object as the last line.
     #[arg(long)]
     json: bool,
@@ -87,6 +92,11 @@ impl Storm {
             cpu: CpuOptions {
                 cores: self.cores,
                 costs,
+                order: if self.sockets_first {
+                    Order::SocketsFirst
+                } else {
+                    Order::default()
+                },
             },
             start_within_us: self.start_within_ms.unwrap_or(50 * u64::from(self.nodes)) * 1_000,
             at_s: self.at_s,

@@ -1,7 +1,8 @@
 //! Watchfire's own node as a contestant: the production core without checks.
 
 use rkyv::util::AlignedVec;
-use watchfire_core::io::{Event, Input, Output};
+use watchfire_core::io::{Event, Input};
+use watchfire_host::Effect as Wanted;
 use watchfire_wire::{Actor, NodeId, Time};
 
 use super::net::{Effect, Member};
@@ -40,6 +41,8 @@ pub fn maker(n: usize) -> impl Fn(usize, usize, Rng) -> WatchfirePeer {
                 .filter(|&i| i != me)
                 .map(host_addr)
                 .collect(),
+            table: watchfire_table::HeapHome::new(),
+            names: 1,
             rng_seed: rng.seed_bytes(),
             sealed: false,
             protocol_max: watchfire_wire::message::PROTOCOL,
@@ -60,9 +63,9 @@ fn name(i: usize) -> String {
 
 impl WatchfirePeer {
     fn drain(&mut self, out: &mut Vec<Effect<Vec<u8>>>) {
-        while let Some(output) = self.agent.poll_output() {
+        while let Some(output) = self.agent.poll_effect() {
             match output {
-                Output::Datagram { to, bytes } => {
+                Wanted::Datagram { to, bytes } => {
                     if let Some(Peer::Host(to)) = Peer::of(to, self.members) {
                         out.push(Effect::Send {
                             to,
@@ -71,9 +74,9 @@ impl WatchfirePeer {
                         });
                     }
                 }
-                Output::Event(Event::Died(who)) => self.tell(who, Effect::Died, out),
-                Output::Event(Event::Suspected(who)) => self.tell(who, Effect::Suspected, out),
-                Output::Event(Event::Joined(who, _) | Event::Refuted(who)) => {
+                Wanted::Event(Event::Died(who)) => self.tell(who, Effect::Died, out),
+                Wanted::Event(Event::Suspected(who)) => self.tell(who, Effect::Suspected, out),
+                Wanted::Event(Event::Joined(who, _) | Event::Refuted(who)) => {
                     self.tell(who, Effect::Alive, out);
                 }
                 // Without checks nothing is replicated, probed or published.

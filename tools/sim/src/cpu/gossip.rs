@@ -1,10 +1,13 @@
 //! The gossip thread of a node: what waits for it, and what one piece of its
 //! work costs.
 
-use core::time::Duration;
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use watchfire_core::io::{ConnId, Event as Word, Input, Output, ReportKind};
+use watchfire_core::io::{ConnId, Event as Word, Input};
+use watchfire_core::limits::LATE;
+use watchfire_host::Effect;
+use watchfire_probe_core::engine::{Report, ReportKind};
 
 use super::costs::{GossipCosts, Nanos, nanos};
 use super::machine::{Next, Task};
@@ -22,19 +25,16 @@ const HEARTBEAT_US: u64 = 100_000;
 pub(crate) struct Threads {
     pub(crate) socket: Socket<Peer>,
     pub(crate) streams: VecDeque<(ConnId, Option<Vec<u8>>)>,
-    /// Check, generation of its start, and what is reported.
-    pub(crate) reports: VecDeque<(u32, u32, ReportKind)>,
+    pub(crate) reports: VecDeque<Report>,
     pub(crate) commands: VecDeque<Command>,
     pub(crate) turn: Turn,
     pub(crate) heartbeat_us: u64,
-    pub(crate) prober_healthy: bool,
     pub(crate) probes: Probes,
     /// The oldest datagram that was read, microseconds.
     pub(crate) oldest_us: u64,
     slept: bool,
-    /// By how much a turn of the gossip or the probe thread was late since the
-    /// node was last told, microseconds.
-    pub(crate) late_us: u64,
+    /// When it wanted to be woken, while it sleeps.
+    wanted_us: u64,
     /// What the process's start still costs, microseconds.
     start_us: f64,
     /// When the present turn began, and what the thread had used by then.
@@ -82,13 +82,12 @@ impl Threads {
             streams: VecDeque::new(),
             reports: VecDeque::new(),
             commands: VecDeque::new(),
-            turn: Turn::default(),
+            turn: Turn::new(options.order),
             heartbeat_us: now_us,
-            prober_healthy: true,
             probes,
             oldest_us: 0,
             slept: true,
-            late_us: 0,
+            wanted_us: u64::MAX,
             start_us: machine.start_us,
             turn_began: (now_us, 0),
             longest_turn_us: (0, 0),
@@ -182,10 +181,7 @@ impl World {
     fn gossip_work(&mut self, host: usize) -> bool {
         let costs = self.gossip_costs();
         let ready = self.ready(host);
-        let used = self
-            .machines
-            .as_ref()
-            .map_or(0, |it| it.used(gossip_of(host)));
+        let used = ready.used;
         let now_us = self.now_us;
         let Some(threads) = &mut self.hosts[host].threads else {
             return false;
@@ -195,19 +191,34 @@ impl World {
             self.spend(start_us);
             return true;
         }
-        let work = threads.turn.next(ready, used / 1_000, now_us);
+        let work = threads.turn.next(ready);
+        let mut late_us = 0;
         if matches!(work, Some(Work::Look) | None) {
             let (began_us, used_then) = threads.turn_began;
             if used > used_then {
                 let (wall_us, cpu_us) = (now_us - began_us, (used - used_then) / 1_000);
                 let longest = &mut threads.longest_turn_us;
                 *longest = (longest.0.max(wall_us), longest.1.max(cpu_us));
-                threads.late_us = threads.late_us.max(wall_us);
+                late_us = wall_us;
             }
             threads.turn_began = (now_us, used);
         }
         let slept = std::mem::replace(&mut threads.slept, work.is_none());
+        if slept && work.is_some() {
+            late_us = late_us.max(now_us.saturating_sub(threads.wanted_us));
+        }
+        // As the loop tells it: the turn before took long, or it was woken late.
+        if late_us >= LATE.as_micros() as u64 {
+            self.feed(host, Input::Late(Duration::from_micros(late_us)));
+        }
+        let Some(threads) = &mut self.hosts[host].threads else {
+            return false;
+        };
         let Some(work) = work else {
+            if self.spent > 0 {
+                threads.slept = false;
+                return true;
+            }
             self.arm_gossip(host);
             return false;
         };
@@ -219,7 +230,8 @@ impl World {
                     let age_us = now_us - datagram.at_us;
                     threads.oldest_us = threads.oldest_us.max(age_us);
                     self.spend(costs.receive_us + costs.open_us);
-                    self.receive(host, datagram.from, &datagram.bytes, age_us);
+                    let age = Duration::from_micros(age_us);
+                    self.receive(host, datagram.from, &datagram.bytes, age);
                 }
             }
             Work::Stream => {
@@ -231,8 +243,8 @@ impl World {
                 }
             }
             Work::Report => {
-                if let Some((check, generation, kind)) = threads.reports.pop_front() {
-                    self.report(host, check, generation, kind);
+                if let Some(report) = threads.reports.pop_front() {
+                    self.engine_reports(host, report);
                 }
             }
             Work::Command => {
@@ -240,27 +252,15 @@ impl World {
                     self.obey(host, command);
                 }
             }
-            Work::Tick => {
-                self.tell_lateness(host);
-                self.feed(host, Input::Tick);
-            }
+            Work::Tick => self.feed(host, Input::Tick),
             Work::Heartbeat => {
                 threads.heartbeat_us = now_us + HEARTBEAT_US;
                 self.spend(costs.heartbeat_us);
+                self.feed_with(host, |agent, now| agent.heartbeat(now));
                 self.watch_prober(host);
             }
         }
         true
-    }
-
-    /// Tells the node how late its threads were, as the agent does.
-    fn tell_lateness(&mut self, host: usize) {
-        if let Some(threads) = &mut self.hosts[host].threads {
-            let late = Duration::from_micros(std::mem::take(&mut threads.late_us));
-            if late >= watchfire_core::limits::LATE {
-                self.feed(host, Input::Late(late));
-            }
-        }
     }
 
     fn ready(&self, host: usize) -> Ready {
@@ -275,17 +275,23 @@ impl World {
             commands: threads.commands.len(),
             tick: agent.next_timeout() <= it.clock.local(self.now_us),
             heartbeat: threads.heartbeat_us <= self.now_us,
+            now_us: self.now_us,
+            used: self
+                .machines
+                .as_ref()
+                .map_or(0, |it| it.used(gossip_of(host))),
         }
     }
 
     /// The thread sleeps until the node or the heartbeat wants it.
     fn arm_gossip(&mut self, host: usize) {
         let it = &mut self.hosts[host];
-        let (Some(threads), Some(agent)) = (&it.threads, &it.agent) else {
+        let (Some(threads), Some(agent)) = (&mut it.threads, &it.agent) else {
             return;
         };
         let node_us = it.clock.when_us(agent.next_timeout());
         let due_us = node_us.min(threads.heartbeat_us).max(self.now_us);
+        threads.wanted_us = due_us;
         if due_us < it.tick_due_us {
             it.tick_due_us = due_us;
             self.queue.push(due_us, Event::Tick { host });
@@ -299,11 +305,18 @@ impl World {
         let Some(threads) = &mut it.threads else {
             return;
         };
+        let late = threads.probes.take_lateness();
         let healthy = threads.probes.is_healthy(now) && !it.sick;
-        if std::mem::replace(&mut threads.prober_healthy, healthy) != healthy {
+        let mut is_news = false;
+        self.feed_with(host, |agent, now| {
+            is_news = agent.prober_healthy(now, healthy)
+        });
+        if is_news {
             self.spend(self.gossip_costs().log_us);
             self.say(host, || format!("its probe thread is well: {healthy}"));
-            self.feed(host, Input::ProberHealthy(healthy));
+        }
+        if late >= LATE {
+            self.feed(host, Input::Late(late));
         }
     }
 
@@ -329,9 +342,25 @@ impl World {
             Command::Capacity(capacity) => self.feed(host, Input::Capacity(capacity)),
             Command::Drain(on) => self.feed(host, Input::Drain(on)),
             Command::Leave => self.feed(host, Input::Leave),
+            // Where there is a probe thread, it is looked at.
+            Command::Healthy(_) if self.has_cpu() => {}
             Command::Healthy(healthy) => self.feed(host, Input::ProberHealthy(healthy)),
             Command::Tick => self.feed(host, Input::Tick),
         }
+    }
+
+    /// Gives a report of the production engine to its host.
+    fn engine_reports(&mut self, host: usize, report: Report) {
+        let check = self.check_index[&report.check];
+        if !matches!(report.kind, ReportKind::Opinion { .. }) {
+            self.hosts[host].writes.entry(check).or_default().reported = true;
+        }
+        self.trace
+            .mix(4, self.now_us ^ (host as u64) << 48 ^ u64::from(check));
+        self.say(host, || {
+            format!("reports of check {check}: {:?}", report.kind)
+        });
+        self.feed_with(host, |agent, now| agent.report(now, report));
     }
 
     /// A datagram or a stream's frame reached a host.
@@ -354,16 +383,16 @@ impl World {
     }
 
     /// Charges what handling an input and one of its outputs took.
-    pub(crate) fn charge(&mut self, output: &Output) {
+    pub(crate) fn charge(&mut self, effect: &Effect) {
         let costs = self.gossip_costs();
         let crypt = |bytes: &[u8]| bytes.len() as f64 * costs.crypt_ns_per_byte / 1e3;
-        let us = match output {
-            Output::Datagram { .. } => costs.send_us + costs.seal_us,
-            Output::BulkConnect { hello, .. } => costs.stream_open_us + crypt(hello),
-            Output::BulkSend { bytes, .. } => costs.stream_frame_us + crypt(bytes),
-            Output::BulkClose { .. } => costs.stream_frame_us / 2.0,
-            Output::Publish { .. } => costs.table_write_us,
-            Output::Event(word) => match word {
+        let us = match effect {
+            Effect::Datagram { .. } => costs.send_us + costs.seal_us,
+            Effect::BulkConnect { hello, .. } => costs.stream_open_us + crypt(hello),
+            Effect::BulkSend { bytes, .. } => costs.stream_frame_us + crypt(bytes),
+            Effect::BulkClose { .. } => costs.stream_frame_us / 2.0,
+            Effect::Published { .. } => costs.table_write_us,
+            Effect::Event(word) => match word {
                 Word::Joined(..)
                 | Word::Suspected(_)
                 | Word::Refuted(_)

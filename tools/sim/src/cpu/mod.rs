@@ -27,4 +27,18 @@ pub struct CpuOptions {
     pub cores: Cores,
     /// What work costs.
     pub costs: Costs,
+    /// What comes first in a turn of the gossip thread.
+    pub order: turn::Order,
+}
+
+impl CpuOptions {
+    /// Such cores, with the costs that the simulator comes with.
+    #[must_use]
+    pub fn of(cores: Cores) -> Self {
+        Self {
+            cores,
+            costs: Costs::default(),
+            order: turn::Order::default(),
+        }
+    }
 }

@@ -6,9 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use watchfire_core::io::{Inherit, ReportKind};
 use watchfire_probe_core::engine::{
-    self, Action, Config, During, Engine, Event as Happened, Inherited, Pacing, Slot,
+    Action, Config, During, Engine, Event as Happened, Inherited, Pacing, Slot,
 };
 use watchfire_probe_core::rate::Caps;
 use watchfire_probe_core::sickness::{self, Sickness};
@@ -52,6 +51,7 @@ pub(crate) struct Probes {
     sickness: Sickness,
     sick: bool,
     beat: Time,
+    late: Duration,
     scratch: Stats,
     unmeasured: u64,
 }
@@ -74,7 +74,7 @@ pub(crate) enum Command {
     Start {
         check: u32,
         generation: u32,
-        inherit: Option<Inherit>,
+        inherit: Option<Inherited>,
         first: Option<Time>,
     },
     Stop(u32),
@@ -120,6 +120,7 @@ impl Probes {
             sickness: Sickness::new(now),
             sick: false,
             beat: now,
+            late: Duration::ZERO,
             scratch: Stats::new(),
             unmeasured: 0,
         }
@@ -133,6 +134,11 @@ impl Probes {
     /// Probes that measured nothing so far.
     pub(crate) fn unmeasured(&self) -> u64 {
         self.unmeasured
+    }
+
+    /// By how much a turn was late at most since this was last asked.
+    pub(crate) fn take_lateness(&mut self) -> Duration {
+        std::mem::take(&mut self.late)
     }
 
     fn timeout(&self, now: Time) -> Duration {
@@ -151,10 +157,6 @@ impl Probes {
                 inherit,
                 first,
             } => {
-                let inherit = inherit.map(|known| Inherited {
-                    verdict: known.verdict,
-                    contrary: known.contrary,
-                });
                 let spec = &specs[check as usize];
                 let caps = Caps::default();
                 let engine = &mut self.engine;
@@ -289,11 +291,10 @@ impl World {
         let mut actions = Vec::new();
         {
             let threads = self.hosts[host].threads.as_mut();
-            let threads = threads.expect("it was there before");
-            let late_us = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
-            threads.late_us = threads.late_us.max(late_us);
-            let probes = &mut threads.probes;
+            let probes = &mut threads.expect("it was there before").probes;
             std::mem::swap(&mut actions, &mut probes.actions);
+            let late_us = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+            probes.late = probes.late.max(late);
             probes.engine.begin_turn(late_us);
             let mut events = 0;
             while let Some((slot, how)) = probes.happened.pop_front() {
@@ -404,36 +405,11 @@ impl World {
         let threads = threads.expect("it is at work");
         while let Some(report) = threads.probes.engine.poll_report() {
             any = true;
-            let check = self.check_index[&report.check];
-            threads
-                .reports
-                .push_back((check, report.generation, translate(report.kind)));
+            threads.reports.push_back(report);
         }
         if any {
             self.wake(gossip_of(host));
         }
-    }
-}
-
-/// A report in the core's words.
-fn translate(kind: engine::ReportKind) -> ReportKind {
-    match kind {
-        engine::ReportKind::Measured {
-            verdict,
-            reason,
-            contrary,
-            latency_us,
-        } => ReportKind::Measured {
-            verdict,
-            reason: reason.code(),
-            contrary,
-            latency_us,
-        },
-        engine::ReportKind::Unmeasured { reason, in_a_row } => ReportKind::Unmeasured {
-            reason: reason.code(),
-            in_a_row,
-        },
-        engine::ReportKind::Opinion { ask, answer, .. } => ReportKind::Opinion { ask, answer },
     }
 }
 

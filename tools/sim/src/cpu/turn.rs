@@ -1,15 +1,32 @@
-//! The order in which a gossip thread works: the one of `gossip::turn` in the
-//! agent. Whoever changes it there changes it here, and sees what it does.
+//! The order and the length of a gossip thread's turn: those of `gossip::turn`
+//! in the agent. Whoever changes them there changes them here, and sees what
+//! that does.
+
+use super::costs::Nanos;
 
 /// Datagrams that one turn reads.
 pub const DATAGRAMS: usize = 256;
 /// Probe reports that one turn takes.
 pub const REPORTS: usize = 4_096;
-/// CPU time of datagrams or reports in one turn, microseconds.
-pub const CPU_US: u64 = 2_000;
-/// While datagrams are unread the node is told the time no more often,
+/// CPU time that datagrams or reports may take in one turn, each for itself,
+/// nanoseconds.
+pub const CPU_PER_TURN: Nanos = 2_000_000;
+/// Pieces of work from one look at that time to the next.
+const LOOK_EVERY: usize = 8;
+/// While datagrams are left unread timers are looked at no more often,
 /// microseconds.
-pub const TICK_US: u64 = 10_000;
+pub const TICK_WHILE_UNREAD_US: u64 = 10_000;
+
+/// What comes first in a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// What keeps members alive, within bounds: datagrams and timers.
+    #[default]
+    LivenessFirst,
+    /// Whatever lies in the sockets, however long that takes: the order that
+    /// made storms worse, kept to show it.
+    SocketsFirst,
+}
 
 /// What lies ready for a gossip thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +43,10 @@ pub struct Ready {
     pub tick: bool,
     /// The table's heartbeat is due.
     pub heartbeat: bool,
+    /// Now, microseconds.
+    pub now_us: u64,
+    /// CPU time that the thread has used so far.
+    pub used: Nanos,
 }
 
 impl Ready {
@@ -56,100 +77,112 @@ pub enum Work {
 }
 
 /// Where a turn is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    stage: Stage,
-    left: usize,
-    /// What the thread had used when the stage began, microseconds.
-    used_us: u64,
-    /// When the node was last told the time.
+    order: Order,
+    /// Index into the order's stages; beyond them the turn is over.
+    at: usize,
+    done: usize,
+    most: usize,
+    used_before: Nanos,
     ticked_us: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Waiting,
-    Datagrams,
-    Tick,
-    Reports,
-    Streams,
-    Commands,
-    Heartbeat,
-}
+const LIVENESS_FIRST: [Work; 6] = [
+    Work::Datagram,
+    Work::Tick,
+    Work::Report,
+    Work::Stream,
+    Work::Command,
+    Work::Heartbeat,
+];
+const SOCKETS_FIRST: [Work; 6] = [
+    Work::Datagram,
+    Work::Stream,
+    Work::Report,
+    Work::Command,
+    Work::Tick,
+    Work::Heartbeat,
+];
 
-impl Default for Turn {
-    fn default() -> Self {
+impl Turn {
+    /// Before the first turn.
+    #[must_use]
+    pub fn new(order: Order) -> Self {
         Self {
-            stage: Stage::Waiting,
-            left: 0,
-            used_us: 0,
+            order,
+            at: LIVENESS_FIRST.len(),
+            done: 0,
+            most: 0,
+            used_before: 0,
             ticked_us: 0,
         }
     }
-}
 
-impl Turn {
-    /// What to do next, given what lies ready, what CPU time the thread has
-    /// used and the time, microseconds; nothing if the thread sleeps.
-    pub fn next(&mut self, ready: Ready, used_us: u64, now_us: u64) -> Option<Work> {
+    /// What to do next, given what lies ready; nothing if the thread sleeps.
+    pub fn next(&mut self, ready: Ready) -> Option<Work> {
+        let stages = match self.order {
+            Order::LivenessFirst => LIVENESS_FIRST,
+            Order::SocketsFirst => SOCKETS_FIRST,
+        };
         loop {
-            let in_time = used_us - self.used_us < CPU_US;
-            let (work, after, left) = match self.stage {
-                Stage::Waiting if !ready.is_any() => return None,
-                Stage::Waiting => {
-                    self.enter(Stage::Datagrams, DATAGRAMS, used_us);
-                    return Some(Work::Look);
+            let Some(&work) = stages.get(self.at) else {
+                if !ready.is_any() {
+                    return None;
                 }
-                Stage::Datagrams => {
-                    let any = ready.datagrams > 0 && in_time;
-                    (any.then_some(Work::Datagram), Stage::Tick, 1)
-                }
-                Stage::Tick => {
-                    let calm = ready.datagrams == 0 || now_us - self.ticked_us >= TICK_US;
-                    let due = ready.tick && calm;
-                    if due && self.left > 0 {
-                        self.ticked_us = now_us;
-                    }
-                    (due.then_some(Work::Tick), Stage::Reports, REPORTS)
-                }
-                Stage::Reports => {
-                    let any = ready.reports > 0 && in_time;
-                    (any.then_some(Work::Report), Stage::Streams, ready.streams)
-                }
-                Stage::Streams => {
-                    let any = ready.streams > 0;
-                    (any.then_some(Work::Stream), Stage::Commands, ready.commands)
-                }
-                Stage::Commands => {
-                    let any = ready.commands > 0;
-                    (any.then_some(Work::Command), Stage::Heartbeat, 1)
-                }
-                Stage::Heartbeat => (
-                    ready.heartbeat.then_some(Work::Heartbeat),
-                    Stage::Waiting,
-                    0,
-                ),
+                self.enter(0, stages[0], ready);
+                return Some(Work::Look);
             };
-            if self.left > 0
-                && let Some(work) = work
-            {
-                self.left -= 1;
+            if self.done < self.most && self.wants(work, ready) && !self.is_used_up(work, ready) {
+                self.done += 1;
+                if work == Work::Tick {
+                    self.ticked_us = ready.now_us;
+                }
                 return Some(work);
             }
-            self.enter(after, left, used_us);
+            let after = self.at + 1;
+            let next = stages.get(after).copied().unwrap_or(Work::Look);
+            self.enter(after, next, ready);
         }
     }
 
-    /// Whether one turn has ended and the next has not begun.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.stage == Stage::Waiting
+    fn wants(&self, work: Work, ready: Ready) -> bool {
+        match work {
+            Work::Datagram => ready.datagrams > 0,
+            Work::Stream => ready.streams > 0,
+            Work::Report => ready.reports > 0,
+            Work::Command => ready.commands > 0,
+            Work::Heartbeat => ready.heartbeat,
+            Work::Tick => {
+                let often = self.ticked_us + TICK_WHILE_UNREAD_US > ready.now_us;
+                let unread = ready.datagrams > 0 && self.order == Order::LivenessFirst;
+                ready.tick && !(unread && often)
+            }
+            Work::Look => false,
+        }
     }
 
-    fn enter(&mut self, stage: Stage, left: usize, used_us: u64) {
-        self.stage = stage;
-        self.left = left;
-        self.used_us = used_us;
+    fn is_used_up(&self, work: Work, ready: Ready) -> bool {
+        let bounded = matches!(work, Work::Datagram | Work::Report);
+        bounded
+            && self.order == Order::LivenessFirst
+            && self.done > 0
+            && self.done.is_multiple_of(LOOK_EVERY)
+            && ready.used - self.used_before >= CPU_PER_TURN
+    }
+
+    fn enter(&mut self, at: usize, work: Work, ready: Ready) {
+        self.at = at;
+        self.done = 0;
+        self.used_before = ready.used;
+        self.most = match work {
+            Work::Datagram => DATAGRAMS,
+            Work::Report => REPORTS,
+            Work::Stream => ready.streams,
+            Work::Command => ready.commands,
+            Work::Tick | Work::Heartbeat => 1,
+            Work::Look => 0,
+        };
     }
 }
 
@@ -157,50 +190,75 @@ impl Turn {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_turn_reads_its_datagrams_and_then_looks_at_the_rest() {
-        let mut turn = Turn::default();
-        assert_eq!(turn.next(Ready::default(), 0, 0), None);
-        let mut ready = Ready {
-            datagrams: DATAGRAMS + 7,
-            reports: 2,
-            tick: true,
-            ..Ready::default()
-        };
+    /// Works off what lies ready, each piece for `cost`.
+    fn history(order: Order, mut ready: Ready, cost: Nanos) -> Vec<Work> {
+        let mut turn = Turn::new(order);
         let mut done = Vec::new();
-        while let Some(work) = turn.next(ready, 0, TICK_US) {
+        while let Some(work) = turn.next(ready) {
             match work {
                 Work::Datagram => ready.datagrams -= 1,
                 Work::Report => ready.reports -= 1,
+                Work::Stream => ready.streams -= 1,
                 Work::Tick => ready.tick = false,
                 _ => {}
             }
+            ready.used += cost;
+            ready.now_us += cost / 1_000;
             done.push(work);
         }
-        let first = &done[1..=DATAGRAMS];
-        assert!(first.iter().all(|work| *work == Work::Datagram));
-        let rest = [Work::Tick, Work::Report, Work::Report, Work::Look];
-        assert_eq!(done[DATAGRAMS + 1..DATAGRAMS + 5], rest);
-        assert_eq!(done.len(), 1 + DATAGRAMS + 4 + 7);
+        done
+    }
+
+    fn full() -> Ready {
+        Ready {
+            datagrams: DATAGRAMS + 7,
+            reports: 2,
+            streams: 1,
+            tick: true,
+            now_us: 1_000_000,
+            ..Ready::default()
+        }
     }
 
     #[test]
-    fn what_is_dear_ends_the_stage_and_not_the_turn() {
-        let mut turn = Turn::default();
-        let ready = Ready {
-            datagrams: 100,
-            reports: 100,
+    fn nothing_ready_is_sleep() {
+        assert!(history(Order::LivenessFirst, Ready::default(), 1).is_empty());
+    }
+
+    #[test]
+    fn a_turn_is_bounded_and_bulk_comes_after_timers() {
+        let done = history(Order::LivenessFirst, full(), 100_000);
+        let first_tick = done.iter().position(|work| *work == Work::Tick).unwrap();
+        // Two milliseconds of datagrams, looked at every eighth.
+        assert_eq!(first_tick, 1 + 24);
+        let stream = done.iter().position(|work| *work == Work::Stream).unwrap();
+        assert_eq!(stream, first_tick + 3);
+    }
+
+    #[test]
+    fn sockets_first_reads_all_that_it_may_before_it_looks_elsewhere() {
+        let done = history(Order::SocketsFirst, full(), 100_000);
+        let first = &done[1..=DATAGRAMS];
+        assert!(first.iter().all(|work| *work == Work::Datagram));
+        let rest = [Work::Stream, Work::Report, Work::Report, Work::Tick];
+        assert_eq!(done[DATAGRAMS + 1..DATAGRAMS + 5], rest);
+    }
+
+    #[test]
+    fn while_datagrams_are_unread_timers_are_looked_at_less_often() {
+        let mut turn = Turn::new(Order::LivenessFirst);
+        let mut ready = Ready {
+            datagrams: 10_000,
+            tick: true,
+            now_us: 1_000_000,
             ..Ready::default()
         };
-        let mut used_us = 0;
-        let mut done = Vec::new();
-        for _ in 0..13 {
-            done.push(turn.next(ready, used_us, 0));
-            used_us += 500;
+        let mut ticks = 0;
+        for _ in 0..1_000 {
+            ready.used += 100_000;
+            ready.now_us += 100;
+            ticks += usize::from(turn.next(ready) == Some(Work::Tick));
         }
-        let datagrams = done.iter().filter(|w| **w == Some(Work::Datagram)).count();
-        let reports = done.iter().filter(|w| **w == Some(Work::Report)).count();
-        assert!((3..=9).contains(&datagrams), "{done:?}");
-        assert!((3..=9).contains(&reports), "{done:?}");
+        assert!((8..=10).contains(&ticks), "{ticks} in 100 ms");
     }
 }

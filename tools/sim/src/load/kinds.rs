@@ -10,8 +10,6 @@ pub const KINDS: [&str; 16] = [
     "ping", "ack", "ping-req", "relayed", "nack", "join", "push", "view", "roster", "pull", "part",
     "offer", "notify", "opinion", "set", "other",
 ];
-const ACK: usize = 1;
-const NACK: usize = 4;
 const OTHER: usize = KINDS.len() - 1;
 
 /// Tells kinds apart.
@@ -34,10 +32,10 @@ impl Kinds {
         match &packet.body {
             ArchivedBody::Swim(body) => match body {
                 ArchivedSwim::Ping { .. } => 0,
-                ArchivedSwim::Ack { .. } => ACK,
+                ArchivedSwim::Ack { .. } => 1,
                 ArchivedSwim::PingReq { .. } => 2,
                 ArchivedSwim::Relayed { .. } => 3,
-                ArchivedSwim::Nack { .. } => NACK,
+                ArchivedSwim::Nack { .. } => 4,
                 ArchivedSwim::JoinAsk { .. }
                 | ArchivedSwim::JoinToken { .. }
                 | ArchivedSwim::Join { .. }
@@ -55,10 +53,5 @@ impl Kinds {
                 ArchivedReplica::SetAsk { .. } | ArchivedReplica::SetPart { .. } => 14,
             },
         }
-    }
-
-    /// Whether a kind answers a ping.
-    pub(crate) const fn is_ack(kind: usize) -> bool {
-        matches!(kind, ACK | NACK)
     }
 }

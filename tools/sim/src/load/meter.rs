@@ -19,6 +19,11 @@ impl Bucket {
         }
     }
 
+    /// Full again.
+    pub(crate) fn fill(&mut self) {
+        self.level = self.burst;
+    }
+
     /// Takes so much; by how much that is too much, if it is. It goes into
     /// debt by one burst at most, so that one excess is not counted for ever.
     pub(crate) fn take(&mut self, now_us: u64, amount: f64) -> Option<f64> {

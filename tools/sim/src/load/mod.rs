@@ -56,7 +56,6 @@ pub(crate) struct Load {
 #[derive(Debug)]
 struct Sender {
     datagrams: Bucket,
-    acks: Bucket,
     bytes: Bucket,
     bulk: Bucket,
     peak: Peak,
@@ -163,7 +162,6 @@ impl Load {
     pub(crate) fn new(options: &Options) -> Self {
         let sender = || Sender {
             datagrams: Bucket::new(limits::DATAGRAMS_PER_S, limits::DATAGRAM_BURST),
-            acks: Bucket::new(limits::ACKS_PER_S, limits::ACK_BURST),
             bytes: Bucket::new(limits::DATAGRAM_BYTES_PER_S, limits::DATAGRAM_BYTES_BURST),
             bulk: Bucket::new(limits::BULK_BYTES_PER_S, limits::BULK_BYTES_BURST),
             peak: Peak::default(),
@@ -207,23 +205,25 @@ impl Load {
         it.sent_bytes += size;
         it.peak.add(now_us, 1);
         it.peak_bytes.add(now_us, size);
-        let is_ack = Kinds::is_ack(kind);
-        let (bucket, bound) = if is_ack {
-            (&mut it.acks, "acks")
-        } else {
-            (&mut it.datagrams, "datagrams")
-        };
-        let over = bucket.take(now_us, 1.0);
-        let over_bytes = it.bytes.take(now_us, size as f64);
-        self.break_bound(now_us, bound, over);
+        let over = it.datagrams.take(now_us, 1.0);
+        let over_bytes = it.bytes.take(now_us, bytes.len() as f64);
+        self.break_bound(now_us, "datagrams", over);
         self.break_bound(now_us, "datagram bytes", over_bytes);
     }
 
-    /// An agent sent on a bulk stream.
-    pub(crate) fn sent_bulk(&mut self, now_us: u64, host: usize, bytes: u64) {
+    /// A process begins: what the one before it had sent is not its own.
+    pub(crate) fn booted(&mut self, host: usize) {
         let it = &mut self.hosts[host];
-        it.bulk_bytes += bytes;
-        let over = it.bulk.take(now_us, bytes as f64);
+        it.datagrams.fill();
+        it.bytes.fill();
+        it.bulk.fill();
+    }
+
+    /// An agent sent a frame on a bulk stream, with headers.
+    pub(crate) fn sent_bulk(&mut self, now_us: u64, host: usize, frame: usize, headers: u64) {
+        let it = &mut self.hosts[host];
+        it.bulk_bytes += frame as u64 + headers;
+        let over = it.bulk.take(now_us, frame as f64);
         self.break_bound(now_us, "bulk bytes", over);
     }
 

@@ -19,6 +19,18 @@ impl World {
         }
     }
 
+    /// When a run ends: the bounds that were broken on the way.
+    pub(crate) fn judge_bounds(&mut self) {
+        for broken in self.load.broken.clone() {
+            self.oracles.violate(self.now_us, None, "bounds", || {
+                format!(
+                    "{}: exceeded {} times, first at {:.1} s, at worst {:.1}",
+                    broken.bound, broken.times, broken.first_s, broken.worst
+                )
+            });
+        }
+    }
+
     /// Probes that all checks together want within a window.
     fn wanted(&self) -> u64 {
         let window_us = WINDOW_S * SECOND_US;

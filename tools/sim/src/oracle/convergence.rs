@@ -39,6 +39,8 @@ impl World {
         self.judge_equal_claims();
         self.judge_agreement();
         self.judge_truth();
+        self.judge_shown();
+        self.judge_bounds();
         let silent = self.fired.silent(self.options.faults);
         if !silent.is_empty() {
             self.oracles.violate(self.now_us, None, "faults", || {

@@ -47,6 +47,29 @@ impl World {
         }
     }
 
+    /// What the real table says, to a reader, is what the POP holds.
+    pub(crate) fn judge_shown(&mut self) {
+        for host in self.living().collect::<Vec<_>>() {
+            let it = &self.hosts[host];
+            let now = it.clock.local(self.now_us);
+            let Some(agent) = &it.agent else { continue };
+            let wrong = (0..self.options.checks).find_map(|check| {
+                let held = it.table.verdicts[check].filter(|_| it.config[check])?;
+                let name = &self.names[check % self.options.names()];
+                let shown = agent.shown(name, now).map(|entry| entry.verdict);
+                // What was measured and is not decided leaves what was there.
+                let decided = held.verdict != Verdict::Unknown;
+                (decided && shown != Some(held.verdict.into())).then_some((check, held, shown))
+            });
+            if let Some((check, held, shown)) = wrong {
+                self.oracles.violate(self.now_us, Some(host), "tables", || {
+                    format!("of check {check} it holds {held:?} and its table shows {shown:?}")
+                });
+                return;
+            }
+        }
+    }
+
     /// After calm, every table of a node that has the check says how the
     /// origin behaves.
     pub(crate) fn judge_truth(&mut self) {

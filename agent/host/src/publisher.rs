@@ -4,132 +4,130 @@
 //! stand behind many names, and a name may change its check: then it keeps the
 //! old verdict, marked carried, until the new check has one.
 
-use std::collections::HashMap;
+use core::fmt;
 use std::sync::Arc;
 
 use watchfire_core::io::Published;
-use watchfire_probe_core::check::CheckSpec;
-use watchfire_table::{Entry, Flags, TableError, TableVerdict, Writer};
+use watchfire_table::{Entry, Flags, Home, TableError, TableVerdict, Writer};
 use watchfire_wire::{CheckId, NodeId, Reason, Unmeasured, Verdict};
 
-use crate::control::origins::OriginChange;
+use crate::catalogue::Catalogue;
+use crate::change::OriginChange;
+use crate::effect::Trouble;
 
-/// The names, the checks behind them, and the table that shows them.
-pub(crate) struct Publisher {
-    table: Writer,
-    names: HashMap<Arc<str>, CheckId>,
-    checks: HashMap<CheckId, Watched>,
+/// The table, and what it is to say.
+pub struct Publisher<H: Home> {
+    table: Writer<H>,
+    catalogue: Catalogue,
     me: NodeId,
-    /// Writes that the table refused; each was logged.
-    pub(crate) failed_writes: u64,
+    failed_writes: u64,
+    troubles: Vec<Trouble>,
 }
 
-/// One check and who looks at it.
-struct Watched {
-    spec: Arc<CheckSpec>,
-    names: Vec<Arc<str>>,
-    published: Option<Published>,
+impl<H: Home> fmt::Debug for Publisher<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("catalogue", &self.catalogue)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Verdicts by number of origins.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) up: usize,
-    pub(crate) down: usize,
-    pub(crate) unknown: usize,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Origins that are Up.
+    pub up: usize,
+    /// Origins that are Down.
+    pub down: usize,
+    /// Origins of which nobody knows.
+    pub unknown: usize,
 }
 
-impl Publisher {
-    pub(crate) fn new(table: Writer, me: NodeId) -> Self {
-        Self {
+impl<H: Home> Publisher<H> {
+    /// A publisher into this table, of the node of this name.
+    #[must_use]
+    pub fn new(table: Writer<H>, name: &str) -> Self {
+        let me = NodeId::of_name(name);
+        let mut publisher = Self {
             table,
-            names: HashMap::new(),
-            checks: HashMap::new(),
+            catalogue: Catalogue::default(),
             me,
             failed_writes: 0,
-        }
+            troubles: Vec::new(),
+        };
+        publisher.name_node(me, name);
+        publisher
     }
 
     /// Takes a changed set of origins. The caller tells the core afterwards.
-    pub(crate) fn configure(&mut self, change: &OriginChange) {
+    pub fn configure(&mut self, change: &OriginChange, wall_ms: u64) {
         for (id, spec) in &change.checks_added {
-            self.checks.entry(*id).or_insert_with(|| Watched {
-                spec: spec.clone(),
-                names: Vec::new(),
-                published: None,
-            });
+            self.catalogue.add_check(*id, spec);
         }
         for name in &change.names_removed {
-            if let Some(id) = self.names.remove(name) {
-                self.unlink(id, name);
-            }
+            self.catalogue.remove_name(name);
             self.table.remove(name.as_bytes());
         }
         for (name, id) in &change.names_set {
-            self.set_name(name, *id);
+            self.set_name(name, *id, wall_ms);
         }
         for id in &change.checks_removed {
-            self.checks.remove(id);
+            self.catalogue.remove_check(*id);
         }
         if change.first {
-            self.forget_strangers();
+            self.forget_unconfigured();
         }
     }
 
     /// Takes what the POP holds of a check.
-    pub(crate) fn publish(&mut self, id: CheckId, what: Option<Published>) {
-        let Some(watched) = self.checks.get_mut(&id) else {
+    pub fn publish(&mut self, id: CheckId, what: Option<Published>, wall_ms: u64) {
+        let me = self.me;
+        let Some(watched) = self.catalogue.watched_mut(id) else {
             return;
         };
         watched.published = what;
-        let entry = what.map_or_else(|| unknown(self.me), |what| entry_of(what, false));
+        let names = watched.names.clone();
+        let entry = what.map_or_else(|| unknown(me, wall_ms), |what| entry_of(what, false));
         // Measured but not yet decided: what the table holds from before this
         // definition or this start is better than nothing.
         let undecided = what.is_some_and(|what| {
             what.verdict == Verdict::Unknown && Reason::from_code(what.reason).is_some()
         });
-        for name in watched.names.clone() {
-            if undecided && self.shows_a_verdict(&name) {
+        for name in &names {
+            if undecided && self.shows_a_verdict(name) {
                 continue;
             }
-            self.table_result(&name, |table| table.set(name.as_bytes(), &entry));
+            self.write(name, |table| table.set(name.as_bytes(), &entry));
         }
     }
 
-    /// The check behind an origin's name.
-    pub(crate) fn check_of(&self, name: &str) -> Option<CheckId> {
-        self.names.get(name).copied()
+    /// What is configured.
+    #[must_use]
+    pub const fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
     }
 
-    /// The definition of a check that some origin names.
-    pub(crate) fn spec(&self, id: CheckId) -> Option<&Arc<CheckSpec>> {
-        self.checks.get(&id).map(|watched| &watched.spec)
-    }
-
-    pub(crate) fn heartbeat(&mut self, now_ns: u64) {
+    /// Says that the writer is alive; see [`Writer::heartbeat`].
+    pub fn heartbeat(&mut self, now_ns: u64) {
         self.table.heartbeat(now_ns);
         if let Some(notice) = self.table.take_notice() {
-            tracing::warn!("{notice}");
+            self.troubles.push(Trouble::Table(notice));
         }
     }
 
     /// Lets readers print a node's name instead of its id.
-    pub(crate) fn name_node(&mut self, id: NodeId, name: &str) {
+    pub fn name_node(&mut self, id: NodeId, name: &str) {
         if let Err(error) = self.table.name_node(id, name) {
-            tracing::warn!(node = name, %error, "the table cannot name this node");
+            let node = name.to_owned();
+            self.troubles.push(Trouble::Name { node, error });
         }
     }
 
-    /// The names that look at a check.
-    pub(crate) fn names_of(&self, id: CheckId) -> &[Arc<str>] {
-        self.checks
-            .get(&id)
-            .map_or(&[], |watched| watched.names.as_slice())
-    }
-
-    pub(crate) fn tally(&self) -> Tally {
+    /// Verdicts by number of origins.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
-        for watched in self.checks.values() {
+        for watched in self.catalogue.all_watched() {
             let count = watched.names.len();
             match watched.published.map(|what| what.verdict) {
                 Some(Verdict::Up) => tally.up += count,
@@ -140,30 +138,30 @@ impl Publisher {
         tally
     }
 
-    pub(crate) fn origins(&self) -> usize {
-        self.names.len()
+    /// Writes that the table refused; each is a [`Trouble`].
+    #[must_use]
+    pub const fn failed_writes(&self) -> u64 {
+        self.failed_writes
     }
 
-    pub(crate) fn checks(&self) -> usize {
-        self.checks.len()
+    /// What went wrong since the last time.
+    pub fn take_troubles(&mut self) -> impl Iterator<Item = Trouble> + '_ {
+        self.troubles.drain(..)
     }
 
-    fn set_name(&mut self, name: &Arc<str>, id: CheckId) {
-        let before = self.names.insert(name.clone(), id);
-        let carried = match before {
-            Some(old) if old == id => return,
-            Some(old) => {
-                let verdict = self.checks.get(&old).and_then(|watched| watched.published);
-                self.unlink(old, name);
-                verdict
-            }
-            None => None,
-        };
-        let Some(watched) = self.checks.get_mut(&id) else {
+    fn set_name(&mut self, name: &Arc<str>, id: CheckId, wall_ms: u64) {
+        let before = self.catalogue.check_of(name);
+        if before == Some(id) {
             return;
-        };
-        watched.names.push(name.clone());
-        let entry = match (watched.published, carried) {
+        }
+        let published = |id| self.catalogue.watched(id).and_then(|of| of.published);
+        let carried = before.and_then(published);
+        let now = published(id);
+        self.catalogue.set_name(name, id);
+        if self.catalogue.watched(id).is_none() {
+            return;
+        }
+        let entry = match (now, carried) {
             (Some(what), _) => entry_of(what, false),
             (None, Some(old)) => entry_of(old, true),
             // A table that was adopted may hold a verdict from before the
@@ -173,15 +171,16 @@ impl Publisher {
                     flags: adopted.flags | Flags::CARRIED,
                     ..adopted
                 },
-                None => unknown(self.me),
+                None => unknown(self.me, wall_ms),
             },
         };
-        self.table_result(name, |table| table.set(name.as_bytes(), &entry));
+        self.write(name, |table| table.set(name.as_bytes(), &entry));
     }
 
     /// An origin of this check shows a verdict from before.
     pub(crate) fn carries(&self, id: CheckId) -> bool {
-        self.names_of(id)
+        self.catalogue
+            .names_of(id)
             .iter()
             .any(|name| self.shows_a_verdict(name))
     }
@@ -191,35 +190,27 @@ impl Publisher {
         shown.is_some_and(|entry| entry.verdict != TableVerdict::Unknown)
     }
 
-    fn unlink(&mut self, id: CheckId, name: &Arc<str>) {
-        if let Some(watched) = self.checks.get_mut(&id) {
-            watched.names.retain(|known| known != name);
-        }
-    }
-
-    /// Removes from an adopted table what no origins file names any more.
-    fn forget_strangers(&mut self) {
-        let strangers: Vec<Vec<u8>> = self
-            .table
-            .names()
-            .into_iter()
-            .filter(|name| {
-                !std::str::from_utf8(name).is_ok_and(|name| self.names.contains_key(name))
-            })
-            .collect();
-        for name in strangers {
+    /// Removes from an adopted table what is not configured any more.
+    fn forget_unconfigured(&mut self) {
+        let mut names = self.table.names();
+        names.retain(|name| {
+            let configured = std::str::from_utf8(name).map(|name| self.catalogue.has(name));
+            configured != Ok(true)
+        });
+        for name in names {
             self.table.remove(&name);
         }
     }
 
-    fn table_result(
+    fn write(
         &mut self,
-        name: &str,
-        write: impl FnOnce(&mut Writer) -> Result<(), TableError>,
+        name: &Arc<str>,
+        write: impl FnOnce(&mut Writer<H>) -> Result<(), TableError>,
     ) {
         if let Err(error) = write(&mut self.table) {
             self.failed_writes += 1;
-            tracing::error!(origin = name, %error, "the table refused a write");
+            let origin = Arc::clone(name);
+            self.troubles.push(Trouble::Write { origin, error });
         }
     }
 }
@@ -241,12 +232,12 @@ fn entry_of(what: Published, carried: bool) -> Entry {
     }
 }
 
-fn unknown(me: NodeId) -> Entry {
+fn unknown(me: NodeId, wall_ms: u64) -> Entry {
     Entry {
         verdict: TableVerdict::Unknown,
         flags: Flags::NONE,
         reason: Unmeasured::NotYet.code(),
-        since_ms: crate::clock::wall_ms(),
+        since_ms: wall_ms,
         latency_us: 0,
         owner: Some(me),
     }
@@ -254,72 +245,62 @@ fn unknown(me: NodeId) -> Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::config::{OriginSet, load_origins};
-    use tempfile::TempDir;
-    use watchfire_table::{Reader, WriterOptions};
+    use watchfire_probe_core::check::CheckSpec;
+    use watchfire_table::{HeapHome, HeapReader, WriterOptions};
     use watchfire_wire::Actor;
 
-    const ME: NodeId = NodeId(1);
+    use super::*;
+    use crate::change::Origins;
+
     const OTHER: NodeId = NodeId(2);
 
     struct Bed {
-        dir: TempDir,
-        publisher: Publisher,
-        origins: Option<OriginSet>,
+        home: HeapHome,
+        publisher: Publisher<HeapHome>,
+        origins: Option<Origins>,
+    }
+
+    fn open(home: &HeapHome) -> Publisher<HeapHome> {
+        let actor = Actor {
+            node: NodeId::of_name("me"),
+            epoch: 1,
+            boot: 1,
+        };
+        let options = WriterOptions::new(actor, "me");
+        Publisher::new(Writer::open_in(home.clone(), &options, 1).unwrap(), "me")
     }
 
     impl Bed {
         fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let publisher = Self::open(&dir);
+            let home = HeapHome::new();
+            let publisher = open(&home);
             Self {
-                dir,
+                home,
                 publisher,
                 origins: None,
             }
         }
 
-        fn open(dir: &TempDir) -> Publisher {
-            let actor = Actor {
-                node: ME,
-                epoch: 1,
-                boot: 1,
-            };
-            let options = WriterOptions {
-                any_filesystem: true,
-                ..WriterOptions::new(actor, "me")
-            };
-            let table = Writer::open(&dir.path().join("table"), &options, 1).unwrap();
-            Publisher::new(table, ME)
-        }
-
         /// The agent dies and comes back with an empty memory.
         fn restart(&mut self) {
-            let other = tempfile::tempdir().unwrap();
-            // The lock goes with the writer, so the writer goes first.
-            self.publisher = Self::open(&other);
-            self.publisher = Self::open(&self.dir);
+            self.publisher = open(&self.home);
             self.origins = None;
         }
 
-        fn configure(&mut self, origins: &[(&str, u16)]) {
-            let text: String = origins
-                .iter()
-                .map(|(name, port)| {
-                    format!("[[origin]]\nname = \"{name}\"\naddress = \"127.0.0.1:{port}\"\n")
-                })
-                .collect();
-            std::fs::write(self.dir.path().join("o.toml"), text).unwrap();
-            let set =
-                load_origins(&["o.toml".into()], self.dir.path(), &Default::default()).unwrap();
-            let change = OriginChange::between(self.origins.as_ref(), &set);
-            self.publisher.configure(&change);
-            self.origins = Some(set);
+        fn configure(&mut self, of: &[(&str, u16)]) {
+            let mut origins = Origins::default();
+            for &(name, port) in of {
+                let spec = CheckSpec::tcp(([127, 0, 0, 1], port).into());
+                origins.names.insert(name.into(), spec.id());
+                origins.checks.insert(spec.id(), Arc::new(spec));
+            }
+            let change = OriginChange::between(self.origins.as_ref(), &origins);
+            self.publisher.configure(&change, 3);
+            self.origins = Some(origins);
         }
 
         fn publish(&mut self, name: &str, verdict: Verdict) {
-            let id = self.publisher.check_of(name).unwrap();
+            let id = self.publisher.catalogue().check_of(name).unwrap();
             let what = Published {
                 verdict,
                 reason: Reason::Passed.code(),
@@ -328,11 +309,11 @@ mod tests {
                 owner: OTHER,
                 frozen: false,
             };
-            self.publisher.publish(id, Some(what));
+            self.publisher.publish(id, Some(what), 4);
         }
 
         fn shown(&self, name: &str) -> Option<(TableVerdict, bool)> {
-            let reader = Reader::open(&self.dir.path().join("table")).unwrap();
+            let mut reader = HeapReader::open(&self.home).unwrap();
             let entry = reader.get(name.as_bytes(), 1).entry()?;
             Some((entry.verdict, entry.flags.contains(Flags::CARRIED)))
         }
@@ -364,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_keeps_verdicts_and_forgets_strangers() {
+    fn a_restart_keeps_verdicts_and_forgets_what_is_not_configured() {
         let mut bed = Bed::new();
         bed.configure(&[("a", 80), ("b", 81)]);
         bed.publish("a", Verdict::Down);
@@ -382,5 +363,15 @@ mod tests {
         assert_eq!(bed.shown("a"), Some((TableVerdict::Down, false)));
         assert_eq!(bed.shown("b"), None);
         assert_eq!(bed.shown("c"), Some((TableVerdict::Unknown, false)));
+    }
+
+    #[test]
+    fn what_the_table_refuses_is_counted_and_told() {
+        let mut bed = Bed::new();
+        let long = "x".repeat(10_000);
+        bed.configure(&[(long.as_str(), 80)]);
+        assert_eq!(bed.publisher.failed_writes(), 1);
+        let told = bed.publisher.take_troubles().next();
+        assert!(matches!(told, Some(Trouble::Write { .. })), "{told:?}");
     }
 }
