@@ -3,7 +3,6 @@
 BODY = "HAProxy's check looks at the head alone; a body that breaks off is broken for every user"
 ONE_REFUSES = "one judge refuses it, so some clients of the origin would: down"
 INTERIM = "HAProxy's check takes the interim status for the final one; as a proxy it passes it on"
-PREFIX = "the head counts; the origin has answered, and what follows is measured by `expect` alone"
 
 REASONS = {
     "chunk cut short": BODY,
@@ -11,15 +10,13 @@ REASONS = {
     "100 then 200": INTERIM,
     "103 then 200": INTERIM,
     "20 interim": INTERIM,
-    "blank line first": ONE_REFUSES,
-    "HTTP/2": ONE_REFUSES,
-    "nothing at all": ONE_REFUSES,
+    "verified: another name": "HAProxy looks at the common name too; where a certificate has alternative names, they alone count",
 }
 
 
-def reason_for(group, name, up):
+def reason_for(name, up, judges):
     """The reason for a case in which a judge says otherwise; empty if there is none."""
     if name in REASONS:
         return REASONS[name]
     # The rule of the whole table: up is what both HAProxy and curl accept.
-    return "" if up else ONE_REFUSES
+    return ONE_REFUSES if not up and not all(judges) else ""

@@ -267,7 +267,7 @@ def table(cases):
             ours, epoll = case.says["watchfire io_uring"], case.says["watchfire epoll"]
             judges = [case.says[judge] for judge in JUDGES[2:]]
             differs = any(good != ours[0] for good, _ in judges)
-            reason = reason_for(case.group, case.name, ours[0]) if differs else ""
+            reason = reason_for(case.name, ours[0], [good for good, _ in judges]) if differs else ""
             if ours[0] and not any(good for good, _ in judges):
                 wrong.append(f"{case.name}: Up, and no judge says so")
             if ours[0] != epoll[0]:

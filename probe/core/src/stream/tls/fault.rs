@@ -59,9 +59,10 @@ pub(super) fn of_openssl(ssl: &SslRef, error: &Error, verify: bool) -> Outcome {
             Reason::TlsMalformed
         } else {
             match first.reason_code() {
-                UNSUPPORTED_PROTOCOL | WRONG_SSL_VERSION | ALERT_PROTOCOL_VERSION => {
-                    Reason::TlsProtocol
-                }
+                UNSUPPORTED_PROTOCOL
+                | WRONG_SSL_VERSION
+                | ALERT_PROTOCOL_VERSION
+                | LEGACY_SIGALG => Reason::TlsProtocol,
                 _ => Reason::TlsHandshake,
             }
         },
@@ -88,6 +89,10 @@ const VERIFIED: i32 = 0;
 
 /// `SSL_R_UNSUPPORTED_PROTOCOL`: the origin chose a version that is too old.
 const UNSUPPORTED_PROTOCOL: i32 = 258;
+
+/// `SSL_R_LEGACY_SIGALG_DISALLOWED_OR_UNSUPPORTED`: what TLS below 1.2 signs
+/// with.
+const LEGACY_SIGALG: i32 = 333;
 
 /// `SSL_R_WRONG_SSL_VERSION`.
 const WRONG_SSL_VERSION: i32 = 266;
