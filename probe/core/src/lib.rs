@@ -11,6 +11,7 @@ pub mod keys;
 pub mod kind;
 pub mod limits;
 pub mod outcome;
+pub mod pattern;
 pub mod rate;
 pub mod schedule;
 pub mod stats;
