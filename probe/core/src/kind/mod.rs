@@ -6,6 +6,7 @@
 //! CONTRIBUTING.md.
 
 pub mod http;
+pub mod send_expect;
 pub mod tcp;
 
 use core::fmt;
@@ -314,6 +315,8 @@ kinds! {
     Tcp = tcp,
     /// One HTTP request.
     Http = http,
+    /// Steps on a stream: send this, expect that.
+    SendExpect = send_expect,
 }
 
 /// What is known of a kind without a check of it.
