@@ -192,6 +192,8 @@ fn check_name<'a>(source: &Source, name: &'a Spanned<String>) -> Result<&'a str,
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn load_text(text: &str) -> Result<OriginSet, ConfigError> {

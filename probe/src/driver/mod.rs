@@ -5,6 +5,7 @@ mod route;
 pub(crate) mod socket;
 pub(crate) mod uring;
 pub(crate) mod uring_setup;
+mod uring_slots;
 
 use core::time::Duration;
 use std::io;

@@ -26,6 +26,7 @@ use watchfire_probe_core::engine::{Action, During, Engine, Event, Slot};
 use watchfire_wire::Time;
 
 use super::socket::{Manner, Sockaddr, SocketOption, SocketPlans, can_be_used_again, is_v6};
+use super::uring_slots::{GENERATION_MASK, Known, Memory, Op, SlotState, tag, untag};
 use super::{Driver, RECEIVE_BYTES, route};
 use crate::clock;
 use crate::limits::SOCKETS_KEPT;
@@ -69,67 +70,6 @@ pub(crate) struct UringDriver<'a> {
     kept: usize,
     /// There was no room to listen for the wake-up; the next harvest tries.
     unheard: bool,
-}
-
-/// What the kernel reads and writes while operations are in progress. It
-/// outlives them: see the driver's `drop`.
-struct Memory {
-    slots: Vec<SlotState>,
-    buffers: Vec<u8>,
-    reset: Box<SocketOption>,
-    nowhere: Box<Sockaddr>,
-    wake: Box<u64>,
-}
-
-/// What the driver knows of a slot.
-struct SlotState {
-    addr: Sockaddr,
-    generation: u32,
-    manner: Manner,
-    /// There is a descriptor to close.
-    open: bool,
-    /// The open link has failed; its end, if any, still comes.
-    failed: bool,
-    /// An operation is in progress.
-    busy: bool,
-    /// The slot is free, and its descriptor is a disconnected socket of the
-    /// family that `v6` tells, with the options of a half-open one.
-    kept: bool,
-    v6: bool,
-    /// Which of the plan's sources it was bound to; none if past their end.
-    source: usize,
-    /// The receive in progress began before there was a request.
-    watching: bool,
-    /// Sending failed while such a receive was in progress, with this error
-    /// number; it is told when the receive ends.
-    send_errno: i32,
-    /// A request was sent beside such a receive: it may be on its way still
-    /// when the connection goes.
-    sends_apart: bool,
-}
-
-/// An event that needed no completion.
-#[derive(Clone, Copy)]
-enum Known {
-    Failed(During, i32),
-    Closed,
-}
-
-/// The operation that a completion speaks of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Op {
-    Socket,
-    Option,
-    Connect,
-    Send,
-    Receive,
-    Close,
-    Cancel,
-    Wake,
-    Reset,
-    Disconnect,
-    Look,
 }
 
 impl<'a> UringDriver<'a> {
@@ -751,29 +691,3 @@ impl Drop for UringDriver<'_> {
 
 /// How long the end of the last operation is waited for.
 const LAST_WAIT: Duration = Duration::from_millis(500);
-
-/// Bits of a slot's generation in a completion's name.
-const GENERATION_MASK: u32 = (1 << 24) - 1;
-
-/// Names a completion: the operation, the slot's life, the slot.
-const fn tag(op: Op, generation: u32, slot: Slot) -> u64 {
-    (op as u64) << 56 | (generation as u64) << 32 | slot as u64
-}
-
-const fn untag(user_data: u64) -> (Op, u32, Slot) {
-    let op = match user_data >> 56 {
-        0 => Op::Socket,
-        1 => Op::Option,
-        2 => Op::Connect,
-        3 => Op::Send,
-        4 => Op::Receive,
-        5 => Op::Close,
-        6 => Op::Cancel,
-        7 => Op::Wake,
-        8 => Op::Reset,
-        9 => Op::Disconnect,
-        _ => Op::Look,
-    };
-    let generation = (user_data >> 32) as u32 & GENERATION_MASK;
-    (op, generation, user_data as u32)
-}

@@ -1,8 +1,8 @@
 //! TLS under any stream: fed with bytes and asked for bytes.
 //!
-//! Two libraries stand behind one [`Session`]. [`modern`] is rustls: a third of
+//! Two libraries stand behind one session. `modern` is rustls: a third of
 //! the CPU time of a handshake, and memory-safe, but without CBC, static RSA,
-//! DHE, P-521 and what else the proxies beside us still speak. [`broad`] is
+//! DHE, P-521 and what else the proxies beside us still speak. `broad` is
 //! OpenSSL, the proxies' own library: a handshake that rustls does not bring to
 //! an end is tried again with it, on a connection of its own within the same
 //! probe, and its word is the one that counts. So a certificate or a server
