@@ -175,8 +175,7 @@ impl BodyRule {
                     Ok(json) => json,
                     Err(_) => return false,
                 };
-                json.pointer(pointer)
-                    .is_some_and(|found| found.to_string() == *value)
+                json.pointer(pointer).map(ToString::to_string).as_ref() == Some(value)
             }
         }
     }

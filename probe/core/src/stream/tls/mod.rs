@@ -102,6 +102,10 @@ pub(crate) struct Session {
 }
 
 /// A session of either library.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is in its session's box, and the large one is the usual one"
+)]
 enum Library {
     Modern(modern::Connection),
     Broad(broad::Connection),
