@@ -62,8 +62,8 @@ fn mistakes_in_the_agents_file_are_named_by_line() {
             "name = \"node 0\"",
             "cannot be a node's name",
         ),
-        ("[table]", "[probe]\nthreads = 0\n\n[table]", "threads"),
-        ("[table]", "[probe]\nbackend = \"dpdk\"\n\n[table]", "dpdk"),
+        ("[probe]", "[probe]\nthreads = 0", "threads"),
+        ("[probe]", "[probe]\nbackend = \"dpdk\"", "dpdk"),
     ] {
         let pop = Pop::new(1);
         let agent = &pop.agents[0];

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use hdrhistogram::Histogram;
 use watchfire_probe_core::engine::Pacing;
 use watchfire_probe_core::limits::SLOTS;
-use watchfire_probe_core::{CheckSpec, Kind, Stats};
+use watchfire_probe_core::{CheckSpec, Stats};
 
 use crate::clock;
 use crate::error::StartError;
@@ -134,7 +134,7 @@ pub fn bench(
     let Some(first) = options.specs.first() else {
         return Err(BenchError::NoTargets);
     };
-    let kind = first.kind.key();
+    let kind = first.kind_key();
     let mut prober = Options {
         rate_per_address: None,
         rate_per_prefix: None,
@@ -148,7 +148,7 @@ pub fn bench(
         ),
         BenchRate::Max => {
             let wanted = prober.in_flight_max as usize * prober.threads;
-            let keeps = matches!(&first.kind, Kind::Http(http) if http.reuse);
+            let keeps = first.kind.keeps_connection();
             if keeps {
                 // As many checks as are to be in flight, and for each of them
                 // a connection of its own.

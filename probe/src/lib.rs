@@ -34,4 +34,4 @@ pub use once::{OnceReport, once};
 pub use options::{Backend, Options, OptionsError, THREADS_MAX, UnknownBackend};
 pub use prober::Prober;
 pub use watchfire_probe_core::engine::{Inherited, Report, ReportKind};
-pub use watchfire_probe_core::{CheckSpec, Kind, Outcome, Phases, Stats};
+pub use watchfire_probe_core::{CheckSpec, KIND_KEYS, Kind, Outcome, Phases, Stats};

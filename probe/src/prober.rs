@@ -166,6 +166,7 @@ impl Prober {
         self.refused.push_back(Report {
             check: id,
             generation: 0,
+            degraded: false,
             kind: watchfire_probe_core::engine::ReportKind::Opinion {
                 ask,
                 answer: Answer::Silent,

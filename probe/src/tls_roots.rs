@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use watchfire_probe_core::tls::TlsContext;
+use watchfire_probe_core::stream::tls::TlsContext;
 
 use crate::error::StartError;
 use crate::options::Options;
@@ -31,21 +30,18 @@ pub(crate) fn context(options: &Options, wall_s: u64) -> Result<Arc<TlsContext>,
             .iter()
             .map(PathBuf::from)
             .find_map(|path| read(&path).ok())
-            .unwrap_or_else(RootCertStore::empty),
+            .unwrap_or_default(),
     };
     TlsContext::new(roots, wall_s)
         .map(Arc::new)
         .map_err(|error| StartError::Tls(error.to_string()))
 }
 
-fn read(path: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
+fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
-    for certificate in found {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        // System stores hold a few old certificates that nobody should trust.
-        let _ = roots.add(certificate);
-    }
+    let roots: Vec<_> = found
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())?;
     if roots.is_empty() {
         return Err("it holds no usable certificate".to_owned());
     }

@@ -32,7 +32,7 @@ pub(crate) struct Worker<'a, D> {
     /// When the statistics are published next.
     publish_at: Time,
     sickness: Sickness,
-    config_tls: Option<Arc<watchfire_probe_core::tls::TlsContext>>,
+    config_tls: Option<Arc<watchfire_probe_core::stream::tls::TlsContext>>,
 }
 
 impl<'a, D: Driver> Worker<'a, D> {
@@ -129,6 +129,7 @@ impl<'a, D: Driver> Worker<'a, D> {
                         self.held.push_back(Report {
                             check: id,
                             generation,
+                            degraded: false,
                             kind: ReportKind::Unmeasured {
                                 reason: Unmeasured::InFlightFull,
                                 in_a_row: u32::MAX,

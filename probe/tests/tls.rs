@@ -12,7 +12,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use watchfire_probe::{CheckSpec, Kind, Options, Outcome};
-use watchfire_probe_core::TlsSpec;
+use watchfire_probe_core::{KIND_KEYS, TlsSpec};
 use watchfire_wire::{Reason, Unmeasured};
 
 /// What a server does with its connections.
@@ -26,6 +26,8 @@ enum Manner {
     Plain,
     /// Closes at once.
     Closes,
+    /// Says this, ends TLS, and leaves TCP to the client.
+    EndsByNotify(&'static [u8]),
 }
 
 /// A server on loopback; its threads end with the process.
@@ -62,6 +64,17 @@ fn serve(manner: Manner, mut stream: TcpStream, config: Arc<ServerConfig>) {
             let _ = stream.read(&mut request);
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
         }
+        Manner::EndsByNotify(answer) => {
+            let tls = ServerConnection::new(config).unwrap();
+            let mut stream = StreamOwned::new(tls, stream);
+            let mut request = [0; 4_096];
+            if stream.read(&mut request).is_ok_and(|count| count > 0) {
+                let _ = stream.write_all(answer);
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+                let _ = stream.sock.read_to_end(&mut Vec::new());
+            }
+        }
         Manner::Answers => {
             let tls = ServerConnection::new(config).unwrap();
             let mut stream = StreamOwned::new(tls, stream);
@@ -83,12 +96,10 @@ fn https(addr: SocketAddr, server_name: &str, verify: bool) -> CheckSpec {
         timeout: Duration::from_millis(700),
         ..CheckSpec::http(addr, "/")
     };
-    if let Kind::Http(http) = &mut spec.kind {
-        http.tls = Some(TlsSpec {
-            server_name: server_name.to_owned(),
-            verify,
-        });
-    }
+    spec.tls = Some(TlsSpec {
+        server_name: server_name.to_owned(),
+        verify,
+    });
     spec
 }
 
@@ -107,11 +118,11 @@ fn certificates_are_judged_by_name_and_trust() {
         (https(trusted, "origin.test", true), Outcome::Pass),
         (
             https(trusted, "else.test", true),
-            Outcome::Fail(Reason::TlsCertificate),
+            Outcome::Fail(Reason::TlsName),
         ),
         (
             https(stranger, "origin.test", true),
-            Outcome::Fail(Reason::TlsCertificate),
+            Outcome::Fail(Reason::TlsUnknownIssuer),
         ),
         (https(stranger, "else.test", false), Outcome::Pass),
         (
@@ -145,6 +156,30 @@ fn certificates_are_judged_by_name_and_trust() {
 }
 
 #[test]
+fn the_end_of_tls_is_the_end_of_what_was_said() {
+    let certified = generate_simple_self_signed(vec!["origin.test".to_owned()]).unwrap();
+    let whole = server(
+        Manner::EndsByNotify(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok"),
+        &certified,
+    );
+    let cut = server(
+        Manner::EndsByNotify(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"),
+        &certified,
+    );
+    for backend in backends() {
+        let mut bench = Bench::new(options(backend));
+        let specs = [
+            https(whole, "origin.test", false),
+            https(cut, "origin.test", false),
+        ];
+        let found = bench.ask_all(&specs);
+        assert_eq!(found[0].0, Outcome::Pass, "{backend}");
+        assert_eq!(found[1].0, Outcome::Fail(Reason::ClosedEarly), "{backend}");
+        bench.settle();
+    }
+}
+
+#[test]
 fn a_kept_tls_connection_serves_the_next_probe() {
     let certified = generate_simple_self_signed(vec!["origin.test".to_owned()]).unwrap();
     let addr = server(Manner::Answers, &certified);
@@ -158,13 +193,14 @@ fn a_kept_tls_connection_serves_the_next_probe() {
         bench.prober.start_check(Arc::new(spec), 1, None, None);
         bench.reports(Duration::from_millis(2_200));
         let stats = bench.prober.stats();
+        let https = KIND_KEYS.iter().position(|key| *key == "https").unwrap();
         assert!(
             stats.passed() >= 5 && stats.failed() == 0,
             "{backend}: {:?}",
             stats.by_reason
         );
         // Only the first one connected.
-        assert_eq!(stats.kinds[2].connect_us.len(), 1, "{backend}");
+        assert_eq!(stats.kinds[https].connect_us.len(), 1, "{backend}");
     }
 }
 

@@ -153,8 +153,18 @@ reasons! {
         BodyTooLarge = 13, "body_too_large", "the response's body is larger than the limit";
         BadBody = 14, "bad_body", "the response's body framing is broken";
         TlsHandshake = 15, "tls_handshake", "the TLS handshake failed";
-        TlsCertificate = 16, "tls_certificate", "the origin's certificate is not valid for the name";
+        TlsCertificate = 16, "tls_certificate", "the origin's certificate cannot be accepted";
         TlsTimeout = 17, "tls_timeout", "the TLS handshake did not end in time";
+        TlsName = 18, "tls_name", "the origin's certificate is not valid for the name";
+        TlsExpired = 19, "tls_expired", "the origin's certificate, or one that it rests on, has expired";
+        TlsNotYetValid = 20, "tls_not_yet_valid", "the origin's certificate, or one that it rests on, is not valid yet";
+        TlsUnknownIssuer = 21, "tls_unknown_issuer", "nobody that is trusted has issued the origin's certificate";
+        TlsRevoked = 22, "tls_revoked", "the origin's certificate, or one that it rests on, is revoked";
+        TlsMalformed = 23, "tls_malformed", "the origin's certificate cannot be read";
+        TlsProtocol = 24, "tls_protocol", "the origin speaks no version of TLS that is accepted";
+        BadHeader = 25, "bad_header", "a header of the response is not the expected one";
+        BadContent = 26, "bad_content", "the content of the response is not the expected one";
+        DownAtOnce = 27, "down_at_once", "the origin says that it is to be taken out at once";
     }
 }
 
@@ -167,7 +177,7 @@ reasons! {
         OutOfBuffers = 130, "out_of_buffers", "the kernel has no buffer left (ENOBUFS)";
         OutOfMemory = 131, "out_of_memory", "the kernel has no memory left (ENOMEM)";
         NotPermitted = 132, "not_permitted", "this host forbids the connection (EACCES or EPERM)";
-        NetUnreachable = 133, "net_unreachable", "this host has no route to the network (ENETUNREACH)";
+        NetUnreachable = 133, "net_unreachable", "this host has no route to the network";
         NetDown = 134, "net_down", "this host's network is down (ENETDOWN)";
         Late = 135, "late", "this agent was late to look, so a timeout proves nothing";
         RingFull = 136, "ring_full", "the probe ring had no room";

@@ -273,6 +273,7 @@ mod tests {
             }
         };
         let report = engine::Report {
+            degraded: false,
             check: spec.id(),
             generation,
             kind: engine::ReportKind::Measured {

@@ -11,12 +11,12 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use watchfire_origin::{Farm, FarmOptions, Kind as FarmKind};
 use watchfire_probe::{BenchOptions, BenchRate, BenchResult, Options as ProbeOptions, bench};
-use watchfire_probe_core::check::{CheckSpec, HttpSpec, Kind, TlsSpec};
+use watchfire_probe_core::{CheckSpec, HttpSpec, Kind, TlsSpec};
 
 use super::check::BackendName;
 use super::target::{Scheme, Target};
 use super::{Failure, Format, print_json};
-use crate::config::user_agent;
+use crate::config::{USER_AGENT, user_agent};
 
 /// Runs before the measurement.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -134,7 +134,7 @@ fn probe(options: &ProbeVerb) -> Result<(), Failure> {
                 backend: options.backend.into(),
                 pin_cores: options.pin_cores.clone(),
                 in_flight_max: options.in_flight,
-                user_agent: user_agent("bench"),
+                user_agent: user_agent(USER_AGENT, "bench"),
                 ..ProbeOptions::default()
             },
         },
@@ -166,15 +166,15 @@ fn spec(options: &ProbeVerb, addr: SocketAddr, target: Option<&Target>) -> Check
     let server_name = target.map_or_else(|| addr.ip().to_string(), |target| target.host.clone());
     CheckSpec {
         kind: Kind::Http(HttpSpec {
-            method: Default::default(),
             path: target.map_or_else(|| "/".to_owned(), |target| target.path.clone()),
             host,
             expect: "200-399".parse().expect("a good set of statuses"),
             reuse: options.reuse,
-            tls: (options.kind == KindName::Https).then_some(TlsSpec {
-                server_name,
-                verify: !options.no_verify,
-            }),
+            ..HttpSpec::get(&addr, "/")
+        }),
+        tls: (options.kind == KindName::Https).then_some(TlsSpec {
+            server_name,
+            verify: !options.no_verify,
         }),
         ..tcp
     }

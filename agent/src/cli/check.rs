@@ -1,15 +1,16 @@
 //! `watchfire check`: one probe, told phase by phase.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use watchfire_probe::{OnceReport, Options as ProbeOptions, Outcome, once};
-use watchfire_probe_core::check::{CheckSpec, HealthRule, HttpSpec, Kind, Method, TlsSpec};
+use watchfire_probe_core::{CheckSpec, HealthRule, HttpSpec, Kind, Method, TcpSpec, TlsSpec};
 
 use super::target::{Scheme, Target};
 use super::{Failure, Format, print_json};
-use crate::config::user_agent;
+use crate::config::{USER_AGENT, user_agent};
 
 #[derive(Args)]
 #[command(
@@ -35,6 +36,9 @@ pub(super) struct Options {
     /// Accept any certificate
     #[arg(long)]
     no_verify: bool,
+    /// Certificates to trust, as one file of PEM, if not the system's
+    #[arg(long, value_name = "FILE")]
+    roots: Option<PathBuf>,
     /// How to talk to the kernel
     #[arg(long, value_enum, default_value_t = BackendName::Auto)]
     backend: BackendName,
@@ -78,7 +82,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     spec.validate()?;
     let probe = ProbeOptions {
         backend: options.backend.into(),
-        user_agent: user_agent("check"),
+        user_agent: user_agent(USER_AGENT, "check"),
+        tls_roots: options.roots.clone(),
         ..ProbeOptions::default()
     };
     let report = once(spec.clone(), &probe)?;
@@ -94,31 +99,38 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn spec(options: &Options, target: &Target) -> Result<CheckSpec, Failure> {
-    let host = options.host.clone();
-    let http = |tls| -> Result<Kind, Failure> {
+    let addr = target.resolve()?;
+    let http = || -> Result<Kind, Failure> {
         Ok(Kind::Http(HttpSpec {
             method: match options.method {
                 MethodName::Get => Method::Get,
                 MethodName::Head => Method::Head,
             },
             path: target.path.clone(),
-            host: host.clone().unwrap_or_else(|| target.host_header()),
+            // As the agent's own checks have it: of an address, its port too.
+            host: match &options.host {
+                Some(host) => host.clone(),
+                None if target.is_address() => HttpSpec::get(&addr, "/").host,
+                None => target.host_header(),
+            },
             expect: options.expect.parse()?,
-            reuse: false,
-            tls,
+            ..HttpSpec::get(&addr, "/")
         }))
     };
-    let kind = match target.scheme {
-        Scheme::Tcp => Kind::Tcp,
-        Scheme::Http => http(None)?,
-        Scheme::Https => http(Some(TlsSpec {
-            server_name: host.clone().unwrap_or_else(|| target.host.clone()),
-            verify: !options.no_verify,
-        }))?,
+    let (kind, tls) = match target.scheme {
+        Scheme::Tcp => (Kind::Tcp(TcpSpec::default()), false),
+        Scheme::Http => (http()?, false),
+        Scheme::Https => (http()?, true),
     };
+    let name = options.host.as_ref().and(kind.server_name());
+    let tls = tls.then(|| TlsSpec {
+        server_name: name.unwrap_or(&target.host).to_owned(),
+        verify: !options.no_verify,
+    });
     Ok(CheckSpec {
-        target: target.resolve()?,
+        target: addr,
         kind,
+        tls,
         interval: options.timeout,
         timeout: options.timeout,
         fast_interval: None,
@@ -128,7 +140,7 @@ fn spec(options: &Options, target: &Target) -> Result<CheckSpec, Failure> {
 }
 
 fn print_text(spec: &CheckSpec, report: &OnceReport) {
-    say!("{} {}", spec.kind.key(), spec.target);
+    say!("{} {}", spec.kind_key(), spec.target);
     let phases = [
         ("connect", report.phases.connect_us),
         ("tls", report.phases.tls_us),

@@ -1,6 +1,6 @@
 //! What a person names on a command line, as something that can be probed.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 
 /// A target: `tcp://HOST:PORT`, `http://HOST[:PORT]/PATH`, `https://...`, or
 /// `HOST:PORT` for TCP.
@@ -84,6 +84,11 @@ impl Target {
                     self.host
                 )
             })
+    }
+
+    /// Whether its host is an address, not a name.
+    pub(super) fn is_address(&self) -> bool {
+        self.host.parse::<IpAddr>().is_ok()
     }
 
     /// Host and port as HTTP's Host header has them.

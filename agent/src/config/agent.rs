@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 use watchfire_probe as probe;
+use watchfire_probe_core::limits::USER_AGENT_BYTES;
 use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTES};
 
 use super::duration::Span;
@@ -135,6 +136,7 @@ struct RawProbe {
     prefix_bits_v4: Option<Spanned<u8>>,
     prefix_bits_v6: Option<Spanned<u8>>,
     tls_roots: Option<PathBuf>,
+    user_agent: Option<Spanned<String>>,
     join_patience: Option<Spanned<Span>>,
 }
 
@@ -176,6 +178,7 @@ impl AgentConfig {
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let source = Source::read(path)?;
         let raw: Raw = source.parse()?;
+        raw.defaults.check(&source)?;
         let base = path.parent().unwrap_or(Path::new("."));
         let name = node_name(&source, &raw.node.name)?;
         let gossip = gossip(&source, base, &raw.gossip)?;
@@ -320,7 +323,10 @@ fn probe_options(
     let mut options = probe::Options {
         backend: backend(source, raw)?,
         pin_cores: raw.pin_cores.clone(),
-        user_agent: user_agent(name),
+        user_agent: match &raw.user_agent {
+            None => user_agent(USER_AGENT, name),
+            Some(text) => checked_user_agent(source, text, name)?,
+        },
         source_addrs: raw.source_addresses.clone(),
         mark: raw.mark,
         ..probe::Options::default()
@@ -379,9 +385,35 @@ fn backend(source: &Source, raw: &RawProbe) -> Result<probe::Backend, ConfigErro
         })
 }
 
-/// What probes call themselves, so that an origin's log says who asked.
-pub(crate) fn user_agent(node: &str) -> String {
-    format!("watchfire/{} ({node})", env!("CARGO_PKG_VERSION"))
+/// What probes call themselves unless configured. It does not tell origins, who
+/// may be anybody's, what the servers of this POP are called.
+pub(crate) const USER_AGENT: &str = "watchfire/{version}";
+
+/// What probes call themselves where origins may know who asked.
+pub(crate) const USER_AGENT_OF_NODE: &str = "watchfire/{version} ({node})";
+
+/// What probes call themselves, with `{version}` and `{node}` filled in.
+pub(crate) fn user_agent(template: &str, node: &str) -> String {
+    template
+        .replace("{version}", env!("CARGO_PKG_VERSION"))
+        .replace("{node}", node)
+}
+
+fn checked_user_agent(
+    source: &Source,
+    text: &Spanned<String>,
+    name: &str,
+) -> Result<String, ConfigError> {
+    let agent = user_agent(text.get_ref(), name);
+    let plain = |c: char| c == ' ' || c.is_ascii_graphic();
+    if agent.is_empty() || agent.len() > USER_AGENT_BYTES || !agent.chars().all(plain) {
+        return Err(source.error(
+            text.span(),
+            format!("user_agent = {:?} cannot be sent", text.get_ref()),
+            format!("write 1 to {USER_AGENT_BYTES} characters of printable ASCII"),
+        ));
+    }
+    Ok(agent)
 }
 
 fn table(source: &Source, base: &Path, raw: &RawTable) -> Result<TableConfig, ConfigError> {

@@ -19,6 +19,28 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// Reads a duration, or says what is wrong with it.
+pub(super) fn parse(text: &str) -> Result<Duration, String> {
+    if text.trim_start().starts_with('-') {
+        return Err(format!(
+            "\"{text}\" is negative; a duration here is at least \"1ms\""
+        ));
+    }
+    let duration = humantime::parse_duration(text)
+        .map_err(|e| format!("\"{text}\" is not a duration like \"500ms\" or \"1s\": {e}"))?;
+    if duration < Duration::from_millis(1) {
+        return Err(format!(
+            "\"{text}\" is too short; a duration here is at least \"1ms\""
+        ));
+    }
+    if duration > LONGEST {
+        return Err(format!(
+            "\"{text}\" is too long; a duration here is at most \"24h\""
+        ));
+    }
+    Ok(duration)
+}
+
 struct SpanVisitor;
 
 impl Visitor<'_> for SpanVisitor {
@@ -29,27 +51,7 @@ impl Visitor<'_> for SpanVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-        if text.trim_start().starts_with('-') {
-            return Err(E::custom(format!(
-                "\"{text}\" is negative; a duration here is at least \"1ms\""
-            )));
-        }
-        let duration = humantime::parse_duration(text).map_err(|e| {
-            E::custom(format!(
-                "\"{text}\" is not a duration like \"500ms\" or \"1s\": {e}"
-            ))
-        })?;
-        if duration < Duration::from_millis(1) {
-            return Err(E::custom(format!(
-                "\"{text}\" is too short; a duration here is at least \"1ms\""
-            )));
-        }
-        if duration > LONGEST {
-            return Err(E::custom(format!(
-                "\"{text}\" is too long; a duration here is at most \"24h\""
-            )));
-        }
-        Ok(Span(duration))
+        parse(text).map(Span).map_err(E::custom)
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<Span, E> {

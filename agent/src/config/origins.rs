@@ -3,21 +3,18 @@
 //! A check is named by its content, so two origins with the same definition
 //! share one check. A name may stand twice only with the same definition.
 
+mod spec;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 use watchfire_host::Origins;
-use watchfire_probe_core::check::{CheckSpec, HealthRule, HttpSpec, Kind, Method, TlsSpec};
-use watchfire_probe_core::status::StatusSet;
-use watchfire_wire::Verdict;
 
-use super::duration::Span;
+pub(crate) use super::keys::OriginDefaults;
+use super::keys::{Layers, Table};
 use super::source::{ConfigError, Source};
 
 /// Origins that one agent may be given. More are refused at load.
@@ -35,87 +32,13 @@ pub(crate) struct OriginSet {
     pub(crate) files: Vec<PathBuf>,
 }
 
-/// Declares the keys that an origin may have, once for the origin itself and
-/// once for defaults. (Flattening one struct into the other would lose the
-/// lines of errors and let unknown keys pass.)
-macro_rules! origin_keys {
-    ($($key:ident: $type:ty,)*) => {
-        /// What an origin is given where it says nothing itself: every key of
-        /// an `[[origin]]` but its name and address.
-        #[derive(Clone, Debug, Default, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        pub(crate) struct OriginDefaults {
-            $($key: Option<Spanned<$type>>,)*
-        }
-
-        /// One `[[origin]]`.
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct RawOrigin {
-            name: Spanned<String>,
-            address: Spanned<String>,
-            $($key: Option<Spanned<$type>>,)*
-        }
-    };
-}
-
-origin_keys! {
-    kind: KindName,
-    interval: Span,
-    timeout: Span,
-    fast_interval: Span,
-    down_interval: Span,
-    rise: u8,
-    fall: u8,
-    window: u8,
-    threshold: u8,
-    initial: Initial,
-    method: MethodName,
-    path: String,
-    host: String,
-    expect: String,
-    connection: Connection,
-    server_name: String,
-    verify: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum KindName {
-    Tcp,
-    Http,
-    Https,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Initial {
-    Up,
-    Down,
-    Unknown,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-enum MethodName {
-    #[serde(rename = "GET")]
-    Get,
-    #[serde(rename = "HEAD")]
-    Head,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Connection {
-    New,
-    Reuse,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    defaults: Option<OriginDefaults>,
     #[serde(default)]
-    origin: Vec<Spanned<RawOrigin>>,
+    defaults: OriginDefaults,
+    #[serde(default)]
+    origin: Vec<Spanned<Table>>,
 }
 
 /// Reads every origins file that the patterns name, in the order of the
@@ -197,21 +120,22 @@ fn read_file(
     places: &mut BTreeMap<Arc<str>, (PathBuf, usize)>,
 ) -> Result<(), ConfigError> {
     let file: File = source.parse()?;
-    let no_defaults = OriginDefaults::default();
-    let file_defaults = file.defaults.as_ref().unwrap_or(&no_defaults);
-    for raw in file.origin {
-        let origin = raw.into_inner();
-        let name: Arc<str> = check_name(source, &origin.name)?.into();
-        let spec = origin.spec(source, file_defaults, agent_defaults)?;
+    file.defaults.check(source)?;
+    for origin in &file.origin {
+        let mut layers = Layers::new(source, origin, &file.defaults, agent_defaults);
+        let name = layers.name()?;
+        let name_span = name.span();
+        let name: Arc<str> = check_name(source, &name)?.into();
+        let spec = spec::read(&mut layers)?;
         let id = spec.id();
-        let line = source.line(origin.name.span());
+        let line = source.line(name_span.clone());
         if let Some(known) = set.origins.names.get(&name) {
             if *known == id {
                 continue;
             }
             let (file, first) = &places[&name];
             return Err(source.error(
-                origin.name.span(),
+                name_span,
                 format!(
                     "origin \"{name}\" stands here with another definition than in {}:{first}",
                     file.display()
@@ -221,7 +145,7 @@ fn read_file(
         }
         if set.origins.names.len() >= ORIGINS {
             return Err(source.error(
-                origin.name.span(),
+                name_span,
                 format!("there are more than {ORIGINS} origins"),
                 "split the POP: one agent watches at most that many",
             ));
@@ -266,124 +190,10 @@ fn check_name<'a>(source: &Source, name: &'a Spanned<String>) -> Result<&'a str,
     Ok(text)
 }
 
-impl RawOrigin {
-    fn spec(
-        &self,
-        source: &Source,
-        file: &OriginDefaults,
-        agent: &OriginDefaults,
-    ) -> Result<CheckSpec, ConfigError> {
-        /// The origin's own value, or the file's default, or the agent's.
-        macro_rules! pick {
-            ($field:ident) => {
-                self.$field
-                    .as_ref()
-                    .or(file.$field.as_ref())
-                    .or(agent.$field.as_ref())
-                    .map(Spanned::get_ref)
-            };
-        }
-        let name = self.name.get_ref();
-        let kind_name = pick!(kind).copied().unwrap_or(KindName::Http);
-        let target: SocketAddr = self.address.get_ref().parse().map_err(|_| {
-            source.error(
-                self.address.span(),
-                format!("\"{}\" is not an address and port", self.address.get_ref()),
-                "write it like \"192.0.2.10:8080\" or \"[2001:db8::10]:8080\"",
-            )
-        })?;
-        let http = || -> Result<HttpSpec, ConfigError> {
-            let expect = pick!(expect).map_or("200-399", String::as_str);
-            let expect: StatusSet = expect.parse().map_err(|e| {
-                source.error(
-                    span_of(&self.expect, &self.name),
-                    format!("origin \"{name}\": expect = \"{expect}\": {e}"),
-                    "write statuses like \"200-299,304\"",
-                )
-            })?;
-            Ok(HttpSpec {
-                method: match pick!(method) {
-                    Some(MethodName::Head) => Method::Head,
-                    Some(MethodName::Get) | None => Method::Get,
-                },
-                path: pick!(path).cloned().unwrap_or_else(|| "/".to_owned()),
-                host: pick!(host).cloned().unwrap_or_else(|| target.to_string()),
-                expect,
-                reuse: pick!(connection) == Some(&Connection::Reuse),
-                tls: (kind_name == KindName::Https).then(|| TlsSpec {
-                    server_name: pick!(server_name)
-                        .or(pick!(host))
-                        .cloned()
-                        .unwrap_or_else(|| target.ip().to_string()),
-                    verify: pick!(verify).copied().unwrap_or(true),
-                }),
-            })
-        };
-        let kind = match kind_name {
-            KindName::Tcp => Kind::Tcp,
-            KindName::Http | KindName::Https => Kind::Http(http()?),
-        };
-        let interval = pick!(interval).map_or(Duration::from_secs(1), |span| span.0);
-        let timeout =
-            pick!(timeout).map_or(interval.min(Duration::from_millis(500)), |span| span.0);
-        let counts = self.rise.is_some() || self.fall.is_some();
-        if counts && (self.window.is_some() || self.threshold.is_some()) {
-            return Err(source.error(
-                span_of(&self.window, &self.name),
-                format!("origin \"{name}\": rise and fall do not go with window and threshold"),
-                "choose one of the two ways",
-            ));
-        }
-        let rule = match (pick!(window), pick!(threshold)) {
-            (None, None) => HealthRule::RiseFall {
-                rise: pick!(rise).copied().unwrap_or(2),
-                fall: pick!(fall).copied().unwrap_or(3),
-            },
-            (Some(&window), Some(&threshold)) => HealthRule::Window {
-                window,
-                threshold,
-                initial: match pick!(initial) {
-                    Some(Initial::Up) => Verdict::Up,
-                    Some(Initial::Down) => Verdict::Down,
-                    Some(Initial::Unknown) | None => Verdict::Unknown,
-                },
-            },
-            _ => {
-                return Err(source.error(
-                    span_of(&self.window, &self.name),
-                    format!("origin \"{name}\": window and threshold go together"),
-                    "write both, or use rise and fall",
-                ));
-            }
-        };
-        let spec = CheckSpec {
-            target,
-            kind,
-            interval,
-            timeout,
-            fast_interval: pick!(fast_interval).map(|span| span.0),
-            down_interval: pick!(down_interval).map(|span| span.0),
-            rule,
-        };
-        spec.validate().map_err(|e| {
-            source.error(
-                self.name.span(),
-                format!("origin \"{name}\": {e}"),
-                "correct this origin, or the defaults that it takes",
-            )
-        })?;
-        Ok(spec)
-    }
-}
-
-/// Where an error about an optional key points: the key if the origin has it
-/// itself, its name otherwise.
-fn span_of<T>(own: &Option<Spanned<T>>, name: &Spanned<String>) -> Range<usize> {
-    own.as_ref().map_or_else(|| name.span(), Spanned::span)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn load_text(text: &str) -> Result<OriginSet, ConfigError> {
@@ -434,11 +244,18 @@ mod tests {
         refused(&format!("{GOOD}intervall = \"1s\"\n"), 4, "intervall");
         refused(&format!("{GOOD}interval = \"0s\"\n"), 4, "too short");
         refused(&format!("{GOOD}interval = \"-1s\"\n"), 4, "negative");
-        refused(&format!("{GOOD}timeout = \"2s\"\n"), 2, "timeout");
+        refused(&format!("{GOOD}timeout = \"2s\"\n"), 4, "timeout");
         refused(&GOOD.replace(":80", ""), 3, "not an address and port");
-        refused(&format!("{GOOD}expect = \"2xx\"\n"), 4, "expect");
+        refused(&format!("{GOOD}expect = \"2yy\"\n"), 4, "expect");
+        refused(&format!("{GOOD}expect = 200\n"), 4, "a text in quotes");
+        refused(&format!("{GOOD}rise = 0\n"), 4, "out of range");
         refused(&format!("{GOOD}window = 5\n"), 4, "go together");
-        refused(&format!("{GOOD}path = \"x\"\n"), 2, "path");
+        refused(&format!("{GOOD}path = \"x\"\n"), 4, "path");
+        refused(
+            &format!("{GOOD}kind = \"https\"\nserver_name = \"a:1\"\n"),
+            5,
+            "server name",
+        );
         refused("[[origin]]\nname = \"a\"\n", 1, "address");
         refused(
             &format!("{GOOD}[[origin]]\nname = \"b\"\naddr"),
@@ -457,5 +274,105 @@ mod tests {
         let interval = |name: &str| set.origins.checks[&set.origins.names[name]].interval;
         assert_eq!(interval("a"), Duration::from_secs(3));
         assert_eq!(interval("b"), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_an_error_at_that_key() {
+        for (kind, key) in [
+            ("tcp", "path = \"/health\""),
+            ("tcp", "expect = \"200\""),
+            ("http", "server_name = \"a.example\""),
+            ("http", "verify = false"),
+            ("https", "half_open = false"),
+        ] {
+            let word = key.split(' ').next().unwrap();
+            refused(
+                &format!("{GOOD}{key}\nkind = \"{kind}\"\n"),
+                4,
+                &format!("{word} is no key of kind \"{kind}\""),
+            );
+        }
+        refused(&format!("{GOOD}kind = \"htpp\"\n"), 4, "htpp");
+        // Defaults speak to many kinds; each takes what it knows.
+        let text = format!("[defaults]\nkind = \"tcp\"\npath = \"/health\"\n{GOOD}");
+        assert!(load_text(&text).is_ok());
+        refused(&format!("[defaults]\npahth = \"/\"\n{GOOD}"), 2, "pahth");
+        refused(&format!("[defaults]\npath = \"x\"\n{GOOD}"), 2, "path");
+    }
+
+    #[test]
+    fn the_nearest_word_on_how_a_verdict_changes_is_the_one_that_counts() {
+        let rule = |text: &str| {
+            let set = load_text(text).unwrap();
+            set.origins.checks[&set.origins.names["a"]].rule.to_string()
+        };
+        let window = "[defaults]\nwindow = 5\nthreshold = 3\n";
+        assert_eq!(rule(&format!("{window}{GOOD}")), "3 of 5, unknown at first");
+        assert_eq!(rule(&format!("{window}{GOOD}fall = 1\n")), "rise 2 fall 1");
+        assert_eq!(
+            rule(&format!(
+                "[defaults]\nrise = 9\n{GOOD}window = 5\nthreshold = 2\n"
+            )),
+            "2 of 5, unknown at first"
+        );
+        assert_eq!(
+            rule(&format!("{window}{GOOD}threshold = 2\n")),
+            "2 of 5, unknown at first"
+        );
+        refused(
+            &format!("{GOOD}rise = 2\nwindow = 5\nthreshold = 2\n"),
+            4,
+            "do not go with",
+        );
+    }
+
+    #[test]
+    fn a_host_with_a_port_is_a_name_without_one() {
+        let text = format!("{GOOD}kind = \"https\"\nhost = \"shop.test:8443\"\n");
+        let set = load_text(&text).unwrap();
+        let spec = &set.origins.checks[&set.origins.names["a"]];
+        assert_eq!(spec.tls.as_ref().unwrap().server_name, "shop.test");
+        assert!(spec.to_string().contains("host shop.test:8443"), "{spec}");
+    }
+
+    #[test]
+    fn an_http_check_may_say_much_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let secrets = dir.path().join("secrets");
+        std::fs::write(&secrets, "# of the shop\nX-Key: s3cret\n").unwrap();
+        let mode = |mode| {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(&secrets, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(0o600);
+        let text = format!(
+            "{GOOD}method = \"POST\"\nbody = \"{{}}\"\nheaders = {{ Accept = \"a/b\" }}\n\
+             headers_file = \"{}\"\nexpect_headers = {{ \"X-Ready\" = true }}\n\
+             expect_body_regex = \"all (is )?well\"\nexpect_json = {{ \"/n\" = 7 }}\n\
+             degraded_status = \"429\"\ndegraded_after = \"300ms\"\n\
+             down_at_once_status = \"410\"\nclose = \"fin\"\nversion = \"1.0\"\n",
+            secrets.display()
+        );
+        let set = load_text(&text).unwrap();
+        let spec = set.origins.checks[&set.origins.names["a"]].to_string();
+        assert!(spec.starts_with("POST http://"), "{spec}");
+        assert!(!spec.contains("s3cret"), "{spec}");
+        assert_ne!(
+            set.origins.names["a"],
+            load_text(GOOD).unwrap().origins.names["a"]
+        );
+        mode(0o640);
+        refused(&text, 7, "others than its owner");
+        for (line, word) in [
+            ("expect_body_regex = \"(\"", "regular expression"),
+            ("expect = \"299-200\"", "swap its ends"),
+            ("headers = { Host = \"a\" }", "follows from other keys"),
+            ("headers = { A = \"b\\r\\nC: d\" }", "cannot be sent"),
+            ("headers_file = \"nowhere\"", "nowhere"),
+            ("expect_json = { status = \"ok\" }", "does not start with"),
+            ("degraded_after = \"soon\"", "no duration"),
+        ] {
+            refused(&format!("{GOOD}{line}\n"), 4, word);
+        }
     }
 }

@@ -28,7 +28,7 @@ use self::progress::Progress;
 pub(crate) use self::report::Report;
 use self::tables::{Flip, Truth, Watcher};
 use crate::clock;
-use crate::config::user_agent;
+use crate::config::{USER_AGENT_OF_NODE, user_agent};
 
 /// What the checks of the demo say, and what its judgement builds on.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -447,7 +447,7 @@ impl Stage {
 
     /// The farm's number for an agent.
     fn who(&self, log: &Log, node: &str) -> Option<u32> {
-        let agent = user_agent(node);
+        let agent = user_agent(USER_AGENT_OF_NODE, node);
         log.agents()
             .into_iter()
             .find(|who| self.farm.who(*who) == agent)

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::config::USER_AGENT_OF_NODE;
+
 /// How long an agent may take to start.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -57,6 +59,7 @@ impl Pop {
                 file,
                 "[node]\nname = \"{name}\"\nstate_dir = \"{home}\"\n\n\
                  [gossip]\nbind = \"{addr}\"\njoin = [{join}]\nkey_file = \"{key}\"\n\n\
+                 [probe]\nuser_agent = \"{USER_AGENT_OF_NODE}\"\n\n\
                  [table]\npath = \"{table}\"\n\n\
                  [admin]\nsocket = \"{home}/admin.sock\"\n\n\
                  [origins]\nfiles = [\"{origins}\"]\n",

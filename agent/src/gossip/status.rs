@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
-use watchfire_probe::Stats;
+use watchfire_probe::{KIND_KEYS, Stats};
 use watchfire_wire::{Reason, Unmeasured};
 
 /// The whole of it.
@@ -128,7 +128,7 @@ pub(super) fn of_probes(stats: &Stats) -> (BTreeMap<String, u64>, BTreeMap<Strin
         counters.insert(format!("probes_not_measured_{}", reason.key()), count);
     }
     let mut latencies = BTreeMap::from([("lateness".to_owned(), latency(&stats.lateness_us))]);
-    for (kind, times) in ["tcp", "http", "https"].iter().zip(&stats.kinds) {
+    for (kind, times) in KIND_KEYS.iter().zip(&stats.kinds) {
         let phases = [
             ("connect", &times.connect_us),
             ("first_byte", &times.first_byte_us),

@@ -216,6 +216,7 @@ pub(crate) fn agent_toml(name: &str, gossip: SocketAddr, join: &[SocketAddr]) ->
     format!(
         "[node]\nname = \"{name}\"\nstate_dir = \"state\"\n\n\
          [gossip]\nbind = \"{gossip}\"\njoin = [{}]\nkey_file = \"../pop.key\"\n\n\
+         [probe]\nuser_agent = \"watchfire/{{version}} ({{node}})\"\n\n\
          [table]\npath = \"table\"\n\n\
          [admin]\nsocket = \"admin.sock\"\n\n\
          [origins]\nfiles = [\"origins.toml\"]\n",

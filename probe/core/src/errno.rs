@@ -9,7 +9,8 @@ use watchfire_wire::{Reason, Unmeasured};
 /// What a probe was doing when the error came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Creating, configuring or binding the socket: nothing has left the host.
+    /// Creating, configuring or binding the socket, or finding no route of our
+    /// own: nothing has left the host.
     Open,
     /// Connecting.
     Connect,
@@ -79,21 +80,33 @@ pub const fn classify(step: Step, errno: i32) -> Fault {
         // A ring without room for one more operation says so.
         libc::EBUSY => Fault::Ours(Unmeasured::RingFull),
         libc::ENOMEM => Fault::Ours(Unmeasured::OutOfMemory),
-        // EPERM: a filter on this host's own way out.
-        libc::EACCES | libc::EPERM => Fault::Ours(Unmeasured::NotPermitted),
-        libc::ENETUNREACH => Fault::Ours(Unmeasured::NetUnreachable),
-        libc::ENETDOWN | libc::ENODEV | libc::ENONET => Fault::Ours(Unmeasured::NetDown),
-        libc::EAFNOSUPPORT
-        | libc::EPROTONOSUPPORT
-        | libc::ESOCKTNOSUPPORT
-        | libc::EOPNOTSUPP
-        | libc::ENOPROTOOPT
-        | libc::ENOSYS => Fault::Ours(Unmeasured::Unsupported),
+        // A filter on this host's own way out.
+        libc::EPERM => Fault::Ours(Unmeasured::NotPermitted),
+        libc::ENETDOWN | libc::ENODEV => Fault::Ours(Unmeasured::NetDown),
+        libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ESOCKTNOSUPPORT | libc::ENOSYS => {
+            Fault::Ours(Unmeasured::Unsupported)
+        }
         // Before the connect nothing has left this host, whatever the number.
-        _ if matches!(step, Step::Open) => Fault::Ours(Unmeasured::Internal),
+        _ if matches!(step, Step::Open) => match errno {
+            libc::EACCES => Fault::Ours(Unmeasured::NotPermitted),
+            libc::ENETUNREACH | libc::EHOSTUNREACH => Fault::Ours(Unmeasured::NetUnreachable),
+            libc::EOPNOTSUPP | libc::ENOPROTOOPT => Fault::Ours(Unmeasured::Unsupported),
+            _ => Fault::Ours(Unmeasured::Internal),
+        },
         libc::ECONNREFUSED => Fault::Origin(Reason::ConnectRefused),
         libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED => Fault::Origin(step.reset()),
-        libc::EHOSTUNREACH | libc::EHOSTDOWN => Fault::Origin(Reason::HostUnreachable),
+        // What ICMP says of the way to the origin, each message by the number
+        // that the kernel has for it. The same numbers from this host's own
+        // routing never come here: a driver tells them apart (`During::Route`).
+        libc::EHOSTUNREACH
+        | libc::EHOSTDOWN
+        | libc::ENETUNREACH
+        | libc::ENONET
+        | libc::EACCES
+        | libc::ENOPROTOOPT
+        | libc::EOPNOTSUPP
+        | libc::EPROTO
+        | libc::EMSGSIZE => Fault::Origin(Reason::HostUnreachable),
         // The kernel's own retries ran out before our deadline did.
         libc::ETIMEDOUT => Fault::Origin(step.timeout()),
         _ => Fault::Ours(Unmeasured::Internal),
@@ -106,14 +119,21 @@ mod tests {
 
     /// The error numbers of which an origin, or the network before it, can be
     /// the cause once something has left the host.
-    const ORIGINS: [i32; 7] = [
+    const ORIGINS: [i32; 14] = [
         libc::ECONNREFUSED,
         libc::ECONNRESET,
         libc::ECONNABORTED,
         libc::EPIPE,
+        libc::ETIMEDOUT,
         libc::EHOSTUNREACH,
         libc::EHOSTDOWN,
-        libc::ETIMEDOUT,
+        libc::ENETUNREACH,
+        libc::ENONET,
+        libc::EACCES,
+        libc::ENOPROTOOPT,
+        libc::EOPNOTSUPP,
+        libc::EPROTO,
+        libc::EMSGSIZE,
     ];
 
     #[test]
@@ -137,14 +157,20 @@ mod tests {
                 (libc::ENOBUFS, Unmeasured::OutOfBuffers),
                 (libc::ENOMEM, Unmeasured::OutOfMemory),
                 (libc::EBUSY, Unmeasured::RingFull),
-                (libc::EACCES, Unmeasured::NotPermitted),
                 (libc::EPERM, Unmeasured::NotPermitted),
-                (libc::ENETUNREACH, Unmeasured::NetUnreachable),
                 (libc::ENETDOWN, Unmeasured::NetDown),
                 (libc::EBADF, Unmeasured::Internal),
             ] {
                 assert_eq!(classify(step, errno), Fault::Ours(unmeasured));
             }
+        }
+        for (errno, unmeasured) in [
+            (libc::ENETUNREACH, Unmeasured::NetUnreachable),
+            (libc::EHOSTUNREACH, Unmeasured::NetUnreachable),
+            (libc::EACCES, Unmeasured::NotPermitted),
+            (libc::EINVAL, Unmeasured::Internal),
+        ] {
+            assert_eq!(classify(Step::Open, errno), Fault::Ours(unmeasured));
         }
     }
 

@@ -138,6 +138,24 @@ impl Health {
         (from != to).then_some(Transition { from, to })
     }
 
+    /// Takes a fail that makes it Down at once, whatever the rule: the origin
+    /// said so itself. It rises again by the rule.
+    pub fn record_down(&mut self) -> Option<Transition> {
+        self.passing = false;
+        self.run = match self.rule {
+            HealthRule::RiseFall { fall, .. } => self.run.saturating_add(1).max(fall),
+            HealthRule::Window { window, .. } => window,
+        };
+        self.bits = 0;
+        self.seen = match self.rule {
+            HealthRule::RiseFall { .. } => 0,
+            HealthRule::Window { window, .. } => window,
+        };
+        let from = core::mem::replace(&mut self.verdict, Verdict::Down);
+        let to = Verdict::Down;
+        (from != to).then_some(Transition { from, to })
+    }
+
     /// Shifts one outcome into the window and judges it. While it fills, the
     /// verdict changes as soon as what is still missing cannot matter.
     fn slide(&mut self, pass: bool, window: u8, threshold: u8) -> Verdict {
@@ -218,6 +236,22 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_origin_that_says_so_is_down_at_once_and_rises_by_the_rule() {
+        let window = HealthRule::Window {
+            window: 5,
+            threshold: 3,
+            initial: Verdict::Up,
+        };
+        for (rule, passes) in [(RULE, "+"), (window, "++")] {
+            let mut health = Health::inherited(rule, Verdict::Up, 0);
+            assert_eq!(health.record_down().unwrap().to, Verdict::Down);
+            assert!(health.record_down().is_none());
+            assert!(feed(&mut health, passes).is_empty(), "{rule}");
+            assert_eq!(feed(&mut health, "+")[0].to, Verdict::Up, "{rule}");
         }
     }
 

@@ -42,12 +42,35 @@ pub const HEADERS: usize = 100;
 
 /// Interim (1xx) heads before the final one. More fail the probe with
 /// [`NotHttp`](watchfire_wire::Reason::NotHttp).
-pub const INTERIM_HEADS: u8 = 8;
+pub const INTERIM_HEADS: u8 = 100;
 
 /// Largest body that a probe drains, bytes, framing included. A larger one
 /// fails the probe with [`BodyTooLarge`](watchfire_wire::Reason::BodyTooLarge):
 /// a health check must not become a download.
 pub const BODY_BYTES: u64 = 1_024 * 1_024;
+
+/// Content of a body that rules about it look at, bytes: its beginning. What
+/// comes after that is read and not looked at.
+pub const BODY_SEEN_BYTES: u32 = 64 * 1_024;
+
+/// Largest body that a check sends, bytes. A larger one is refused.
+pub const BODY_SENT_BYTES: usize = 16 * 1_024;
+
+/// Headers that a check sends of its own. More are refused.
+pub const HEADERS_SENT: usize = 32;
+
+/// What they hold together, bytes. More are refused.
+pub const HEADERS_SENT_BYTES: usize = 8 * 1_024;
+
+/// Rules about headers, or places in JSON, under one key. More are refused.
+pub const RULES: usize = 32;
+
+/// Longest regular expression, bytes. A longer one is refused.
+pub const PATTERN_BYTES: usize = 1_024;
+
+/// Largest compiled regular expression, and largest memory that matching it may
+/// take, bytes. One that needs more is refused.
+pub const PATTERN_SIZE: usize = 256 * 1_024;
 
 /// Largest line of a chunk's size with its extensions, and of a trailer,
 /// bytes. A larger one fails the probe with
@@ -61,6 +84,10 @@ pub const TRAILER_BYTES: u32 = 8 * 1_024;
 /// TLS bytes that wait to be sent for one probe. More end it as an internal
 /// error on our side.
 pub const TLS_OUT_BYTES: usize = 64 * 1_024;
+
+/// How long a check stays with the broad TLS library after the modern one did
+/// not bring a handshake to an end; then that is tried again.
+pub const TLS_BROAD_FOR: Duration = Duration::from_secs(600);
 
 /// Slots of one engine: probes in flight, and connections kept open. A driver
 /// may allow fewer. At the limit due checks wait in order of their due time.

@@ -58,4 +58,6 @@ pub struct Phases {
     pub total_us: u32,
     /// The response's final status, if one came.
     pub status: Option<u16>,
+    /// It passed, and showed a sign of trouble all the same.
+    pub degraded: bool,
 }

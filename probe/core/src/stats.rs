@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use watchfire_wire::{Reason, Unmeasured};
 
-use crate::check::{HttpSpec, Kind};
+use crate::kind::KIND_KEYS;
 use crate::outcome::{Outcome, Phases};
 
 /// Longest time that a histogram tells apart, microseconds. Longer ones count
@@ -12,9 +12,6 @@ const LONGEST_US: u64 = 60_000_000;
 
 /// Significant digits of the histograms: one percent.
 const DIGITS: u8 = 2;
-
-/// Kinds that are counted apart, in the order of [`Stats::kinds`].
-pub const KIND_KEYS: [&str; 3] = ["tcp", "http", "https"];
 
 /// What a prober did since its start.
 #[derive(Clone, Debug)]
@@ -35,8 +32,8 @@ pub struct Stats {
     pub reopened: u64,
     /// Scheduled against actual start, microseconds.
     pub lateness_us: Histogram<u64>,
-    /// Phases, by kind: tcp, http, https.
-    pub kinds: [KindStats; 3],
+    /// Phases, by kind, in the order of [`KIND_KEYS`].
+    pub kinds: [KindStats; KIND_KEYS.len()],
     /// Checks that are held now.
     pub checks: u64,
     /// Slots that are in use now: in flight, closing or parked.
@@ -190,15 +187,6 @@ impl Stats {
 impl Default for Stats {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// The place of `kind` in [`Stats::kinds`].
-pub(crate) const fn kind_index(kind: &Kind) -> usize {
-    match kind {
-        Kind::Tcp => 0,
-        Kind::Http(HttpSpec { tls: None, .. }) => 1,
-        Kind::Http(HttpSpec { tls: Some(_), .. }) => 2,
     }
 }
 

@@ -4,6 +4,7 @@
 //! triggered and remembered per slot, so that nothing is tried that cannot
 //! succeed.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, RawFd};
@@ -14,8 +15,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use watchfire_probe_core::engine::{Action, During, Engine, Event, Slot};
 use watchfire_wire::Time;
 
-use super::socket::{Sockaddr, SocketOption, SocketPlans, is_v6};
-use super::{Driver, RECEIVE_BYTES};
+use super::socket::{Manner, Sockaddr, SocketOption, SocketPlans, is_v6};
+use super::{Driver, RECEIVE_BYTES, route};
 use crate::wake::Wake;
 
 /// Readiness taken from the kernel at once. More is taken until none is left.
@@ -45,9 +46,12 @@ pub(crate) struct EpollDriver<'a> {
 struct SlotState {
     socket: Option<Socket>,
     doing: Doing,
-    half_open: bool,
+    manner: Manner,
     /// There may be something to read.
     readable: bool,
+    addr: Option<SocketAddr>,
+    /// Which of the plan's sources it was bound to; none if past their end.
+    source: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,15 +94,18 @@ impl<'a> EpollDriver<'a> {
     fn open(&mut self, engine: &Engine, slot: Slot) {
         let target = engine.target(slot);
         let v6 = is_v6(&target.addr);
-        let plan = self.plans.of(target.half_open, v6);
+        let plan = self.plans.of(Manner::of(&target), v6);
         self.turn = self.turn.wrapping_add(1);
-        let source = match plan.sources.len() {
-            0 => None,
-            sources => Some(&plan.sources[self.turn % sources]),
+        let source_at = match plan.sources.len() {
+            0 => usize::MAX,
+            sources => self.turn % sources,
         };
+        let source = plan.sources.get(source_at);
         let state = &mut self.slots[slot as usize];
-        state.half_open = target.half_open;
+        state.manner = Manner::of(&target);
         state.readable = false;
+        state.addr = Some(target.addr);
+        state.source = source_at;
         let family = if v6 { Domain::IPV6 } else { Domain::IPV4 };
         let opened = socket(family, &plan.options, source, v6).and_then(|socket| {
             let fd = socket.as_raw_fd();
@@ -128,12 +135,24 @@ impl<'a> EpollDriver<'a> {
             }
         };
         if let Some((during, error)) = failed {
-            self.pending
-                .push((slot, Known::Failed(during, errno(&error))));
+            let (during, errno) = self.blame(slot, during, errno(&error));
+            self.pending.push((slot, Known::Failed(during, errno)));
             if target.half_open {
                 self.pending.push((slot, Known::Closed));
             }
         }
+    }
+
+    /// Whether the network or this host's own routing is a failure's cause.
+    fn blame(&self, slot: Slot, during: During, errno: i32) -> (During, i32) {
+        let state = &self.slots[slot as usize];
+        let Some(addr) = state.addr else {
+            return (during, errno);
+        };
+        let v6 = is_v6(&addr);
+        let plan = self.plans.of(state.manner, v6);
+        let source = plan.sources.get(state.source);
+        route::judge(during, errno, &Sockaddr::new(addr), v6, plan, source)
     }
 
     fn act(&mut self, engine: &Engine, action: Action) {
@@ -143,7 +162,7 @@ impl<'a> EpollDriver<'a> {
                 self.slots[slot as usize].doing = Doing::Sending(0);
                 self.ready.push(slot);
             }
-            Action::Receive(slot) => {
+            Action::Receive(slot) | Action::Watch(slot) => {
                 let state = &mut self.slots[slot as usize];
                 state.doing = Doing::Receiving;
                 if state.readable {
@@ -158,7 +177,7 @@ impl<'a> EpollDriver<'a> {
                     Doing::Sending(_) => During::Send,
                     Doing::Receiving => During::Receive,
                 };
-                let half_open = state.half_open;
+                let half_open = state.manner.is_half_open();
                 self.pending
                     .push((slot, Known::Failed(during, libc::ECANCELED)));
                 if half_open {
@@ -188,15 +207,11 @@ impl<'a> EpollDriver<'a> {
                 Ok(Some(error)) | Err(error) => Some(errno(&error)),
             };
             state.doing = Doing::Nothing;
-            let half_open = state.half_open;
-            let event = match failed {
-                None => Event::Connected,
-                Some(errno) => Event::Failed {
-                    during: During::Connect,
-                    errno,
-                },
-            };
-            engine.on_event(now, slot, event);
+            let half_open = state.manner.is_half_open();
+            match failed {
+                None => engine.on_event(now, slot, Event::Connected),
+                Some(errno) => self.tell_failed(engine, now, slot, (During::Connect, errno)),
+            }
             if half_open {
                 self.tell_closed(engine, slot, now);
             }
@@ -212,8 +227,7 @@ impl<'a> EpollDriver<'a> {
                 }
                 Err(errno) => {
                     state.doing = Doing::Nothing;
-                    let during = During::Send;
-                    engine.on_event(now, slot, Event::Failed { during, errno });
+                    self.tell_failed(engine, now, slot, (During::Send, errno));
                     return;
                 }
             }
@@ -227,14 +241,27 @@ impl<'a> EpollDriver<'a> {
                     state.readable = false;
                     return;
                 }
-                Err(error) => Event::Failed {
-                    during: During::Receive,
-                    errno: errno(&error),
-                },
+                Err(error) => {
+                    state.doing = Doing::Nothing;
+                    let failed = (During::Receive, errno(&error));
+                    self.tell_failed(engine, now, slot, failed);
+                    return;
+                }
             };
             state.doing = Doing::Nothing;
             engine.on_event(now, slot, event);
         }
+    }
+
+    fn tell_failed(
+        &self,
+        engine: &mut Engine,
+        now: Time,
+        slot: Slot,
+        (during, errno): (During, i32),
+    ) {
+        let (during, errno) = self.blame(slot, during, errno);
+        engine.on_event(now, slot, Event::Failed { during, errno });
     }
 
     fn tell_closed(&mut self, engine: &mut Engine, slot: Slot, now: Time) {

@@ -1,9 +1,11 @@
 //! What carries out the engine's actions: io_uring or epoll.
 
 pub(crate) mod epoll;
+mod route;
 pub(crate) mod socket;
 pub(crate) mod uring;
 pub(crate) mod uring_setup;
+mod uring_slots;
 
 use core::time::Duration;
 use std::io;

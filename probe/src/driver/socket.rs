@@ -3,6 +3,8 @@
 use core::ffi::c_int;
 use core::net::{IpAddr, SocketAddr};
 
+use watchfire_probe_core::engine::Target;
+
 use crate::options::Options;
 
 /// One socket option with its value.
@@ -41,9 +43,47 @@ impl SocketOption {
         self.level != libc::IPPROTO_TCP
     }
 
+    /// Whether it has a say in which route is taken.
+    pub(crate) const fn steers_route(&self) -> bool {
+        matches!(
+            (self.level, self.name),
+            (
+                libc::SOL_SOCKET,
+                libc::SO_MARK | libc::SO_BINDTODEVICE | libc::SO_BINDTOIFINDEX
+            ) | (libc::IPPROTO_IP, libc::IP_TOS)
+                | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
+        )
+    }
+
     /// The value's bytes.
     pub(crate) fn value(&self) -> (*const libc::c_void, u32) {
         (self.value.as_ptr().cast(), self.length)
+    }
+}
+
+/// How a connection begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// It is reset as soon as it stands.
+    HalfOpen,
+    /// We speak first.
+    #[default]
+    Full,
+    /// The origin speaks first.
+    OriginFirst,
+}
+
+impl Manner {
+    pub(crate) const fn of(target: &Target) -> Self {
+        match (target.half_open, target.origin_first) {
+            (true, _) => Self::HalfOpen,
+            (false, false) => Self::Full,
+            (false, true) => Self::OriginFirst,
+        }
+    }
+
+    pub(crate) const fn is_half_open(self) -> bool {
+        matches!(self, Self::HalfOpen)
     }
 }
 
@@ -55,17 +95,18 @@ pub(crate) struct SocketPlan {
     pub(crate) sources: Vec<Sockaddr>,
 }
 
-/// The plans of a prober: for half-open and full connections, by family.
+/// The plans of a prober, by manner and family.
 #[derive(Debug)]
 pub(crate) struct SocketPlans {
     half_open: [SocketPlan; 2],
     full: [SocketPlan; 2],
+    origin_first: [SocketPlan; 2],
 }
 
 impl SocketPlans {
     pub(crate) fn new(options: &Options) -> Self {
-        let plan = |half_open: bool, v6: bool| SocketPlan {
-            options: options_of(options, half_open, v6),
+        let plan = |manner: Manner, v6: bool| SocketPlan {
+            options: options_of(options, manner, v6),
             sources: options
                 .source_addrs
                 .iter()
@@ -74,16 +115,20 @@ impl SocketPlans {
                 .collect(),
         };
         Self {
-            half_open: [plan(true, false), plan(true, true)],
-            full: [plan(false, false), plan(false, true)],
+            half_open: [plan(Manner::HalfOpen, false), plan(Manner::HalfOpen, true)],
+            full: [plan(Manner::Full, false), plan(Manner::Full, true)],
+            origin_first: [
+                plan(Manner::OriginFirst, false),
+                plan(Manner::OriginFirst, true),
+            ],
         }
     }
 
-    pub(crate) fn of(&self, half_open: bool, v6: bool) -> &SocketPlan {
-        let plans = if half_open {
-            &self.half_open
-        } else {
-            &self.full
+    pub(crate) fn of(&self, manner: Manner, v6: bool) -> &SocketPlan {
+        let plans = match manner {
+            Manner::HalfOpen => &self.half_open,
+            Manner::Full => &self.full,
+            Manner::OriginFirst => &self.origin_first,
         };
         &plans[usize::from(v6)]
     }
@@ -98,12 +143,15 @@ const BACKSTOP_SYNS: u32 = 3;
 /// For how long the kernel keeps trying, where backstops are wanted.
 const BACKSTOP_MS: u32 = 30_000;
 
-fn options_of(options: &Options, half_open: bool, v6: bool) -> Vec<SocketOption> {
+fn options_of(options: &Options, manner: Manner, v6: bool) -> Vec<SocketOption> {
     let mut list = Vec::new();
-    if half_open {
-        // Without quick acknowledgement the handshake's last segment waits,
-        // and the reset comes before it.
+    if manner != Manner::OriginFirst {
+        // Without quick acknowledgement the handshake's last segment waits:
+        // half open, the reset comes before it, and otherwise the request
+        // carries it. An origin that is to speak first must not wait for it.
         list.push(SocketOption::word(libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0));
+    }
+    if manner.is_half_open() {
         list.push(SocketOption::reset_on_close());
     }
     if let Some(mark) = options.mark {

@@ -7,6 +7,9 @@
 //! disconnect. The wheel above owns all deadlines: the ring waits, at most,
 //! for the next one.
 //!
+//! A connect's success is not believed before a look at the socket confirms
+//! it (`push_look`).
+//!
 //! A half-open connection is ended by a connect to nowhere (`AF_UNSPEC`). The
 //! kernel sends the same reset as for a close with linger 0, and leaves a
 //! socket as good as new, which the slot's next half-open probe connects
@@ -22,8 +25,9 @@ use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode, squ
 use watchfire_probe_core::engine::{Action, During, Engine, Event, Slot};
 use watchfire_wire::Time;
 
-use super::socket::{Sockaddr, SocketOption, SocketPlans, can_be_used_again, is_v6};
-use super::{Driver, RECEIVE_BYTES};
+use super::socket::{Manner, Sockaddr, SocketOption, SocketPlans, can_be_used_again, is_v6};
+use super::uring_slots::{GENERATION_MASK, Known, Memory, Op, SlotState, tag, untag};
+use super::{Driver, RECEIVE_BYTES, route};
 use crate::clock;
 use crate::limits::SOCKETS_KEPT;
 use crate::wake::Wake;
@@ -32,12 +36,12 @@ use crate::wake::Wake;
 /// always be ended.
 const ROOM_TO_END: usize = 64;
 
-/// Entries of the longest way to end a slot: an option and a close.
-const END_ENTRIES: usize = 2;
+/// Entries of the longest way to end a slot: a cancel, an option and a close.
+const END_ENTRIES: usize = 3;
 
 /// Entries of the longest way to open one, beside its options: a close, a
-/// socket, a bind, a connect and a disconnect or close.
-const OPEN_ENTRIES: usize = 5;
+/// socket, a bind, a connect, a look at it and a disconnect or close.
+const OPEN_ENTRIES: usize = 6;
 
 /// Events told to the engine with one reading of the clock.
 const EVENTS_PER_CLOCK: usize = watchfire_probe_core::limits::EVENTS_PER_CLOCK;
@@ -68,56 +72,6 @@ pub(crate) struct UringDriver<'a> {
     unheard: bool,
 }
 
-/// What the kernel reads and writes while operations are in progress. It
-/// outlives them: see the driver's `drop`.
-struct Memory {
-    slots: Vec<SlotState>,
-    buffers: Vec<u8>,
-    reset: Box<SocketOption>,
-    nowhere: Box<Sockaddr>,
-    wake: Box<u64>,
-}
-
-/// What the driver knows of a slot.
-struct SlotState {
-    addr: Sockaddr,
-    generation: u32,
-    half_open: bool,
-    /// There is a descriptor to close.
-    open: bool,
-    /// The open link has failed; its end, if any, still comes.
-    failed: bool,
-    /// An operation is in progress.
-    busy: bool,
-    /// The slot is free, and its descriptor is a disconnected socket of the
-    /// family that `v6` tells, with the options of a half-open one.
-    kept: bool,
-    v6: bool,
-}
-
-/// An event that needed no completion.
-#[derive(Clone, Copy)]
-enum Known {
-    Failed(During, i32),
-    Closed,
-}
-
-/// The operation that a completion speaks of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Op {
-    Socket,
-    Option,
-    Connect,
-    Send,
-    Receive,
-    Close,
-    Cancel,
-    Wake,
-    Reset,
-    Disconnect,
-}
-
 impl<'a> UringDriver<'a> {
     /// A driver for `slots` connections on `ring`.
     pub(crate) fn new(
@@ -134,12 +88,16 @@ impl<'a> UringDriver<'a> {
         let slot = || SlotState {
             addr: blank,
             generation: 0,
-            half_open: false,
+            manner: Manner::Full,
             open: false,
             failed: false,
             busy: false,
             kept: false,
             v6: false,
+            source: usize::MAX,
+            watching: false,
+            send_errno: 0,
+            sends_apart: false,
         };
         let mut driver = Self {
             submitter,
@@ -204,17 +162,17 @@ impl<'a> UringDriver<'a> {
     fn open(&mut self, engine: &Engine, slot: Slot) {
         let target = engine.target(slot);
         let v6 = is_v6(&target.addr);
-        let plan = self.plans.of(target.half_open, v6);
+        let plan = self.plans.of(Manner::of(&target), v6);
         let entries = plan.options.len() + OPEN_ENTRIES;
         if !self.reserve(entries, ROOM_TO_END) {
             self.refuse(slot, During::Open, libc::EBUSY, target.half_open);
             return;
         }
-        let source = if plan.sources.is_empty() {
-            None
+        let source_at = if plan.sources.is_empty() {
+            usize::MAX
         } else if self.can_bind {
             self.turn = self.turn.wrapping_add(1);
-            Some(&plan.sources[self.turn % plan.sources.len()])
+            self.turn % plan.sources.len()
         } else {
             self.refuse(slot, During::Open, libc::EOPNOTSUPP, target.half_open);
             return;
@@ -223,11 +181,15 @@ impl<'a> UringDriver<'a> {
         let had_kept = core::mem::take(&mut state.kept);
         let again = had_kept && target.half_open && state.v6 == v6;
         state.addr = Sockaddr::new(target.addr);
-        state.half_open = target.half_open;
+        state.manner = Manner::of(&target);
         state.open = true;
         state.failed = false;
         state.busy = true;
         state.v6 = v6;
+        state.source = source_at;
+        state.watching = false;
+        state.send_errno = 0;
+        state.sends_apart = false;
         let generation = state.generation;
         let (addr, addr_length) = state.addr.raw(v6);
         self.kept -= usize::from(had_kept);
@@ -265,7 +227,7 @@ impl<'a> UringDriver<'a> {
                     .user_data(tag(Op::Option, generation, slot)),
             );
         }
-        if let Some(source) = source {
+        if let Some(source) = plan.sources.get(source_at) {
             let (addr, length) = source.raw(v6);
             self.push(
                 opcode::Bind::new(fd, addr, length)
@@ -281,6 +243,7 @@ impl<'a> UringDriver<'a> {
             // The end comes whether the connect succeeds or not, and its
             // completion alone tells of success.
             self.push(connect.flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS));
+            self.push_look(slot, Flags::IO_HARDLINK | Flags::SKIP_SUCCESS);
             if plan.sources.is_empty() && can_be_used_again(&target.addr) {
                 self.push_disconnect(slot, generation);
             } else {
@@ -289,9 +252,41 @@ impl<'a> UringDriver<'a> {
                 self.push_close(slot, generation);
             }
         } else {
-            self.push(connect);
+            self.push(connect.flags(quiet_link));
+            self.push_look(slot, Flags::empty());
         }
         self.in_flight += 1;
+    }
+
+    /// Asks whether the connection really stands. The kernel completes a
+    /// connect without an error although it was refused, if an ICMP message
+    /// came while the connect itself still held the socket. Sending nothing
+    /// succeeds on a connection that stands, and on no other.
+    fn push_look(&mut self, slot: Slot, flags: Flags) {
+        let generation = self.memory.slots[slot as usize].generation;
+        self.push(
+            opcode::Send::new(types::Fixed(slot), core::ptr::null(), 0)
+                .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+                .build()
+                .flags(flags)
+                .user_data(tag(Op::Look, generation, slot)),
+        );
+    }
+
+    /// Tells of a failure, once it is known whether the network or this host's
+    /// own routing is its cause.
+    fn tell_failed(
+        &self,
+        engine: &mut Engine,
+        now: Time,
+        slot: Slot,
+        (during, errno): (During, i32),
+    ) {
+        let state = &self.memory.slots[slot as usize];
+        let plan = self.plans.of(state.manner, state.v6);
+        let source = plan.sources.get(state.source);
+        let (during, errno) = route::judge(during, errno, &state.addr, state.v6, plan, source);
+        engine.on_event(now, slot, Event::Failed { during, errno });
     }
 
     fn push_close(&mut self, slot: Slot, generation: u32) {
@@ -317,15 +312,31 @@ impl<'a> UringDriver<'a> {
             return;
         }
         let bytes = engine.outgoing(slot);
-        let generation = self.memory.slots[slot as usize].generation;
+        let state = &mut self.memory.slots[slot as usize];
+        let generation = state.generation;
+        // A receive that is in progress already takes the answer.
+        let watched = state.watching && state.busy;
+        state.sends_apart |= watched;
+        let link = if watched {
+            Flags::empty()
+        } else {
+            Flags::IO_LINK
+        };
         self.push(
             opcode::Send::new(types::Fixed(slot), bytes.as_ptr(), bytes.len() as u32)
                 .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
                 .build()
-                .flags(Flags::IO_LINK | Flags::SKIP_SUCCESS)
+                .flags(link | Flags::SKIP_SUCCESS)
                 .user_data(tag(Op::Send, generation, slot)),
         );
-        self.push_receive(slot, generation);
+        if !watched {
+            self.push_receive(slot, generation);
+        }
+    }
+
+    fn watch(&mut self, slot: Slot) {
+        self.receive(slot);
+        self.memory.slots[slot as usize].watching = true;
     }
 
     fn receive(&mut self, slot: Slot) {
@@ -379,9 +390,19 @@ impl<'a> UringDriver<'a> {
             return;
         }
         let generation = state.generation;
+        let sends_apart = state.sends_apart;
         if !self.reserve(END_ENTRIES, 0) {
             self.backlog.push(Action::Close { slot, reset });
             return;
+        }
+        if sends_apart {
+            // The kernel must not read a request that is gone with its check.
+            self.push(
+                opcode::AsyncCancel::new(tag(Op::Send, generation, slot))
+                    .build()
+                    .flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS)
+                    .user_data(tag(Op::Reset, generation, slot)),
+            );
         }
         if reset {
             let (value, length) = self.memory.reset.value();
@@ -460,7 +481,7 @@ impl<'a> UringDriver<'a> {
         match op {
             Op::Socket => {
                 state.open = false;
-                let half_open = state.half_open;
+                let half_open = state.manner.is_half_open();
                 let during = During::Open;
                 engine.on_event(now, slot, Event::Failed { during, errno });
                 if half_open {
@@ -468,7 +489,7 @@ impl<'a> UringDriver<'a> {
                 }
             }
             Op::Option => {
-                let half_open = state.half_open;
+                let half_open = state.manner.is_half_open();
                 state.failed = true;
                 let during = During::Open;
                 engine.on_event(now, slot, Event::Failed { during, errno });
@@ -479,17 +500,37 @@ impl<'a> UringDriver<'a> {
             }
             Op::Connect if result < 0 => {
                 state.failed = true;
-                let during = During::Connect;
-                engine.on_event(now, slot, Event::Failed { during, errno });
+                self.tell_failed(engine, now, slot, (During::Connect, errno));
             }
-            Op::Connect => engine.on_event(now, slot, Event::Connected),
+            // Silent when it succeeds: the look behind it tells.
+            Op::Connect => {}
+            // The connect itself told why.
+            Op::Look if state.failed => {}
+            Op::Look if result < 0 => {
+                state.failed = true;
+                // An ICMP message, of which the number is lost.
+                self.tell_failed(engine, now, slot, (During::Connect, libc::EHOSTUNREACH));
+            }
+            Op::Look => engine.on_event(now, slot, Event::Connected),
             Op::Send => {
                 // Short: the origin stopped reading for good.
                 let errno = if result < 0 { errno } else { libc::EPIPE };
-                let during = During::Send;
-                engine.on_event(now, slot, Event::Failed { during, errno });
+                if state.watching {
+                    // The receive is told apart from it and must end first.
+                    state.busy = true;
+                    state.send_errno = errno;
+                    self.cancel(slot);
+                } else {
+                    self.tell_failed(engine, now, slot, (During::Send, errno));
+                }
+            }
+            Op::Receive if state.send_errno != 0 => {
+                let errno = core::mem::take(&mut state.send_errno);
+                state.watching = false;
+                self.tell_failed(engine, now, slot, (During::Send, errno));
             }
             Op::Receive if result > 0 => {
+                state.watching = false;
                 let from = slot as usize * RECEIVE_BYTES;
                 let until = from + (result as usize).min(RECEIVE_BYTES);
                 engine.on_event(
@@ -498,13 +539,13 @@ impl<'a> UringDriver<'a> {
                     Event::Received(&self.memory.buffers[from..until]),
                 );
             }
-            Op::Receive if result == 0 => engine.on_event(now, slot, Event::Eof),
-            Op::Receive => {
-                let during = During::Receive;
-                engine.on_event(now, slot, Event::Failed { during, errno });
+            Op::Receive if result == 0 => {
+                state.watching = false;
+                engine.on_event(now, slot, Event::Eof);
             }
+            Op::Receive => self.tell_failed(engine, now, slot, (During::Receive, errno)),
             Op::Close => {
-                if state.half_open && !state.failed {
+                if state.manner.is_half_open() && !state.failed {
                     engine.on_event(now, slot, Event::Connected);
                 }
                 self.tell_closed(engine, slot, now);
@@ -616,6 +657,7 @@ impl UringDriver<'_> {
             Action::Open(slot) => self.open(engine, slot),
             Action::Exchange(slot) => self.exchange(engine, slot),
             Action::Receive(slot) => self.receive(slot),
+            Action::Watch(slot) => self.watch(slot),
             Action::Cancel(slot) => self.cancel(slot),
             Action::Close { slot, reset } => self.close(slot, reset),
         }
@@ -649,28 +691,3 @@ impl Drop for UringDriver<'_> {
 
 /// How long the end of the last operation is waited for.
 const LAST_WAIT: Duration = Duration::from_millis(500);
-
-/// Bits of a slot's generation in a completion's name.
-const GENERATION_MASK: u32 = (1 << 24) - 1;
-
-/// Names a completion: the operation, the slot's life, the slot.
-const fn tag(op: Op, generation: u32, slot: Slot) -> u64 {
-    (op as u64) << 56 | (generation as u64) << 32 | slot as u64
-}
-
-const fn untag(user_data: u64) -> (Op, u32, Slot) {
-    let op = match user_data >> 56 {
-        0 => Op::Socket,
-        1 => Op::Option,
-        2 => Op::Connect,
-        3 => Op::Send,
-        4 => Op::Receive,
-        5 => Op::Close,
-        6 => Op::Cancel,
-        7 => Op::Wake,
-        8 => Op::Reset,
-        _ => Op::Disconnect,
-    };
-    let generation = (user_data >> 32) as u32 & GENERATION_MASK;
-    (op, generation, user_data as u32)
-}

@@ -13,8 +13,10 @@ use crate::error::UringError;
 /// parts.
 pub(crate) const SUBMISSIONS: u32 = 4_096;
 
-/// Completions that one slot can have outstanding at once: of its operation or
-/// an option's failure, of its close, and of a cancel that came too late.
+/// Completions that one slot can have outstanding at once: of a failed connect
+/// and the look at it (or of one other operation), of its close, and of a
+/// cancel that came too late. With [`COMPLETIONS_MAX`] not all slots can have
+/// all of them at once; the kernel keeps what finds no room (`FEAT_NODROP`).
 const COMPLETIONS_PER_SLOT: u32 = 3;
 
 /// Completions beside those of the slots: the wake-up's.

@@ -3,7 +3,8 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::{CheckSpec, HealthRule, HttpSpec, Kind, Method};
+use super::{CheckSpec, HealthRule};
+use crate::stream::TlsSpec;
 
 impl CheckSpec {
     /// The check as bytes: versioned, and no two different checks give the
@@ -41,13 +42,7 @@ impl CheckSpec {
                     .extend_from_slice(&[1, window, threshold, initial.code()]);
             }
         }
-        match &self.kind {
-            Kind::Tcp => out.byte(0),
-            Kind::Http(http) => {
-                out.byte(1);
-                out.http(http);
-            }
-        }
+        self.kind.canonical(self.tls.as_ref(), &mut out);
         out.0
     }
 }
@@ -56,27 +51,31 @@ impl CheckSpec {
 const CANONICAL_VERSION: u8 = 1;
 
 /// Writes canonical bytes: every field says its own length.
-struct Canonical(Vec<u8>);
+pub(crate) struct Canonical(Vec<u8>);
 
 impl Canonical {
-    fn byte(&mut self, byte: u8) {
+    pub(crate) fn byte(&mut self, byte: u8) {
         self.0.push(byte);
     }
 
-    fn number(&mut self, number: u64) {
+    pub(crate) fn number(&mut self, number: u64) {
         self.0.extend_from_slice(&number.to_be_bytes());
     }
 
-    fn text(&mut self, text: &str) {
-        self.number(text.len() as u64);
-        self.0.extend_from_slice(text.as_bytes());
+    pub(crate) fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
     }
 
-    fn duration(&mut self, duration: Duration) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn duration(&mut self, duration: Duration) {
         self.number(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    fn optional_duration(&mut self, duration: Option<Duration>) {
+    pub(crate) fn optional_duration(&mut self, duration: Option<Duration>) {
         match duration {
             None => self.byte(0),
             Some(duration) => {
@@ -86,20 +85,8 @@ impl Canonical {
         }
     }
 
-    fn http(&mut self, http: &HttpSpec) {
-        self.byte(match http.method {
-            Method::Get => 0,
-            Method::Head => 1,
-        });
-        self.text(&http.path);
-        self.text(&http.host);
-        self.number(http.expect.ranges().len() as u64);
-        for &(low, high) in http.expect.ranges() {
-            self.number(u64::from(low));
-            self.number(u64::from(high));
-        }
-        self.byte(u8::from(http.reuse));
-        match &http.tls {
+    pub(crate) fn tls(&mut self, tls: Option<&TlsSpec>) {
+        match tls {
             None => self.byte(0),
             Some(tls) => {
                 self.byte(1);

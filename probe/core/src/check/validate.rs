@@ -1,12 +1,11 @@
 //! Whether a check can be run and means what it says.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use super::{CheckSpec, HealthRule, Kind};
-use crate::limits::{
-    HOST_BYTES, INTERVAL_MAX, INTERVAL_MIN, PATH_BYTES, RISE_FALL_MAX, TIMEOUT_MIN, WINDOW_MAX,
-};
+use super::{CheckSpec, HealthRule};
+use crate::keys::KeyError;
+use crate::limits::{INTERVAL_MAX, INTERVAL_MIN, RISE_FALL_MAX, TIMEOUT_MIN, WINDOW_MAX};
 
 /// Why a check is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,27 +47,12 @@ pub enum SpecError {
         /// That interval.
         interval: Duration,
     },
-    /// A path that is not one.
-    #[error("the path {0:?} must start with \"/\"")]
-    PathNotAbsolute(String),
-    /// A byte that would end the request line or change the request.
-    #[error(
-        "the path {0:?} holds a space, a control character or a byte outside ASCII; percent-encode it"
-    )]
-    PathBytes(String),
-    /// A longer path than the limit.
-    #[error("the path is {0} bytes long; at most {PATH_BYTES} are allowed")]
-    PathTooLong(usize),
-    /// A host that is empty, too long, or holds a byte that no host has.
-    #[error(
-        "{name} {value:?} must be 1 to {HOST_BYTES} bytes of letters, digits and the signs of a host name or address"
-    )]
-    Host {
-        /// Which of them.
-        name: &'static str,
-        /// What it was.
-        value: String,
-    },
+    /// A link-local address that does not say on which link.
+    #[error("{0} is on every link; name the interface too, like \"[fe80::1%2]:80\"")]
+    NoZone(IpAddr),
+    /// Something is wrong with a key of the kind or of a layer.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// Rise or fall out of bounds.
     #[error("rise {rise} and fall {fall} must both be 1 to {RISE_FALL_MAX}")]
     RiseFall {
@@ -98,12 +82,9 @@ impl CheckSpec {
     pub fn validate(&self) -> Result<(), SpecError> {
         self.validate_target()?;
         self.validate_times()?;
-        if let Kind::Http(http) = &self.kind {
-            validate_path(&http.path)?;
-            validate_host("the Host", &http.host)?;
-            if let Some(tls) = &http.tls {
-                validate_host("the TLS server name", &tls.server_name)?;
-            }
+        self.kind.validate()?;
+        if let Some(tls) = &self.tls {
+            tls.validate()?;
         }
         match self.rule {
             HealthRule::RiseFall { rise, fall } => {
@@ -127,7 +108,14 @@ impl CheckSpec {
         if self.target.port() == 0 {
             return Err(SpecError::PortZero);
         }
-        let ip = self.target.ip();
+        if let SocketAddr::V6(v6) = self.target
+            && v6.ip().is_unicast_link_local()
+            && v6.scope_id() == 0
+        {
+            return Err(SpecError::NoZone(self.target.ip()));
+        }
+        // An address of IPv4 in IPv6's form is the same address.
+        let ip = self.target.ip().to_canonical();
         let broadcast = match ip {
             IpAddr::V4(v4) => v4.is_broadcast(),
             IpAddr::V6(_) => false,
@@ -175,28 +163,4 @@ fn whole_micros(name: &'static str, value: Duration) -> Result<(), SpecError> {
     } else {
         Err(SpecError::TooFine { name, value })
     }
-}
-
-fn validate_path(path: &str) -> Result<(), SpecError> {
-    if path.len() > PATH_BYTES {
-        return Err(SpecError::PathTooLong(path.len()));
-    }
-    if !path.starts_with('/') {
-        return Err(SpecError::PathNotAbsolute(path.to_owned()));
-    }
-    if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(SpecError::PathBytes(path.to_owned()));
-    }
-    Ok(())
-}
-
-fn validate_host(name: &'static str, value: &str) -> Result<(), SpecError> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]%".contains(&byte);
-    if value.is_empty() || value.len() > HOST_BYTES || !value.bytes().all(allowed) {
-        return Err(SpecError::Host {
-            name,
-            value: value.to_owned(),
-        });
-    }
-    Ok(())
 }

@@ -8,13 +8,13 @@ use watchfire_wire::Verdict;
 
 use crate::limits::CHECKS;
 use crate::schedule::Schedule;
-use crate::tls::TlsContext;
+use crate::stream::tls::TlsContext;
 
 /// Names a slot: a place for one connection.
 pub type Slot = u32;
 
-/// What a driver is to do. One operation is in progress per slot at most, and
-/// each ends in exactly one [`Event`], but for the close that a half-open
+/// What a driver is to do. One operation is in progress per slot at most (an
+/// exchange continues a watch), and each ends in exactly one [`Event`], but for the close that a half-open
 /// probe implies (see [`Target::half_open`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -27,6 +27,10 @@ pub enum Action {
     Exchange(Slot),
     /// Receive once more. Ends as an exchange does.
     Receive(Slot),
+    /// Receive while no request is outstanding, on a connection that is kept.
+    /// Ends as a receive does; an [`Action::Exchange`] on the slot takes it up
+    /// and is ended by it.
+    Watch(Slot),
     /// Make the operation in progress end now. It still ends in its event,
     /// whatever that is.
     Cancel(Slot),
@@ -64,6 +68,9 @@ pub enum Event<'a> {
 pub enum During {
     /// Making or configuring the socket.
     Open,
+    /// Finding a way: this host's own routing refuses the destination, and
+    /// nothing has left it.
+    Route,
     /// Connecting.
     Connect,
     /// Sending.
@@ -79,6 +86,9 @@ pub struct Target {
     pub addr: SocketAddr,
     /// Reset the connection as soon as it stands, or as soon as it failed.
     pub half_open: bool,
+    /// The first bytes are the origin's: it must know at once that the
+    /// connection stands.
+    pub origin_first: bool,
 }
 
 /// What a taker knows before its first probe.

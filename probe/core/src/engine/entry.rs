@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use watchfire_wire::{CheckId, Reason, Time};
+use watchfire_wire::{CheckId, Reason, Time, Unmeasured};
 
 use super::NONE;
 use super::report::{Report, ReportKind};
-use crate::check::{CheckSpec, HttpSpec, Kind, Method};
+use crate::check::CheckSpec;
 use crate::health::Health;
 use crate::rate::Caps;
-use crate::stats::kind_index;
 
 /// A check and its state.
 #[derive(Debug)]
@@ -24,22 +23,23 @@ pub(super) struct Entry {
     pub(super) slots: u32,
     pub(super) flags: Flags,
     /// The last measured outcome's reason.
-    pub(super) reason: u8,
+    pub(super) reason: Reason,
     /// The last unmeasured outcome's.
-    pub(super) unmeasured: u8,
+    pub(super) unmeasured: Unmeasured,
     /// Place in the statistics.
     pub(super) kind: u8,
-    /// The request is HEAD.
-    pub(super) head_only: bool,
     pub(super) caps_apply: bool,
     pub(super) unmeasured_in_a_row: u32,
     pub(super) latency_us: u32,
     pub(super) generation: u32,
     pub(super) health: Health,
-    /// The request's bytes, without TLS.
-    pub(super) request: Box<[u8]>,
+    /// All that a probe may send, without TLS.
+    pub(super) prepared: Box<[u8]>,
     pub(super) spec: Arc<CheckSpec>,
     pub(super) id: CheckId,
+    /// Until then its TLS sessions use the broad library: the other one did
+    /// not bring a handshake to an end.
+    pub(super) broad_until: Time,
     /// Names the question that this entry answers.
     pub(super) ask: u64,
     pub(super) caps: Caps,
@@ -47,39 +47,41 @@ pub(super) struct Entry {
 
 /// What is true of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Flags(u8);
+pub(super) struct Flags(u16);
 
 impl Flags {
     /// Probed no more; waits for its slots to close.
-    pub(super) const STOPPED: u8 = 1;
+    pub(super) const STOPPED: u16 = 1;
     /// The next measured outcome is reported.
-    pub(super) const ATTEND: u8 = 2;
+    pub(super) const ATTEND: u16 = 2;
     /// Due, and waiting for a slot.
-    pub(super) const WAITING: u8 = 4;
+    pub(super) const WAITING: u16 = 4;
     /// In the list of those with something to report.
-    pub(super) const LISTED: u8 = 8;
+    pub(super) const LISTED: u16 = 8;
     /// A measured outcome is to be reported.
-    pub(super) const MEASURED: u8 = 16;
+    pub(super) const MEASURED: u16 = 16;
     /// Unmeasured outcomes are to be reported.
-    pub(super) const UNMEASURED: u8 = 32;
+    pub(super) const UNMEASURED: u16 = 32;
     /// A question: probed once.
-    pub(super) const ONCE: u8 = 64;
+    pub(super) const ONCE: u16 = 64;
     /// No check at all.
-    pub(super) const FREE: u8 = 128;
+    pub(super) const FREE: u16 = 128;
+    /// The last measured outcome was a pass with a sign of trouble.
+    pub(super) const DEGRADED: u16 = 256;
 
-    pub(super) const fn has(self, flag: u8) -> bool {
+    pub(super) const fn has(self, flag: u16) -> bool {
         self.0 & flag != 0
     }
 
-    pub(super) const fn any(self, flags: u8) -> bool {
+    pub(super) const fn any(self, flags: u16) -> bool {
         self.0 & flags != 0
     }
 
-    pub(super) const fn set(&mut self, flag: u8) {
+    pub(super) const fn set(&mut self, flag: u16) {
         self.0 |= flag;
     }
 
-    pub(super) const fn clear(&mut self, flag: u8) {
+    pub(super) const fn clear(&mut self, flag: u16) {
         self.0 &= !flag;
     }
 }
@@ -93,31 +95,24 @@ impl Entry {
         caps: Caps,
         user_agent: &str,
     ) -> Self {
-        let (request, head_only) = match &spec.kind {
-            Kind::Tcp => (Box::default(), false),
-            Kind::Http(http) => (
-                crate::request::build(http, user_agent),
-                http.method == Method::Head,
-            ),
-        };
         Self {
             due: Time::NEVER,
             flight: NONE,
             parked: NONE,
             slots: 0,
             flags: Flags(Flags::ATTEND),
-            reason: Reason::Passed.code(),
-            unmeasured: 0,
-            kind: kind_index(&spec.kind) as u8,
-            head_only,
+            reason: Reason::Passed,
+            unmeasured: Unmeasured::NotYet,
+            kind: spec.kind.index(spec.tls.is_some()) as u8,
             caps_apply: caps.address.is_some() || caps.prefix.is_some(),
             unmeasured_in_a_row: 0,
             latency_us: 0,
             generation,
             health,
-            request,
+            prepared: spec.kind.prepare(user_agent),
             spec: Arc::clone(spec),
             id,
+            broad_until: Time::ZERO,
             ask: 0,
             caps,
         }
@@ -136,14 +131,6 @@ impl Entry {
         entry
     }
 
-    /// The request's definition, if it is one of HTTP.
-    pub(super) fn http(&self) -> Option<&HttpSpec> {
-        match &self.spec.kind {
-            Kind::Tcp => None,
-            Kind::Http(http) => Some(http),
-        }
-    }
-
     /// Builds the next report of what is new, if anything is.
     pub(super) fn take_report(&mut self) -> Option<Report> {
         if self.flags.has(Flags::STOPPED) {
@@ -153,14 +140,14 @@ impl Entry {
             self.flags.clear(Flags::MEASURED);
             ReportKind::Measured {
                 verdict: self.health.verdict(),
-                reason: Reason::from_code(self.reason).unwrap_or(Reason::Passed),
+                reason: self.reason,
                 contrary: self.health.contrary(),
                 latency_us: self.latency_us,
             }
         } else if self.flags.has(Flags::UNMEASURED) {
             self.flags.clear(Flags::UNMEASURED);
             ReportKind::Unmeasured {
-                reason: watchfire_wire::Unmeasured::from_code(self.unmeasured)?,
+                reason: self.unmeasured,
                 in_a_row: self.unmeasured_in_a_row,
             }
         } else {
@@ -170,6 +157,7 @@ impl Entry {
             check: self.id,
             generation: self.generation,
             kind,
+            degraded: self.flags.has(Flags::DEGRADED),
         })
     }
 }

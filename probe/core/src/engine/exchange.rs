@@ -10,11 +10,11 @@ use super::entry::Flags;
 use super::flight::Stage;
 use super::report::Report;
 use super::{Action, During, Engine, Event, NONE, Slot};
-use crate::check::HttpSpec;
 use crate::errno::{Fault, Step, classify};
-use crate::http1::Progress;
-use crate::limits::GRACE_FACTOR;
-use crate::outcome::Outcome;
+use crate::kind::{AnyExchange, Next, Transport};
+use crate::limits::{GRACE_FACTOR, TLS_BROAD_FOR};
+use crate::outcome::{Outcome, Phases};
+use crate::stream::tls::{Fed, Side};
 
 impl Engine {
     /// Tells what happened to a slot.
@@ -47,6 +47,7 @@ impl Engine {
             (Stage::Exchanging, Event::Failed { during, errno }) => {
                 self.broke(slot, during, errno, now);
             }
+            (Stage::Parked, event) => self.idle_ended(slot, event),
             (Stage::Ending, Event::Closed) => self.vacate(slot),
             (Stage::Ending, _) => {
                 if flight.half_open {
@@ -56,8 +57,7 @@ impl Engine {
                 }
             }
             // A driver that keeps its word never comes here.
-            (Stage::Free | Stage::Parked | Stage::Closing, _)
-            | (Stage::Opening | Stage::Exchanging, _) => {}
+            (Stage::Free | Stage::Closing, _) | (Stage::Opening | Stage::Exchanging, _) => {}
         }
     }
 
@@ -93,16 +93,8 @@ impl Engine {
 
     /// Goes on with a new probe on a connection that stands.
     pub(super) fn resume(&mut self, slot: Slot, now: Time) {
-        let flight = &mut self.flights[slot as usize];
-        flight.stage = Stage::Exchanging;
-        if let Some(session) = &mut flight.tls {
-            let request = &self.entries[flight.check as usize].request;
-            if let Err(outcome) = session.request(request) {
-                self.finish(slot, outcome, true, now);
-                return;
-            }
-        }
-        self.actions.push(Action::Exchange(slot));
+        self.flights[slot as usize].stage = Stage::Exchanging;
+        self.stream_stands(slot, now);
     }
 
     /// Closes a connection.
@@ -113,7 +105,8 @@ impl Engine {
 
     /// Accounts for a due probe that was not started.
     pub(super) fn conclude_unstarted(&mut self, index: u32, unmeasured: Unmeasured) {
-        self.judge(index, Outcome::NotMeasured(unmeasured), Default::default());
+        let phases = Phases::default();
+        self.judge(index, Outcome::NotMeasured(unmeasured), phases, false);
     }
 
     /// A connection for an exchange stands.
@@ -121,57 +114,93 @@ impl Engine {
         let flight = &mut self.flights[slot as usize];
         flight.stage = Stage::Exchanging;
         let entry = &self.entries[flight.check as usize];
-        if let Some(HttpSpec { tls: Some(tls), .. }) = entry.http() {
-            let session = match &self.config.tls {
-                Some(context) => context.connect(tls),
-                None => Err(Outcome::NotMeasured(Unmeasured::Unsupported)),
-            };
-            match session {
-                Ok(session) => flight.tls = Some(session),
-                Err(outcome) => {
-                    self.finish(slot, outcome, true, now);
-                    return;
-                }
+        let Some(tls) = &entry.spec.tls else {
+            return self.stream_stands(slot, now);
+        };
+        let side = if now < entry.broad_until {
+            Side::Broad
+        } else {
+            Side::Modern
+        };
+        let session = match &self.config.tls {
+            Some(context) => context.connect(tls, side),
+            None => Err(Outcome::NotMeasured(Unmeasured::Unsupported)),
+        };
+        match session {
+            Ok(session) => {
+                flight.tls = Some(session);
+                self.actions.push(Action::Exchange(slot));
             }
+            Err(outcome) => self.finish(slot, outcome, true, now),
         }
-        self.actions.push(Action::Exchange(slot));
+    }
+
+    /// The stream stands: the kind speaks, or listens.
+    fn stream_stands(&mut self, slot: Slot, now: Time) {
+        let flight = &mut self.flights[slot as usize];
+        let kind = &self.entries[flight.check as usize].spec.kind;
+        let next = match &mut flight.exchange {
+            Some(exchange) => exchange.connected(kind),
+            None => Next::More,
+        };
+        self.go_on(slot, next, now);
     }
 
     /// Bytes came.
     fn received(&mut self, slot: Slot, bytes: &[u8], now: Time) {
         let flight = &mut self.flights[slot as usize];
-        let entry = &self.entries[flight.check as usize];
-        let Some(http) = entry.http() else { return };
-        let wanted = |status| http.expect.contains(status);
+        let kind = &self.entries[flight.check as usize].spec.kind;
         let elapsed_us = flight.elapsed_us(now);
-        let progress = if let Some(session) = &mut flight.tls {
-            session.sent();
-            let was_handshaking = session.handshaking();
-            let mut progress = Progress::More;
-            let (response, first_byte_us) = (&mut flight.response, &mut flight.first_byte_us);
-            let fed = session.receive(bytes, &entry.request, |plain| {
-                if *first_byte_us == NONE {
-                    *first_byte_us = elapsed_us;
-                }
-                progress = response.feed(plain, wanted);
-                progress == Progress::More
-            });
-            if was_handshaking && !session.handshaking() {
-                flight.tls_us = elapsed_us;
-            }
-            if let Err(outcome) = fed {
-                self.finish(slot, outcome, true, now);
-                return;
-            }
-            progress
-        } else {
+        let Some(exchange) = &mut flight.exchange else {
+            return;
+        };
+        if core::mem::take(&mut flight.sending) {
+            exchange.flushed();
+        }
+        let Some(session) = &mut flight.tls else {
             if flight.first_byte_us == NONE {
                 flight.first_byte_us = elapsed_us;
             }
-            flight.response.feed(bytes, wanted)
+            let next = exchange.receive(kind, bytes);
+            return self.go_on(slot, next, now);
         };
-        match progress {
-            Progress::More => {
+        session.sent();
+        let was_handshaking = session.handshaking();
+        let first_byte_us = &mut flight.first_byte_us;
+        let mut next = Next::More;
+        let fed = session.receive(bytes, |plain| {
+            if *first_byte_us == NONE {
+                *first_byte_us = elapsed_us;
+            }
+            next = further(next, exchange.receive(kind, plain));
+            matches!(next, Next::More | Next::Send)
+        });
+        let established = was_handshaking && !session.handshaking();
+        let broader = was_handshaking && session.side() == Side::Modern;
+        match fed {
+            Err(Outcome::Fail(_)) if broader => return self.broaden(slot, now),
+            Err(outcome) => return self.finish(slot, outcome, true, now),
+            Ok(_) => {}
+        }
+        if established {
+            flight.tls_us = elapsed_us;
+            if next == Next::More {
+                next = exchange.connected(kind);
+            }
+        }
+        if fed == Ok(Fed::Closed) && matches!(next, Next::More | Next::Send) {
+            self.ended(slot, now);
+        } else {
+            self.go_on(slot, next, now);
+        }
+    }
+
+    /// Does what a kind said.
+    fn go_on(&mut self, slot: Slot, next: Next, now: Time) {
+        let flight = &mut self.flights[slot as usize];
+        let entry = &self.entries[flight.check as usize];
+        match next {
+            Next::More => {
                 let more = match &flight.tls {
                     Some(session) => !session.outgoing().is_empty(),
                     None => false,
@@ -182,48 +211,67 @@ impl Engine {
                     Action::Receive(slot)
                 });
             }
-            Progress::Done { keep_alive, .. } => {
-                let park = keep_alive && http.reuse && self.parked < self.parked_max;
-                if park {
+            Next::Send => {
+                flight.sending = true;
+                if let (Some(session), Some(exchange)) = (&mut flight.tls, &flight.exchange) {
+                    let written = session.request(exchange.outgoing(&entry.prepared));
+                    if let Err(outcome) = written {
+                        return self.finish(slot, outcome, true, now);
+                    }
+                }
+                self.actions.push(Action::Exchange(slot));
+            }
+            Next::Pass { keep } => {
+                let (wanted, fin) = match entry.spec.transport() {
+                    Transport::Stream { keep, fin, .. } => (keep, fin),
+                    Transport::HalfOpen => (false, false),
+                };
+                if keep && wanted && self.parked < self.parked_max {
                     self.park(slot, now);
                 } else {
-                    self.finish(slot, Outcome::Pass, false, now);
+                    self.finish(slot, Outcome::Pass, !fin, now);
                 }
             }
-            // "Request Timeout": it was about to close the connection that it had
-            // waited on, which is its right.
-            Progress::Failed(Reason::BadStatus)
-                if flight.reused && flight.response.status() == 408 =>
-            {
-                self.reopen(slot, now);
+            Next::Stale(_) if flight.reused => self.reopen(slot, now),
+            Next::Stale(reason) | Next::Fail(reason) => {
+                self.finish(slot, Outcome::Fail(reason), true, now);
             }
-            Progress::Failed(reason) => self.finish(slot, Outcome::Fail(reason), true, now),
         }
     }
 
     /// The origin closed its side.
     fn ended(&mut self, slot: Slot, now: Time) {
         let flight = &mut self.flights[slot as usize];
-        if flight.reused && !flight.response.begun() {
+        if flight.reused && flight.first_byte_us == NONE {
             self.reopen(slot, now);
             return;
+        }
+        if self.is_modern_handshake(slot) {
+            return self.broaden(slot, now);
         }
         let outcome = if self.step(slot) == Step::Tls {
             Outcome::Fail(Reason::TlsHandshake)
         } else {
-            match self.flights[slot as usize].response.eof() {
-                Progress::Failed(reason) => Outcome::Fail(reason),
-                _ => Outcome::Pass,
+            let flight = &mut self.flights[slot as usize];
+            let kind = &self.entries[flight.check as usize].spec.kind;
+            match flight
+                .exchange
+                .as_mut()
+                .map(|exchange| exchange.ended(kind))
+            {
+                Some(Next::Pass { .. }) => Outcome::Pass,
+                Some(Next::Fail(reason) | Next::Stale(reason)) => Outcome::Fail(reason),
+                Some(Next::More | Next::Send) | None => Outcome::Fail(Reason::ClosedEarly),
             }
         };
-        self.finish(slot, outcome, false, now);
+        self.finish(slot, outcome, outcome == Outcome::Pass, now);
     }
 
     /// Sending or receiving failed.
     fn broke(&mut self, slot: Slot, during: During, errno: i32, now: Time) {
         let flight = &self.flights[slot as usize];
         let tls = self.step(slot) == Step::Tls;
-        let begun = flight.response.begun();
+        let begun = flight.first_byte_us != NONE;
         let fault = classify(step_of(during, tls, begun), errno);
         let reset = matches!(
             fault,
@@ -231,14 +279,36 @@ impl Engine {
         );
         if flight.reused && !begun && reset {
             self.reopen(slot, now);
+        } else if tls && matches!(fault, Fault::Origin(_)) && self.is_modern_handshake(slot) {
+            self.broaden(slot, now);
         } else {
             self.finish(slot, outcome_of(fault), true, now);
         }
     }
 
+    /// Whether a slot is shaking hands by the modern library.
+    fn is_modern_handshake(&self, slot: Slot) -> bool {
+        let session = self.flights[slot as usize].tls.as_ref();
+        session.is_some_and(|tls| tls.handshaking() && tls.side() == Side::Modern)
+    }
+
+    /// The modern TLS library did not bring the handshake to an end. The same
+    /// probe begins again on a new connection with the broad one, whose word
+    /// counts, and the check stays with that for a while.
+    fn broaden(&mut self, slot: Slot, now: Time) {
+        let index = self.flights[slot as usize].check;
+        self.entries[index as usize].broad_until = now + TLS_BROAD_FOR;
+        self.begin_again(slot, now);
+    }
+
     /// The origin had closed a kept connection between two probes: that is its
     /// right. The same probe begins again on a new one.
     fn reopen(&mut self, slot: Slot, now: Time) {
+        self.stats.reopened += 1;
+        self.begin_again(slot, now);
+    }
+
+    fn begin_again(&mut self, slot: Slot, now: Time) {
         let flight = &self.flights[slot as usize];
         let (index, started, late_us) = (flight.check, flight.started, flight.late_us);
         let late_turn = flight.late_turn;
@@ -254,12 +324,12 @@ impl Engine {
         }
         self.deadlines.disarm(slot);
         self.close(slot, true);
-        self.stats.reopened += 1;
         let fresh = self.occupy(index, started);
         let entry = &mut self.entries[index as usize];
         entry.flight = fresh;
         let flight = &mut self.flights[fresh as usize];
-        flight.begin(started, entry.head_only);
+        let exchange: AnyExchange = entry.spec.kind.begin();
+        flight.begin(started, Some(exchange));
         flight.late_us = late_us;
         flight.late_turn = late_turn;
         self.deadlines.arm(fresh, started + entry.spec.timeout);
@@ -272,6 +342,24 @@ impl Engine {
         self.conclude(slot, outcome, now);
     }
 
+    /// Something came on a kept connection while no request was outstanding.
+    /// It is no answer to anything (RFC 9112, section 9.2), whatever it looks
+    /// like: the connection goes, and the next probe has one of its own. TLS
+    /// alone may speak of itself there, with a new ticket or key.
+    fn idle_ended(&mut self, slot: Slot, event: Event<'_>) {
+        let flight = &mut self.flights[slot as usize];
+        if let (Some(session), Event::Received(bytes)) = (&mut flight.tls, event)
+            && session.is_housekeeping(bytes)
+        {
+            self.actions.push(Action::Watch(slot));
+            return;
+        }
+        self.entries[flight.check as usize].parked = NONE;
+        self.parked -= 1;
+        self.stats.reopened += 1;
+        self.close(slot, true);
+    }
+
     /// The probe passed and the connection stays for the next one, unless the
     /// check was stopped meanwhile.
     fn park(&mut self, slot: Slot, now: Time) {
@@ -279,12 +367,13 @@ impl Engine {
         let index = flight.check;
         let entry = &mut self.entries[index as usize];
         if entry.flags.any(Flags::STOPPED | Flags::ONCE) {
-            self.finish(slot, Outcome::Pass, false, now);
+            self.finish(slot, Outcome::Pass, true, now);
             return;
         }
         flight.stage = Stage::Parked;
         entry.parked = slot;
         self.parked += 1;
+        self.actions.push(Action::Watch(slot));
         self.conclude(slot, Outcome::Pass, now);
     }
 
@@ -300,16 +389,23 @@ impl Engine {
         }
         entry.flight = NONE;
         let outcome = excuse(outcome, flight.late_us, entry.spec.timeout);
-        let phases = flight.phases(now);
+        let mut phases = flight.phases(now);
+        let mut at_once = false;
+        if let Some(exchange) = &flight.exchange {
+            let kind = &entry.spec.kind;
+            phases.degraded =
+                outcome == Outcome::Pass && exchange.is_degraded(kind, flight.first_byte_us);
+            at_once = exchange.is_down_at_once();
+        }
         if !matches!(outcome, Outcome::NotMeasured(_)) {
             self.stats.time(usize::from(entry.kind), &phases);
         }
-        self.judge(index, outcome, phases);
+        self.judge(index, outcome, phases, at_once);
         self.reschedule(index, now);
     }
 
     /// What an outcome does to its check, and what of it is to be reported.
-    fn judge(&mut self, index: u32, outcome: Outcome, phases: crate::outcome::Phases) {
+    fn judge(&mut self, index: u32, outcome: Outcome, phases: Phases, at_once: bool) {
         self.stats.count(outcome);
         let entry = &mut self.entries[index as usize];
         if entry.flags.has(Flags::ONCE) {
@@ -320,7 +416,7 @@ impl Engine {
         }
         let news = match outcome {
             Outcome::NotMeasured(unmeasured) => {
-                entry.unmeasured = unmeasured.code();
+                entry.unmeasured = unmeasured;
                 entry.unmeasured_in_a_row = entry.unmeasured_in_a_row.saturating_add(1);
                 let count = entry.unmeasured_in_a_row;
                 if count <= REPORTED_IN_A_ROW || count.is_power_of_two() {
@@ -332,12 +428,25 @@ impl Engine {
                 }
             }
             Outcome::Pass | Outcome::Fail(_) => {
+                entry.reason = match outcome {
+                    Outcome::Fail(reason) => reason,
+                    Outcome::Pass | Outcome::NotMeasured(_) => Reason::Passed,
+                };
                 entry.unmeasured_in_a_row = 0;
                 entry.flags.clear(Flags::UNMEASURED);
-                entry.reason = outcome.code();
                 entry.latency_us = phases.total_us;
-                let changed = entry.health.record(outcome == Outcome::Pass).is_some();
-                self.stats.transitions += u64::from(changed);
+                let transition = match outcome {
+                    Outcome::Fail(_) if at_once => entry.health.record_down(),
+                    outcome => entry.health.record(outcome == Outcome::Pass),
+                };
+                self.stats.transitions += u64::from(transition.is_some());
+                let was_degraded = entry.flags.has(Flags::DEGRADED);
+                if phases.degraded {
+                    entry.flags.set(Flags::DEGRADED);
+                } else {
+                    entry.flags.clear(Flags::DEGRADED);
+                }
+                let changed = transition.is_some() || was_degraded != phases.degraded;
                 let news = changed || entry.flags.has(Flags::ATTEND);
                 if news {
                     entry.flags.clear(Flags::ATTEND);
@@ -359,11 +468,20 @@ impl Engine {
             Step::Connect
         } else if flight.tls.as_ref().is_some_and(|tls| tls.handshaking()) {
             Step::Tls
-        } else if flight.response.begun() || flight.first_byte_us != NONE {
+        } else if flight.first_byte_us != NONE {
             Step::Rest
         } else {
             Step::FirstByte
         }
+    }
+}
+
+/// What two words of a kind in one go come to: what is to be sent stays to be
+/// sent until the kind has nothing more to ask.
+const fn further(before: Next, after: Next) -> Next {
+    match (before, after) {
+        (Next::Send, Next::More) => Next::Send,
+        (_, after) => after,
     }
 }
 
@@ -400,7 +518,7 @@ const fn outcome_of(fault: Fault) -> Outcome {
 /// The step of a probe that failed during `during`.
 const fn step_of(during: During, tls: bool, begun: bool) -> Step {
     match (during, tls, begun) {
-        (During::Open, ..) => Step::Open,
+        (During::Open | During::Route, ..) => Step::Open,
         (During::Connect, ..) => Step::Connect,
         (_, true, _) => Step::Tls,
         (During::Send, ..) => Step::Send,

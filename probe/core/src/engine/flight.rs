@@ -3,9 +3,9 @@
 use watchfire_wire::Time;
 
 use super::NONE;
-use crate::http1::Response;
+use crate::kind::AnyExchange;
 use crate::outcome::Phases;
-use crate::tls::Session;
+use crate::stream::tls::Session;
 
 /// Where a slot is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,10 @@ pub(super) struct Flight {
     pub(super) stage: Stage,
     /// Connect and reset, no exchange.
     pub(super) half_open: bool,
+    /// The first bytes are the origin's.
+    pub(super) origin_first: bool,
+    /// What the kind had to say is on its way.
+    pub(super) sending: bool,
     /// The connection served a probe before this one.
     pub(super) reused: bool,
     pub(super) started: Time,
@@ -43,7 +47,8 @@ pub(super) struct Flight {
     pub(super) late_us: u32,
     /// The late turn that was counted last, so that none counts twice.
     pub(super) late_turn: u32,
-    pub(super) response: Response,
+    /// Nothing while it holds no probe that carries bytes.
+    pub(super) exchange: Option<AnyExchange>,
     pub(super) tls: Option<Box<Session>>,
 }
 
@@ -53,6 +58,8 @@ impl Flight {
             check: NONE,
             stage: Stage::Free,
             half_open: false,
+            origin_first: false,
+            sending: false,
             reused: false,
             started: Time::ZERO,
             connect_us: NONE,
@@ -60,19 +67,20 @@ impl Flight {
             first_byte_us: NONE,
             late_us: 0,
             late_turn: 0,
-            response: Response::new(false),
+            exchange: None,
             tls: None,
         }
     }
 
     /// A new probe begins on this slot.
-    pub(super) fn begin(&mut self, now: Time, head_only: bool) {
+    pub(super) fn begin(&mut self, now: Time, exchange: Option<AnyExchange>) {
         self.started = now;
         self.connect_us = NONE;
         self.tls_us = NONE;
         self.first_byte_us = NONE;
         self.late_us = 0;
-        self.response = Response::new(head_only);
+        self.exchange = exchange;
+        self.sending = false;
     }
 
     /// Counts the late turn number `turn`, once.
@@ -96,13 +104,13 @@ impl Flight {
     /// What is known of the phases when the outcome is known.
     pub(super) fn phases(&self, now: Time) -> Phases {
         let known = |us: u32| (us != NONE).then_some(us);
-        let status = self.response.status();
         Phases {
             connect_us: known(self.connect_us),
             tls_us: known(self.tls_us),
             first_byte_us: known(self.first_byte_us),
             total_us: self.elapsed_us(now),
-            status: (status != 0).then_some(status),
+            status: self.exchange.as_ref().and_then(AnyExchange::status),
+            degraded: false,
         }
     }
 }

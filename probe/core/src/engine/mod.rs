@@ -22,8 +22,9 @@ use std::sync::Arc;
 
 use watchfire_wire::{CheckId, Time, Unmeasured};
 
-use crate::check::{CheckSpec, Kind};
+use crate::check::CheckSpec;
 use crate::health::Health;
+use crate::kind::Transport;
 use crate::limits::{ASKS, CHECKS, PARKED_PERCENT, PUNCTUAL_US, SLOTS, STALL_US};
 use crate::outcome::Outcome;
 use crate::rate::Caps;
@@ -319,6 +320,7 @@ impl Engine {
         Target {
             addr: self.entries[flight.check as usize].spec.target,
             half_open: flight.half_open,
+            origin_first: flight.origin_first,
         }
     }
 
@@ -327,9 +329,12 @@ impl Engine {
     #[must_use]
     pub fn outgoing(&self, slot: Slot) -> &[u8] {
         let flight = &self.flights[slot as usize];
-        match &flight.tls {
-            Some(session) => session.outgoing(),
-            None => &self.entries[flight.check as usize].request,
+        match (&flight.tls, &flight.exchange) {
+            (Some(session), _) => session.outgoing(),
+            (None, Some(exchange)) => {
+                exchange.outgoing(&self.entries[flight.check as usize].prepared)
+            }
+            (None, None) => &[],
         }
     }
 
@@ -431,7 +436,8 @@ impl Engine {
         let entry = &mut self.entries[index as usize];
         entry.flight = slot;
         let flight = &mut self.flights[slot as usize];
-        flight.begin(now, entry.head_only);
+        let exchange = (!flight.half_open).then(|| entry.spec.kind.begin());
+        flight.begin(now, exchange);
         if parked == NONE {
             self.actions.push(Action::Open(slot));
         } else {
@@ -455,7 +461,10 @@ impl Engine {
         let flight = &mut self.flights[slot as usize];
         flight.check = index;
         flight.stage = Stage::Opening;
-        flight.half_open = matches!(entry.spec.kind, Kind::Tcp);
+        (flight.half_open, flight.origin_first) = match entry.spec.transport() {
+            Transport::HalfOpen => (true, false),
+            Transport::Stream { origin_first, .. } => (false, origin_first),
+        };
         flight.reused = false;
         flight.started = now;
         slot
@@ -467,6 +476,7 @@ impl Engine {
         let index = flight.check;
         flight.stage = Stage::Free;
         flight.tls = None;
+        flight.exchange = None;
         self.in_use -= 1;
         self.free_slots.push(slot);
         self.entries[index as usize].slots -= 1;
@@ -525,7 +535,8 @@ impl Engine {
         let parked = core::mem::replace(&mut entry.parked, NONE);
         if parked != NONE {
             self.parked -= 1;
-            self.close(parked, false);
+            self.flights[parked as usize].stage = Stage::Ending;
+            self.actions.push(Action::Cancel(parked));
         }
         self.release_if_idle(index);
     }

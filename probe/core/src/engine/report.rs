@@ -14,6 +14,9 @@ pub struct Report {
     pub generation: u32,
     /// What happened.
     pub kind: ReportKind,
+    /// The last measured probe passed, and showed a sign of trouble all the
+    /// same.
+    pub degraded: bool,
 }
 
 /// What a report says.
@@ -21,7 +24,7 @@ pub struct Report {
 pub enum ReportKind {
     /// A probe was measured: reported for the first one after a start, after
     /// an attend and after unmeasured ones, and for every one that changed the
-    /// verdict.
+    /// verdict or whether it is degraded.
     Measured {
         /// After rise and fall.
         verdict: Verdict,
@@ -68,6 +71,7 @@ impl Report {
         Self {
             check,
             generation: 0,
+            degraded: phases.degraded,
             kind: ReportKind::Opinion {
                 ask,
                 answer,

@@ -140,7 +140,7 @@ impl World {
                     Net::Expires => self.later(slot, delay, End::Answer(EXPIRED)),
                     _ => self.later(slot, delay, End::Answer(OK)),
                 },
-                Action::Receive(_) => {}
+                Action::Receive(_) | Action::Watch(_) => {}
                 Action::Cancel(slot) => {
                     if let Some(key) = self.doing.remove(&slot) {
                         self.due.remove(&key);

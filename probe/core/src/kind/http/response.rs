@@ -1,19 +1,17 @@
 //! Reads one HTTP/1.x response: its status, and where it ends.
 //!
 //! Bytes come in as they arrive, in pieces of any size; the result does not
-//! depend on where they were cut. The body is measured, never kept.
-
-use core::mem::MaybeUninit;
+//! depend on where they were cut. The body is measured; of its content only as
+//! much is kept as a check looks at.
 
 use watchfire_wire::Reason;
 
-use crate::limits::{
-    BODY_BYTES, CHUNK_LINE_BYTES, HEAD_BYTES, HEADERS, INTERIM_HEADS, TRAILER_BYTES,
-};
+use super::head::{Found, Framing, Head, START};
+use crate::limits::{BODY_BYTES, CHUNK_LINE_BYTES, HEAD_BYTES, INTERIM_HEADS, TRAILER_BYTES};
 
 /// What is known after some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(super) enum Progress {
     /// The response goes on.
     More,
     /// The response ended.
@@ -27,9 +25,22 @@ pub enum Progress {
     Failed(Reason),
 }
 
+/// What a check wants of a head.
+pub(super) trait Wanted {
+    /// A header, in the order in which they come. A head may be read twice.
+    fn header(&mut self, name: &[u8], value: &[u8]);
+
+    /// What was told of headers so far was of an interim head, or is told
+    /// again.
+    fn again(&mut self);
+
+    /// The final status, after its headers.
+    fn judge(&mut self, status: u16) -> Result<(), Reason>;
+}
+
 /// A response being read.
 #[derive(Debug)]
-pub struct Response {
+pub(super) struct Response {
     state: State,
     /// The request was HEAD: there is no body whatever the head says.
     head_only: bool,
@@ -40,6 +51,9 @@ pub struct Response {
     body: u64,
     /// The current head's bytes, if it did not come in one piece.
     partial: Vec<u8>,
+    /// The body's content so far, at most `keep` bytes of it.
+    kept: Vec<u8>,
+    keep: u32,
 }
 
 /// Where in the response the next byte belongs.
@@ -59,24 +73,18 @@ enum State {
     Chunk(u64),
     /// In the line end after a chunk.
     ChunkEnd { cr: bool },
-    /// In the trailer: bytes so far, and bytes in the current line.
-    Trailer { total: u32, line: u32 },
+    /// In the trailer: bytes so far, bytes in the current line, and whether a
+    /// colon was among them.
+    Trailer { total: u32, line: u32, colon: bool },
     /// Over.
     Ended,
 }
 
-/// How a body ends.
-enum Framing {
-    None,
-    Length(u64),
-    Chunked,
-    UntilClose,
-}
-
 impl Response {
-    /// A response to a request whose method was HEAD, or another.
+    /// A response to a request whose method was HEAD, or another. So many
+    /// bytes of its content are kept.
     #[must_use]
-    pub const fn new(head_only: bool) -> Self {
+    pub(super) const fn new(head_only: bool, keep: u32) -> Self {
         Self {
             state: State::Head { line: 0 },
             head_only,
@@ -85,21 +93,17 @@ impl Response {
             status: 0,
             body: 0,
             partial: Vec::new(),
+            kept: Vec::new(),
+            keep,
         }
     }
 
-    /// Whether any byte of the response has come.
-    #[must_use]
-    pub fn begun(&self) -> bool {
-        self.state != (State::Head { line: 0 }) || self.interim > 0 || !self.partial.is_empty()
-    }
-
     /// Takes the next bytes. After `Done` or `Failed` nothing more is read.
-    pub fn feed(&mut self, bytes: &[u8], wanted: impl Fn(u16) -> bool) -> Progress {
+    pub(super) fn feed(&mut self, bytes: &[u8], wanted: &mut impl Wanted) -> Progress {
         let mut rest = bytes;
         loop {
             if matches!(self.state, State::Head { .. }) {
-                match self.head(&mut rest, &wanted) {
+                match self.head(&mut rest, wanted) {
                     Progress::More if rest.is_empty() => return Progress::More,
                     Progress::More => {}
                     ended => return ended,
@@ -118,7 +122,7 @@ impl Response {
     }
 
     /// The origin closed its side.
-    pub fn eof(&mut self) -> Progress {
+    pub(super) fn eof(&mut self) -> Progress {
         let state = core::mem::replace(&mut self.state, State::Ended);
         if state == State::UntilClose {
             return Progress::Done {
@@ -131,19 +135,20 @@ impl Response {
 
     /// Reads (the rest of) one head. `More` with bytes left means that it
     /// ended and that the next state reads on.
-    fn head(&mut self, rest: &mut &[u8], wanted: &impl Fn(u16) -> bool) -> Progress {
+    fn head(&mut self, rest: &mut &[u8], wanted: &mut impl Wanted) -> Progress {
         // Nearly always the whole head is here in one piece.
-        if self.partial.is_empty() && rest.starts_with(VERSION) {
-            let mut headers = [const { MaybeUninit::uninit() }; HEADERS];
-            let mut head = httparse::Response::new(&mut []);
-            let parsed = parser().parse_response_with_uninit_headers(&mut head, rest, &mut headers);
-            if let Ok(httparse::Status::Complete(length)) = parsed {
-                if length > HEAD_BYTES {
-                    return self.fail(Reason::HeadersTooLarge);
+        if self.partial.is_empty() && rest.starts_with(START) {
+            match Head::quick(rest, wanted) {
+                Ok(Found::Whole(head, length)) => {
+                    if length > HEAD_BYTES {
+                        return self.fail(Reason::HeadersTooLarge);
+                    }
+                    let next = self.begin(&head, wanted);
+                    *rest = &rest[length..];
+                    return self.after_head(next, rest.is_empty());
                 }
-                let next = self.begin(&head, wanted);
-                *rest = &rest[length..];
-                return self.after_head(next, rest.is_empty());
+                Ok(Found::Unclear) => wanted.again(),
+                Err(reason) => return self.fail(reason),
             }
         }
         // Otherwise its end is looked for byte by byte, and only then is it
@@ -153,7 +158,7 @@ impl Response {
         };
         for (index, &byte) in rest.iter().enumerate() {
             let at = self.partial.len() + index;
-            if at < VERSION.len() && byte != VERSION[at] {
+            if at < START.len() && byte != START[at] {
                 return self.fail(Reason::NotHttp);
             }
             if at >= HEAD_BYTES {
@@ -178,92 +183,45 @@ impl Response {
     }
 
     /// Parses the head that `partial` holds to its last byte.
-    fn whole_head(&mut self, wanted: &impl Fn(u16) -> bool, last: bool) -> Progress {
+    fn whole_head(&mut self, wanted: &mut impl Wanted, last: bool) -> Progress {
         let bytes = core::mem::take(&mut self.partial);
-        let mut headers = [const { MaybeUninit::uninit() }; HEADERS];
-        let mut head = httparse::Response::new(&mut []);
-        let parsed = parser().parse_response_with_uninit_headers(&mut head, &bytes, &mut headers);
-        let next = match parsed {
-            Ok(httparse::Status::Complete(length)) if length == bytes.len() => {
-                self.begin(&head, wanted)
+        let parsed = match Head::quick(&bytes, wanted) {
+            Ok(Found::Whole(head, length)) if length == bytes.len() => Ok(head),
+            Ok(_) => {
+                wanted.again();
+                Head::patient(&bytes, wanted)
             }
-            Err(httparse::Error::TooManyHeaders) => Err(Reason::HeadersTooLarge),
-            _ => Err(Reason::NotHttp),
+            Err(reason) => Err(reason),
         };
+        let next = parsed.and_then(|head| self.begin(&head, wanted));
         self.after_head(next, last)
     }
 
     /// Judges a parsed head: what state follows it.
-    fn begin(
-        &mut self,
-        head: &httparse::Response<'_, '_>,
-        wanted: &impl Fn(u16) -> bool,
-    ) -> Result<State, Reason> {
-        let status = head.code.unwrap_or(0);
-        if (100..200).contains(&status) && status != 101 {
+    fn begin(&mut self, head: &Head, wanted: &mut impl Wanted) -> Result<State, Reason> {
+        if head.is_interim() {
             self.interim += 1;
             if self.interim > INTERIM_HEADS {
                 return Err(Reason::NotHttp);
             }
+            wanted.again();
             return Ok(State::Head { line: 0 });
         }
-        self.status = status;
+        self.status = head.status;
         // What an unwanted response looks like further on does not matter.
-        if !wanted(status) {
-            return Err(Reason::BadStatus);
-        }
-        let framing = self.framing(head)?;
-        Ok(match framing {
-            Framing::None | Framing::Length(0) => State::Ended,
+        wanted.judge(head.status)?;
+        self.keep_alive = head.keeps_alive();
+        Ok(match head.framing(self.head_only) {
+            Framing::None => State::Ended,
             Framing::Length(length) if length > BODY_BYTES => return Err(Reason::BodyTooLarge),
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size {
                 value: 0,
                 digits: 0,
             },
-            Framing::UntilClose => State::UntilClose,
-        })
-    }
-
-    /// How the body ends (RFC 9112, section 6.3), and whether the connection
-    /// outlives it.
-    fn framing(&mut self, head: &httparse::Response<'_, '_>) -> Result<Framing, Reason> {
-        let mut length: Option<u64> = None;
-        let mut coded = false;
-        let mut chunked_last = false;
-        let (mut close, mut keep) = (false, false);
-        for header in head.headers.iter() {
-            let name = header.name.as_bytes();
-            // Lengths first: they tell nearly all headers apart.
-            if name.len() == 14 && name.eq_ignore_ascii_case(b"content-length") {
-                let value = content_length(header.value).ok_or(Reason::BadBody)?;
-                if length.is_some_and(|length| length != value) {
-                    return Err(Reason::BadBody);
-                }
-                length = Some(value);
-            } else if name.len() == 17 && name.eq_ignore_ascii_case(b"transfer-encoding") {
-                coded = true;
-                for token in tokens(header.value) {
-                    chunked_last = token.eq_ignore_ascii_case(b"chunked");
-                }
-            } else if name.len() == 10 && name.eq_ignore_ascii_case(b"connection") {
-                for token in tokens(header.value) {
-                    close |= token.eq_ignore_ascii_case(b"close");
-                    keep |= token.eq_ignore_ascii_case(b"keep-alive");
-                }
-            }
-        }
-        self.keep_alive =
-            !close && (keep || head.version == Some(1)) && !(coded && length.is_some());
-        if self.head_only || matches!(self.status, 101 | 204 | 304) {
-            return Ok(Framing::None);
-        }
-        Ok(match (coded, chunked_last, length) {
-            (true, true, _) => Framing::Chunked,
-            (false, _, Some(length)) => Framing::Length(length),
-            _ => {
+            Framing::UntilClose => {
                 self.keep_alive = false;
-                Framing::UntilClose
+                State::UntilClose
             }
         })
     }
@@ -323,8 +281,20 @@ impl Response {
     fn skip(&mut self, rest: &mut &[u8], left: u64) -> u64 {
         let count = left.min(rest.len() as u64).min(BODY_BYTES - self.body);
         self.body += count;
+        self.keep(&rest[..usize::try_from(count).unwrap_or(rest.len())]);
         *rest = &rest[usize::try_from(count).unwrap_or(rest.len())..];
         left - count
+    }
+
+    fn keep(&mut self, content: &[u8]) {
+        let room = (self.keep as usize).saturating_sub(self.kept.len());
+        self.kept
+            .extend_from_slice(&content[..content.len().min(room)]);
+    }
+
+    /// The part of the body's content that was kept.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.kept
     }
 
     fn done(&mut self) -> Progress {
@@ -342,21 +312,13 @@ impl Response {
 
     /// The final status, once its head came; 0 before.
     #[must_use]
-    pub const fn status(&self) -> u16 {
+    pub(super) const fn status(&self) -> u16 {
         self.status
     }
 }
 
-/// The parser with its strict defaults.
-fn parser() -> httparse::ParserConfig {
-    httparse::ParserConfig::default()
-}
-
-/// What every HTTP/1.x response starts with.
-const VERSION: &[u8] = b"HTTP/1.";
-
-/// Hex digits of a chunk's size that cannot overflow.
-const SIZE_DIGITS: u8 = 15;
+/// Hex digits of a chunk's size, which cannot overflow with so many.
+const SIZE_DIGITS: u8 = 16;
 
 /// The state after one byte of a chunked body's framing; nothing if the byte
 /// is not allowed there.
@@ -388,7 +350,10 @@ fn chunk_byte(state: State, byte: u8) -> Option<State> {
             digits: 0,
         },
         (State::Trailer { line: 0, .. }, b'\n') => State::Ended,
-        (State::Trailer { total, line }, _) if total < TRAILER_BYTES => State::Trailer {
+        // A line that is no header.
+        (State::Trailer { colon: false, .. }, b'\n') => return None,
+        (State::Trailer { line: 0, .. }, b':') => return None,
+        (State::Trailer { total, line, colon }, _) if total < TRAILER_BYTES => State::Trailer {
             total: total + 1,
             line: match byte {
                 b'\n' => 0,
@@ -396,6 +361,7 @@ fn chunk_byte(state: State, byte: u8) -> Option<State> {
                 _ if line >= CHUNK_LINE_BYTES => return None,
                 _ => line + 1,
             },
+            colon: byte != b'\n' && (colon || byte == b':'),
         },
         _ => return None,
     })
@@ -403,37 +369,14 @@ fn chunk_byte(state: State, byte: u8) -> Option<State> {
 
 fn after_size(value: u64) -> State {
     if value == 0 {
-        State::Trailer { total: 0, line: 0 }
+        State::Trailer {
+            total: 0,
+            line: 0,
+            colon: false,
+        }
     } else {
         State::Chunk(value)
     }
-}
-
-/// The value of a Content-Length; a list of equal values counts as one.
-fn content_length(value: &[u8]) -> Option<u64> {
-    let mut length = None;
-    for token in value.split(|&byte| byte == b',') {
-        let token = token.trim_ascii();
-        // 18 digits cannot overflow, and no honest body is longer.
-        if token.is_empty() || token.len() > 18 || !token.iter().all(u8::is_ascii_digit) {
-            return None;
-        }
-        let number = token
-            .iter()
-            .fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-        if length.is_some_and(|length| length != number) {
-            return None;
-        }
-        length = Some(number);
-    }
-    length
-}
-
-fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|&byte| byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|token| !token.is_empty())
 }
 
 #[cfg(test)]
@@ -441,14 +384,32 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::HEADERS;
+
+    /// Wants some statuses.
+    struct Only(fn(u16) -> bool);
+
+    impl Wanted for Only {
+        fn header(&mut self, _name: &[u8], _value: &[u8]) {}
+
+        fn again(&mut self) {}
+
+        fn judge(&mut self, status: u16) -> Result<(), Reason> {
+            if (self.0)(status) {
+                Ok(())
+            } else {
+                Err(Reason::BadStatus)
+            }
+        }
+    }
 
     /// The result of feeding `bytes` in pieces that end at `cuts`, then EOF.
     fn read(bytes: &[u8], cuts: &[usize], head_only: bool) -> Progress {
-        let mut response = Response::new(head_only);
+        let mut response = Response::new(head_only, 0);
         let mut from = 0;
         for &cut in cuts.iter().chain([&bytes.len()]) {
             let cut = cut.clamp(from, bytes.len());
-            let progress = response.feed(&bytes[from..cut], |status| status == 200);
+            let progress = response.feed(&bytes[from..cut], &mut Only(|status| status == 200));
             if progress != Progress::More {
                 return progress;
             }
@@ -495,12 +456,12 @@ mod tests {
                 true,
             ),
             (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 9\r\n\r\n0\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n0\r\n\r\n",
                 false,
             ),
             (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nxyz",
-                false,
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0000000000000002\r\nok\r\n0\r\n\r\n",
+                true,
             ),
         ];
         for (text, keep_alive) in cases {
@@ -512,10 +473,10 @@ mod tests {
     fn a_head_request_and_some_statuses_have_no_body() {
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n";
         assert_eq!(read(text, &[], true), done(true));
-        let mut response = Response::new(false);
+        let mut response = Response::new(false, 0);
         let text = b"HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n";
         assert!(matches!(
-            response.feed(text, |_| true),
+            response.feed(text, &mut Only(|_| true)),
             Progress::Done { status: 204, .. }
         ));
     }
@@ -568,6 +529,14 @@ mod tests {
             ),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                Reason::BadBody,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nxyz",
+                Reason::BadBody,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nxyz\r\n\r\n",
                 Reason::BadBody,
             ),
             (

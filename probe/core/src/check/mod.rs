@@ -13,7 +13,9 @@ use core::time::Duration;
 
 use watchfire_wire::{CheckId, Verdict};
 
-use crate::status::StatusSet;
+use crate::kind::{Kind, Transport, http, tcp};
+use crate::stream::TlsSpec;
+pub(crate) use canonical::Canonical;
 pub use validate::SpecError;
 
 /// From one scheduled probe to the next, unless configured.
@@ -28,6 +30,8 @@ pub struct CheckSpec {
     pub target: SocketAddr,
     /// What to do there.
     pub kind: Kind,
+    /// Speak TLS on the connection.
+    pub tls: Option<TlsSpec>,
     /// From one scheduled probe to the next.
     pub interval: Duration,
     /// A probe that takes longer has failed. Never above any interval.
@@ -39,63 +43,6 @@ pub struct CheckSpec {
     pub down_interval: Option<Duration>,
     /// How outcomes become a verdict.
     pub rule: HealthRule,
-}
-
-/// What a probe does.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Connects and resets: SYN, SYN-ACK, RST. The origin's application does
-    /// not see it.
-    Tcp,
-    /// One HTTP/1.1 request, in TLS or not.
-    Http(HttpSpec),
-}
-
-/// An HTTP/1.1 request and what to expect of its response.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HttpSpec {
-    /// The request's method.
-    pub method: Method,
-    /// The request's target in origin form: starts with `/`.
-    pub path: String,
-    /// The Host header.
-    pub host: String,
-    /// The expected status codes.
-    pub expect: StatusSet,
-    /// Keep the connection open from one probe to the next.
-    pub reuse: bool,
-    /// Speak TLS.
-    pub tls: Option<TlsSpec>,
-}
-
-/// Methods that a health check may use: both are safe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// GET; the body is read to its end.
-    #[default]
-    Get,
-    /// HEAD; there is no body.
-    Head,
-}
-
-impl Method {
-    /// As it is written in a request.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Head => "HEAD",
-        }
-    }
-}
-
-/// How to speak TLS with an origin.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TlsSpec {
-    /// Sent as SNI and verified against the certificate.
-    pub server_name: String,
-    /// Whether the certificate must be valid for the name.
-    pub verify: bool,
 }
 
 /// How outcomes become a verdict.
@@ -131,7 +78,8 @@ impl CheckSpec {
     pub fn tcp(target: SocketAddr) -> Self {
         Self {
             target,
-            kind: Kind::Tcp,
+            kind: Kind::Tcp(tcp::Spec::default()),
+            tls: None,
             interval: DEFAULT_INTERVAL,
             timeout: DEFAULT_TIMEOUT,
             fast_interval: None,
@@ -145,14 +93,7 @@ impl CheckSpec {
     #[must_use]
     pub fn http(target: SocketAddr, path: &str) -> Self {
         Self {
-            kind: Kind::Http(HttpSpec {
-                method: Method::Get,
-                path: path.to_owned(),
-                host: target.to_string(),
-                expect: StatusSet::success(),
-                reuse: false,
-                tls: None,
-            }),
+            kind: Kind::Http(http::Spec::get(&target, path)),
             ..Self::tcp(target)
         }
     }
@@ -164,35 +105,24 @@ impl CheckSpec {
     }
 }
 
-impl Kind {
-    /// One word for metrics and JSON: `tcp`, `http` or `https`.
+impl CheckSpec {
+    /// One word for metrics and JSON, like `tcp`, `http` or `https`.
     #[must_use]
-    pub const fn key(&self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Http(HttpSpec { tls: None, .. }) => "http",
-            Self::Http(HttpSpec { tls: Some(_), .. }) => "https",
-        }
+    pub fn kind_key(&self) -> &'static str {
+        self.kind.key(self.tls.is_some())
+    }
+
+    /// What it wants of the network.
+    pub(crate) fn transport(&self) -> Transport {
+        self.kind.transport(self.tls.is_some())
     }
 }
 
 impl fmt::Display for CheckSpec {
     /// For people: `GET http://127.0.0.1:80/health (host a.example) every 1s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            Kind::Tcp => write!(f, "tcp {}", self.target)?,
-            Kind::Http(http) => write!(
-                f,
-                "{} {}://{}{} (host {}, expects {}{})",
-                http.method.as_str(),
-                self.kind.key(),
-                self.target,
-                http.path,
-                http.host,
-                http.expect,
-                if http.reuse { ", keeps alive" } else { "" },
-            )?,
-        }
+        let target = self.target.to_string();
+        self.kind.describe(self.tls.is_some(), &target, f)?;
         write!(f, " every {:?}", self.interval)?;
         if let Some(fast) = self.fast_interval {
             write!(f, ", {fast:?} when in doubt")?;
@@ -222,13 +152,14 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::limits::{HOST_BYTES, INTERVAL_MAX, PATH_BYTES, RISE_FALL_MAX, WINDOW_MAX};
+    use crate::kind::http::Method;
+    use crate::limits::{INTERVAL_MAX, RISE_FALL_MAX, WINDOW_MAX};
 
     fn target() -> SocketAddr {
         "192.0.2.7:8080".parse().unwrap()
     }
 
-    fn with_http(change: impl FnOnce(&mut HttpSpec)) -> CheckSpec {
+    fn with_http(change: impl FnOnce(&mut http::Spec)) -> CheckSpec {
         let mut spec = CheckSpec::http(target(), "/health");
         if let Kind::Http(http) = &mut spec.kind {
             change(http);
@@ -264,8 +195,22 @@ mod tests {
             with_http(|http| http.host = "a.example".into()),
             with_http(|http| http.expect = "200".parse().unwrap()),
             with_http(|http| http.reuse = true),
-            with_http(|http| http.tls = tls("a.example", true)),
-            with_http(|http| http.tls = tls("a.example", false)),
+            CheckSpec {
+                tls: tls("a.example", true),
+                ..base.clone()
+            },
+            CheckSpec {
+                tls: tls("a.example", false),
+                ..base.clone()
+            },
+            CheckSpec {
+                tls: tls("a.example", false),
+                ..CheckSpec::tcp(target())
+            },
+            CheckSpec {
+                kind: Kind::Tcp(tcp::Spec { half_open: false }),
+                ..CheckSpec::tcp(target())
+            },
             // A byte moved from one text to the next one.
             with_http(|http| {
                 http.path = "/health1".into();
@@ -314,39 +259,65 @@ mod tests {
     }
 
     #[test]
-    fn the_canonical_bytes_are_pinned() {
-        // A change here renames every check of every POP: it must be meant.
+    fn the_names_of_checks_are_pinned() {
+        // A change here renames checks of every POP: it must be meant.
         let id = CheckSpec::tcp(target()).id().to_string();
         assert_eq!(id, "aa83a727cac2788ec82b6ac31c08ee8b");
-    }
-
-    #[test]
-    fn nothing_gets_into_a_request_through_a_path_or_a_host() {
-        for path in ["/a b", "/a\r\nX: y", "/\n", "/\u{7f}", "/é", "/\0"] {
-            let spec = with_http(|http| http.path = path.into());
-            assert_eq!(spec.validate(), Err(SpecError::PathBytes(path.into())));
-        }
-        for host in [
-            "",
-            "a b",
-            "a\r\nX: y",
-            "a/b",
-            "é",
-            &"a".repeat(HOST_BYTES + 1),
-        ] {
-            let spec = with_http(|http| http.host = host.into());
-            assert!(
-                matches!(spec.validate(), Err(SpecError::Host { .. })),
-                "{host:?}"
-            );
-        }
-        let spec = with_http(|http| http.path = "health".into());
-        assert!(matches!(
-            spec.validate(),
-            Err(SpecError::PathNotAbsolute(_))
-        ));
-        let spec = with_http(|http| http.path = format!("/{}", "a".repeat(PATH_BYTES)));
-        assert_eq!(spec.validate(), Err(SpecError::PathTooLong(PATH_BYTES + 1)));
+        let once = |mut spec: CheckSpec| {
+            (spec.interval, spec.timeout) =
+                (Duration::from_millis(700), Duration::from_millis(700));
+            spec.rule = HealthRule::RiseFall { rise: 1, fall: 1 };
+            spec.id().to_string()
+        };
+        let local: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        let http = |path: &str, change: fn(&mut http::Spec)| {
+            let mut spec = http::Spec::get(&local, path);
+            spec.expect = "200-399".parse().unwrap();
+            change(&mut spec);
+            CheckSpec {
+                kind: Kind::Http(spec),
+                ..CheckSpec::tcp(local)
+            }
+        };
+        let tls = |server_name: &str, verify| {
+            Some(TlsSpec {
+                server_name: server_name.to_owned(),
+                verify,
+            })
+        };
+        assert_eq!(
+            once(CheckSpec::tcp(local)),
+            "0c9f66e940dad419a2aad4c4094ba4aa"
+        );
+        assert_eq!(
+            once(CheckSpec::tcp("[::1]:9".parse().unwrap())),
+            "439373847d0c360d08c573cafe2284a2"
+        );
+        assert_eq!(
+            once(http("/health", |_| ())),
+            "3426e9c3ebc148ecf8c4b2cc4598f476"
+        );
+        let head = http("/health", |http| {
+            http.host = "a.example".to_owned();
+            http.expect = "200,301-304".parse().unwrap();
+            http.method = Method::Head;
+        });
+        assert_eq!(once(head), "2ded505234fb1056cbdc34179f1550db");
+        let named = http("/health", |http| http.host = "a.example".to_owned());
+        assert_eq!(
+            once(CheckSpec {
+                tls: tls("a.example", true),
+                ..named
+            }),
+            "4141c211ea6735a84cdf7b01ed6fefe8"
+        );
+        assert_eq!(
+            once(CheckSpec {
+                tls: tls("127.0.0.1", false),
+                ..http("/", |_| ())
+            }),
+            "1d37562d893a4392408a6e89135dca75"
+        );
     }
 
     #[test]
@@ -406,6 +377,10 @@ mod tests {
             "224.0.0.1:80",
             "255.255.255.255:80",
             "[::]:80",
+            "[::ffff:0.0.0.0]:80",
+            "[::ffff:255.255.255.255]:80",
+            "[::ffff:224.0.0.1]:80",
+            "[fe80::1]:80",
         ] {
             let spec = CheckSpec {
                 target: text.parse().unwrap(),

@@ -1,0 +1,159 @@
+//! An origin's keys as the check that they define.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use watchfire_probe_core::check::{
+    CheckSpec, DEFAULT_INTERVAL, DEFAULT_TIMEOUT, HealthRule, SpecError,
+};
+use watchfire_probe_core::keys::{self, KeyError};
+use watchfire_probe_core::limits::{RISE_FALL_MAX, WINDOW_MAX};
+use watchfire_probe_core::{Kind, TlsSpec};
+use watchfire_wire::Verdict;
+
+use super::super::duration;
+use super::super::keys::{Layers, kind_names};
+use super::ConfigError;
+
+/// The check that the keys define.
+pub(super) fn read(layers: &mut Layers<'_>) -> Result<CheckSpec, ConfigError> {
+    let read = read_keys(layers);
+    let spec = read.map_err(|error| layers.error(&error))?;
+    layers.refuse_the_rest(spec.kind_key())?;
+    spec.validate().map_err(|error| match error {
+        SpecError::Key(error) => layers.error(&error),
+        other => layers.error(&KeyError::new(
+            key_of(&other),
+            other.to_string(),
+            "correct this origin, or the defaults that it takes",
+        )),
+    })?;
+    Ok(spec)
+}
+
+fn read_keys(layers: &mut Layers<'_>) -> Result<CheckSpec, KeyError> {
+    let target = target(layers)?;
+    let name = keys::text(layers, "kind")?.unwrap_or_else(|| "http".to_owned());
+    let (kind, in_tls) = Kind::read(&name, layers, &target).unwrap_or_else(|| {
+        Err(KeyError::new(
+            "kind",
+            format!("\"{name}\" is no kind of check"),
+            format!("write one of {}", kind_names().join(", ")),
+        ))
+    })?;
+    let tls = if in_tls {
+        Some(TlsSpec::read(layers, kind.server_name(), target.ip())?)
+    } else {
+        None
+    };
+    let interval = span(layers, "interval")?.unwrap_or(DEFAULT_INTERVAL);
+    Ok(CheckSpec {
+        target,
+        kind,
+        tls,
+        interval,
+        timeout: span(layers, "timeout")?.unwrap_or(interval.min(DEFAULT_TIMEOUT)),
+        fast_interval: span(layers, "fast_interval")?,
+        down_interval: span(layers, "down_interval")?,
+        rule: rule(layers)?,
+    })
+}
+
+fn target(layers: &mut Layers<'_>) -> Result<SocketAddr, KeyError> {
+    let text = keys::text(layers, "address")?.unwrap_or_default();
+    text.parse().map_err(|_| {
+        KeyError::new(
+            "address",
+            format!("\"{text}\" is not an address and port"),
+            "write it like \"192.0.2.10:8080\" or \"[2001:db8::10]:8080\"",
+        )
+    })
+}
+
+/// How outcomes become a verdict: as the nearest of origin, file and agent
+/// says that speaks of it. One that speaks of rise or fall means those, one
+/// that speaks of a window means that, and what it leaves out comes from
+/// further away.
+fn rule(layers: &mut Layers<'_>) -> Result<HealthRule, KeyError> {
+    let counts = layers.nearest(&["rise", "fall"]);
+    let windows = layers.nearest(&["window", "threshold", "initial"]);
+    let most = i64::from(RISE_FALL_MAX);
+    let rise = keys::number(layers, "rise", 1, most)?.unwrap_or(2);
+    let fall = keys::number(layers, "fall", 1, most)?.unwrap_or(3);
+    let most = i64::from(WINDOW_MAX);
+    let window = keys::number(layers, "window", 1, most)?;
+    let threshold = keys::number(layers, "threshold", 1, most)?;
+    let initials = [
+        ("up", Verdict::Up),
+        ("down", Verdict::Down),
+        ("unknown", Verdict::Unknown),
+    ];
+    let initial = keys::word(layers, "initial", &initials)?.unwrap_or(Verdict::Unknown);
+    match (counts, windows) {
+        (Some(counts), Some(windows)) if counts == windows => Err(KeyError::new(
+            if layers.has(counts, "rise") {
+                "rise"
+            } else {
+                "fall"
+            },
+            "rise and fall do not go with window and threshold",
+            "choose one of the two ways",
+        )),
+        (Some(counts), Some(windows)) if counts > windows => in_window(window, threshold, initial),
+        (None, Some(_)) => in_window(window, threshold, initial),
+        _ => Ok(HealthRule::RiseFall {
+            rise: small(rise),
+            fall: small(fall),
+        }),
+    }
+}
+
+fn in_window(
+    window: Option<i64>,
+    threshold: Option<i64>,
+    initial: Verdict,
+) -> Result<HealthRule, KeyError> {
+    match (window, threshold) {
+        (Some(window), Some(threshold)) => Ok(HealthRule::Window {
+            window: small(window),
+            threshold: small(threshold),
+            initial,
+        }),
+        (window, _) => Err(KeyError::new(
+            if window.is_some() {
+                "window"
+            } else {
+                "threshold"
+            },
+            "window and threshold go together",
+            "write both, or use rise and fall",
+        )),
+    }
+}
+
+/// A number that was read within the bounds of a byte.
+fn small(number: i64) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+fn span(layers: &mut Layers<'_>, key: &'static str) -> Result<Option<Duration>, KeyError> {
+    let Some(text) = keys::text(layers, key)? else {
+        return Ok(None);
+    };
+    let hint = "write a duration with its unit, like \"500ms\" or \"1s\"";
+    duration::parse(&text)
+        .map(Some)
+        .map_err(|what| KeyError::new(key, what, hint))
+}
+
+/// The key that is at fault when a rule of the whole check is broken.
+const fn key_of(error: &SpecError) -> &'static str {
+    match error {
+        SpecError::PortZero | SpecError::NotUnicast(_) | SpecError::NoZone(_) => "address",
+        SpecError::TimeoutTooShort(_) | SpecError::TimeoutAboveInterval { .. } => "timeout",
+        SpecError::Interval { .. } | SpecError::TooFine { .. } => "interval",
+        SpecError::RiseFall { .. } => "rise",
+        SpecError::Window { .. } => "window",
+        SpecError::Key(error) => error.key,
+    }
+}

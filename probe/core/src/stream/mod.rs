@@ -1,0 +1,53 @@
+//! What lies between a kind's bytes and the connection: layers that any stream
+//! may have.
+
+pub mod tls;
+
+use core::net::IpAddr;
+
+use rustls::pki_types::ServerName;
+
+use crate::keys::{self, KeyError, Keys};
+
+/// How to speak TLS with an origin.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TlsSpec {
+    /// Sent as SNI and verified against the certificate.
+    pub server_name: String,
+    /// Whether the certificate must be valid for the name.
+    pub verify: bool,
+}
+
+impl TlsSpec {
+    /// The keys that it takes.
+    pub const KEYS: &'static [&'static str] = &["server_name", "verify"];
+
+    /// Takes its keys; the name is `name` unless they say otherwise.
+    ///
+    /// # Errors
+    ///
+    /// A key that means nothing.
+    pub fn read(keys: &mut dyn Keys, name: Option<&str>, target: IpAddr) -> Result<Self, KeyError> {
+        Ok(Self {
+            server_name: match keys::text(keys, "server_name")? {
+                Some(name) => name,
+                None => name.map_or_else(|| target.to_string(), str::to_owned),
+            },
+            verify: keys::flag(keys, "verify")?.unwrap_or(true),
+        })
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), KeyError> {
+        if ServerName::try_from(self.server_name.as_str()).is_err() {
+            return Err(KeyError::new(
+                "server_name",
+                format!(
+                    "the TLS server name {:?} is no name that a certificate can bear",
+                    self.server_name
+                ),
+                "write server_name = \"a host name or an address, without a port\"",
+            ));
+        }
+        Ok(())
+    }
+}

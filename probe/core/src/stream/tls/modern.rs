@@ -1,0 +1,186 @@
+//! rustls: TLS 1.2 and 1.3 with today's algorithms.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use watchfire_wire::{Reason, Unmeasured};
+
+use super::{Fed, WallClock, fault};
+use crate::limits::TLS_OUT_BYTES;
+use crate::outcome::Outcome;
+use crate::stream::TlsSpec;
+
+/// What all its sessions share.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// Nothing if no trusted root was given: then nothing can be verified.
+    strict: Option<Arc<ClientConfig>>,
+    lax: Arc<ClientConfig>,
+}
+
+impl Context {
+    pub(super) fn new(
+        roots: &[CertificateDer<'static>],
+        clock: &Arc<WallClock>,
+    ) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let build = |verifier: Arc<dyn ServerCertVerifier>| {
+            let time: Arc<dyn TimeProvider> = Arc::<WallClock>::clone(clock);
+            let mut config = ClientConfig::builder_with_details(Arc::clone(&provider), time)
+                .with_safe_default_protocol_versions()?
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+                .with_no_client_auth();
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            config.resumption = Resumption::disabled();
+            Ok::<_, rustls::Error>(Arc::new(config))
+        };
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(roots.iter().cloned());
+        let strict = match WebPkiServerVerifier::builder_with_provider(
+            Arc::new(store),
+            Arc::clone(&provider),
+        )
+        .build()
+        {
+            Ok(verifier) => Some(build(verifier)?),
+            Err(_) => None,
+        };
+        let lax = build(Arc::new(AnyCertificate(Arc::clone(&provider))))?;
+        Ok(Self { strict, lax })
+    }
+
+    pub(super) fn connect(&self, spec: &TlsSpec) -> Result<Connection, Outcome> {
+        let unsupported = Outcome::NotMeasured(Unmeasured::Unsupported);
+        let config = if spec.verify {
+            self.strict.as_ref().ok_or(unsupported)?
+        } else {
+            &self.lax
+        };
+        let name = ServerName::try_from(spec.server_name.clone()).map_err(|_| unsupported)?;
+        ClientConnection::new(Arc::clone(config), name)
+            .map(|tls| Connection { tls })
+            .map_err(|_| Outcome::NotMeasured(Unmeasured::Internal))
+    }
+}
+
+/// One session.
+pub(super) struct Connection {
+    tls: ClientConnection,
+}
+
+impl Connection {
+    pub(super) fn handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    /// Encrypts `bytes` into `out`; nothing if that is not possible.
+    pub(super) fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        self.tls.writer().write_all(bytes).ok()?;
+        self.pull(out)
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        mut bytes: &[u8],
+        out: &mut Vec<u8>,
+        plain: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<Fed, Outcome> {
+        let mut buffer = [0; 4_096];
+        let mut fed = Fed::Open;
+        while !bytes.is_empty() && fed == Fed::Open {
+            let before = bytes.len();
+            let read = self.tls.read_tls(&mut bytes);
+            let state = self.tls.process_new_packets().map_err(fault::of_rustls)?;
+            if read.is_err() || (bytes.len() == before && state.plaintext_bytes_to_read() == 0) {
+                return Err(Outcome::Fail(Reason::TlsHandshake));
+            }
+            loop {
+                match self.tls.reader().read(&mut buffer) {
+                    Ok(0) => {
+                        fed = Fed::Closed;
+                        break;
+                    }
+                    Ok(count) => {
+                        if !plain(&buffer[..count]) {
+                            return Ok(Fed::Open);
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(_) => return Err(Outcome::Fail(Reason::ClosedEarly)),
+                }
+            }
+        }
+        self.pull(out)
+            .ok_or(Outcome::NotMeasured(Unmeasured::Internal))?;
+        Ok(fed)
+    }
+
+    /// Moves what TLS wants to send into `out`.
+    fn pull(&mut self, out: &mut Vec<u8>) -> Option<()> {
+        while self.tls.wants_write() {
+            if out.len() > TLS_OUT_BYTES {
+                return None;
+            }
+            self.tls.write_tls(out).ok()?;
+        }
+        Some(())
+    }
+}
+
+/// Takes any certificate, but only if the origin holds its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
