@@ -16,7 +16,7 @@
 mod set;
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use watchfire_wire::message::replica::Replica;
 use watchfire_wire::{CheckId, NodeId, Time};
@@ -97,10 +97,11 @@ pub struct HoldingsCounters {
 }
 
 /// How a set differs from this node's present one, by prefixes of ids.
+/// Ordered, so that one seed gives one history.
 #[derive(Clone, Debug, Default)]
 struct Difference {
-    lacks: HashSet<u64>,
-    extra: HashSet<u64>,
+    lacks: BTreeSet<u64>,
+    extra: BTreeSet<u64>,
 }
 
 impl Difference {
@@ -399,7 +400,7 @@ impl Holdings {
         if asked.base != base || asked.from != from || last < from {
             return;
         }
-        let theirs: HashSet<u64> = prefixes
+        let theirs: BTreeSet<u64> = prefixes
             .iter()
             .copied()
             .filter(|&prefix| prefix >= from && prefix <= last)
