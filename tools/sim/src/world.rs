@@ -352,10 +352,10 @@ impl World {
     fn step_thread(&mut self, event: Event) {
         match event {
             Event::Core { core } => self.on_core(core),
-            Event::Wake { task, life } => {
-                if self.hosts.get(task / 2).is_none_or(|it| it.life == life) {
-                    self.wake(task);
-                }
+            Event::Wake { task, life }
+                if self.hosts.get(task / 2).is_none_or(|it| it.life == life) =>
+            {
+                self.wake(task);
             }
             _ => {}
         }

@@ -274,7 +274,8 @@ impl Duties {
         self.hands_over(word)
             && match word.slot.hold {
                 Hold::Live => interval < self.config.handover_bound / 2,
-                Hold::Released => true,
+                // Another's release took its time to come here.
+                Hold::Released => word.actor.node == self.me,
                 Hold::Declined => false,
             }
     }

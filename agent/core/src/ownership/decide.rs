@@ -47,8 +47,6 @@ pub(super) struct Facts {
     /// This node has given the check up for a while.
     pub(super) given_up: bool,
     pub(super) evidence: Evidence,
-    /// The winning word is of an outcome that was measured.
-    pub(super) measures: bool,
     /// This node is the first of those who could and are not suspected.
     pub(super) follows: bool,
     /// When members will have neither come nor changed for a while.
@@ -239,9 +237,6 @@ fn go_on(facts: &Facts, probing: &Probing) -> Decision {
         basis if !facts.eligible => basis,
         _ if facts.place == 0 => Basis::Owner,
         Basis::Owner if mine => Basis::Owner,
-        // Others rest because this node's word says that it measures: whoever
-        // began as a backup may not stop for want of means now.
-        _ if mine && facts.measures => Basis::Owner,
         Basis::Shadow if suspected => Basis::Shadow,
         _ => Basis::Backup,
     };

@@ -95,7 +95,6 @@ impl Duties {
             place_at,
             given_up: duty.backoff.lasts(now),
             evidence,
-            measures: !standing.is_weak(),
             follows: suspected && eligible && {
                 let could = self.candidates(now, ix, standing);
                 self.ranks

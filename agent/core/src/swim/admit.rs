@@ -15,7 +15,7 @@ use watchfire_wire::{Actor, Time};
 
 use super::Swim;
 use super::judge::Manner;
-use super::limits::{TOKEN_WINDOW, WELCOME_DATAGRAMS};
+use super::limits::{TOKEN_WINDOW, WELCOME_DATAGRAMS, WELCOME_SHARE};
 use super::member::Member;
 use super::output::Output;
 use crate::budget::Class;
@@ -112,9 +112,13 @@ impl Swim {
             .filter(|member| member.addr != welcome.to)
             .map(alive)
             .collect();
-        rumors.push(self.introduction());
+        self.rng.shuffle(&mut rumors);
+        rumors.insert(0, self.introduction());
         let room = self.config.datagram_bytes.saturating_sub(PACKET_BYTES);
-        for rumors in pack(rumors, room).into_iter().take(WELCOME_DATAGRAMS) {
+        let share = self.spare.count(Class::Vital) / WELCOME_SHARE;
+        let most = share.clamp(1, WELCOME_DATAGRAMS);
+        for rumors in pack(rumors, room).into_iter().take(most) {
+            self.spare.spend();
             out.push(welcome.output(rumors));
         }
     }

@@ -180,9 +180,11 @@ impl Swim {
             out.push(Output::Died(displaced));
         }
         let mut urgent = true;
+        let mut refuted = false;
         match was {
             Some((state, before)) if state.is_living() => {
                 if state == State::Suspect {
+                    refuted = true;
                     out.push(Output::Refuted(about));
                 }
                 urgent = state == State::Suspect || !profile.differs_in_checks_only(&before);
@@ -198,7 +200,9 @@ impl Swim {
                 incarnation,
                 news: News::Alive(profile),
             };
-            if urgent {
+            if refuted {
+                self.announce_first(rumor);
+            } else if urgent {
                 self.announce(rumor);
             } else {
                 self.gossip.tell(rumor);

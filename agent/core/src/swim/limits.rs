@@ -77,8 +77,13 @@ pub const ROSTER_DATAGRAMS: usize = 8;
 /// live, per roster datagram.
 pub const DOUBTS: usize = 16;
 
-/// Datagrams of one welcome: enough for [`MEMBERS`] with long names.
+/// Datagrams of one welcome, if there is room for them: enough for [`MEMBERS`]
+/// with long names. While many join each gets a share of what there is, and
+/// finds the rest by comparing views.
 pub const WELCOME_DATAGRAMS: usize = 160;
+
+/// One welcome takes one part in so many of what may be sent.
+pub const WELCOME_SHARE: usize = 2;
 
 /// A node that hears nobody for so many periods is deaf: its own ears are the
 /// likelier fault, and its suspicions wait.
@@ -124,7 +129,7 @@ pub const JOIN_SEEDS: usize = 3;
 pub const JOIN_WAIT_MIN: Duration = Duration::from_millis(250);
 
 /// Longest wait between two attempts to join.
-pub const JOIN_WAIT_MAX: Duration = Duration::from_secs(5);
+pub const JOIN_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Pings to another holder of this node's name before it counts as gone. They
 /// are one period apart.

@@ -190,7 +190,7 @@ impl Swim {
         self.incarnation = above + 1;
         self.table.renew_me(old, (self.me, self.incarnation));
         if urgent {
-            self.announce(self.introduction());
+            self.announce_first(self.introduction());
         } else {
             self.gossip.tell(self.introduction());
         }

@@ -35,6 +35,12 @@ impl Push {
         }
     }
 
+    /// The same, before all others: it takes a wrong suspicion back.
+    pub(super) fn add_first(&mut self, node: NodeId) {
+        self.urgent.retain(|&other| other != node);
+        self.urgent.insert(0, node);
+    }
+
     /// When the next push is due.
     pub(super) fn next(&self) -> Time {
         if self.urgent.is_empty() {
@@ -58,6 +64,12 @@ impl Swim {
     /// Tells this rumor from now on, and pushes it at once.
     pub(super) fn announce(&mut self, rumor: Rumor) {
         self.push.add(rumor.about.node);
+        self.gossip.tell(rumor);
+    }
+
+    /// The same, before all other news.
+    pub(super) fn announce_first(&mut self, rumor: Rumor) {
+        self.push.add_first(rumor.about.node);
         self.gossip.tell(rumor);
     }
 

@@ -160,7 +160,7 @@ impl World {
             self.probe_work(host)
         };
         let times = self.times(host);
-        went_on.then(|| (self.spent as f64 * times) as Nanos)
+        went_on.then_some((self.spent as f64 * times) as Nanos)
     }
 
     /// How many times longer than alone a host's work takes.

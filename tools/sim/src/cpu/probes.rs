@@ -337,9 +337,10 @@ impl World {
                 (slot, Some((1, how)))
             }
             // A half-open probe closes by itself and exchanges nothing.
-            Action::Close { slot, .. } | Action::Exchange(slot) | Action::Receive(slot) => {
-                (slot, Some((1, SocketEvent::Closed)))
-            }
+            Action::Close { slot, .. }
+            | Action::Exchange(slot)
+            | Action::Receive(slot)
+            | Action::Watch(slot) => (slot, Some((1, SocketEvent::Closed))),
         };
         let ends = outcome.or_else(|| {
             self.spend(start_us);

@@ -19,7 +19,6 @@ fn facts() -> Facts {
         given_up: false,
         evidence: OTHER,
         follows: false,
-        measures: true,
         settled_at: Time::ZERO,
         lead: Duration::ZERO,
         patience: PATIENCE,
@@ -130,6 +129,10 @@ fn the_rules_row_by_row() {
         place: 0,
         ..facts()
     };
+    let unsettled = |ms: u64| Facts {
+        settled_at: soon(ms),
+        ..first_of(BELOW)
+    };
     let poor = |facts| Facts {
         afforded_at: soon(400),
         start_afforded_at: soon(400),
@@ -229,12 +232,24 @@ fn the_rules_row_by_row() {
             "who becomes the first waits",
             first_of(BELOW),
             standby(),
-            Is::RestUntil(soon(10_000)),
+            Is::RestUntil(soon(1_000)),
         ),
         (
             "and takes over",
             first_of(BELOW),
+            first(ago(1_000)),
+            Is::Overlap,
+        ),
+        (
+            "but not while members come",
+            unsettled(30_000),
             first(ago(10_000)),
+            Is::RestUntil(soon(30_000)),
+        ),
+        (
+            "though they may not come for ever",
+            unsettled(300_000),
+            first(ago(60_000)),
             Is::Overlap,
         ),
         (

@@ -19,7 +19,7 @@ fn idle_traffic_is_small_and_does_not_grow_with_the_pop() {
         world.run(Duration::from_secs(10));
         let total: u64 = world.nodes.iter().map(|node| node.bytes).sum();
         rates.push(total / 10 / n as u64);
-        assert!(world.log.is_empty());
+        assert!(world.log.is_empty(), "{:?}", world.log);
     }
     assert!(
         rates.iter().all(|&rate| rate < 2_000),

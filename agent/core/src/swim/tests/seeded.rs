@@ -13,7 +13,7 @@ fn settled(n: usize, bug: Option<Mutation>) -> World {
         ..SwimConfig::default()
     };
     let mut world = World::new(n, 1, config);
-    world.run(Duration::from_secs(5));
+    world.run(Duration::from_secs(10));
     world.log.clear();
     world
 }
@@ -24,7 +24,7 @@ fn without_refutation_an_accused_member_dies() {
         let mut world = settled(8, bug);
         let accused = world.swim(2).actor();
         world.with(1, |swim, now, out| swim.accuse(now, accused, out));
-        world.run(Duration::from_secs(8));
+        world.run(Duration::from_secs(12));
         let died = world.said(|o| *o == Output::Died(accused));
         assert_eq!(died.len(), deaths, "{bug:?}");
     }
@@ -44,7 +44,7 @@ fn a_late_nack_makes_a_healthy_node_blame_itself() {
         worst
     });
     assert_eq!(worst[0], 0);
-    assert!(worst[1] >= 3, "{worst:?}");
+    assert!(worst[1] >= 2, "{worst:?}");
 }
 
 #[test]
