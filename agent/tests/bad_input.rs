@@ -105,7 +105,7 @@ fn mistakes_in_an_origins_file_are_named_by_line() {
             "interval",
             "negative",
         ),
-        (format!("{good}timeout = \"2s\"\n"), "name", "timeout"),
+        (format!("{good}timeout = \"2s\"\n"), "timeout", "timeout"),
         (
             good.replace("127.0.0.1:80", "127.0.0.1"),
             "address",

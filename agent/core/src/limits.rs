@@ -181,7 +181,14 @@ const _: () = assert!(RANKS_WITHOUT_EVIDENCE < RANKS);
 pub const BACKUP_BURST: u64 = 2;
 
 /// Backup probes for each ten of the probes that a node's own checks ask for.
-pub const BACKUP_TENTHS: u64 = 4;
+pub const BACKUP_TENTHS: u64 = 3;
+
+/// Shadows' probes for each ten of the probes that a node's own checks ask for.
+pub const SHADOW_TENTHS: u64 = 1;
+
+/// So long a time of what its own checks ask for may a node save for shadows,
+/// microseconds.
+pub const SHADOW_SAVED_US: u64 = 1_000_000;
 
 /// Second opinions that a node gives in a second; further questions are
 /// answered with silence.

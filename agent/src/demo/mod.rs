@@ -57,6 +57,9 @@ const FLIPPED_MAX: u32 = 40;
 /// How long the POP may take to settle before the demo gives up.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long the checks take to come to those members who came later.
+const HANDOVERS: Duration = Duration::from_secs(6);
+
 /// Time that the story itself takes; what the user allows beyond it makes the
 /// quiet times longer.
 const STORY: Duration = Duration::from_secs(18);
@@ -219,7 +222,8 @@ impl Stage {
         loop {
             let missing = self.count_unlike(TableVerdict::Up);
             if missing == 0 {
-                return Ok(());
+                // Those who came later have their share of the checks soon.
+                return self.wait(HANDOVERS);
             }
             if Instant::now() > deadline {
                 return Err(DemoError::Unsettled(format!(

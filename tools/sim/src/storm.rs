@@ -118,7 +118,7 @@ const SLOW_TIMES: f64 = 10.0;
 const SLOW_US: u64 = 5 * SECOND_US;
 /// How long busy loops run, and how many there are.
 const HOG_US: u64 = 20 * SECOND_US;
-/// See [`HOG_US`].
+/// How many there are.
 pub const HOGS: usize = 100;
 const ORIGINS_DOWN_US: u64 = 20 * SECOND_US;
 

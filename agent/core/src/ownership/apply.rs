@@ -82,7 +82,11 @@ impl Duties {
         }
         if pays {
             probing.paid_until = now + interval;
-            let _ = self.budget.take(now, 1);
+            let _ = if basis == Basis::Shadow {
+                self.shadow_budget.take(now, 1)
+            } else {
+                self.budget.take(now, 1)
+            };
         }
         self.account(now, interval, Some(before), Some(basis));
     }
@@ -96,8 +100,14 @@ impl Duties {
         after: Option<Basis>,
     ) {
         match (before == Some(Basis::Owner), after == Some(Basis::Owner)) {
-            (false, true) => self.budget.own(now, interval),
-            (true, false) => self.budget.disown(now, interval),
+            (false, true) => {
+                self.budget.own(now, interval);
+                self.shadow_budget.own(now, interval);
+            }
+            (true, false) => {
+                self.budget.disown(now, interval);
+                self.shadow_budget.disown(now, interval);
+            }
             _ => {}
         }
     }
@@ -323,7 +333,11 @@ impl Duties {
             Basis::Backup => (BACKUP_START, meta.interval),
             Basis::Shadow => (SHADOW_START, meta.interval / 2),
         };
-        let _ = self.budget.take(now, cost);
+        let _ = if basis == Basis::Shadow {
+            self.shadow_budget.take(now, cost)
+        } else {
+            self.budget.take(now, cost)
+        };
         let paid_until = now + paid_for;
         let latest = first.unwrap_or(now + meta.interval);
         let outcome_due = latest + meta.timeout + self.config.outcome_slack;

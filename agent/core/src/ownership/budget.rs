@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use watchfire_wire::Time;
 
-use crate::limits::{BACKUP_BURST, BACKUP_TENTHS};
+use crate::limits::{BACKUP_BURST, BACKUP_TENTHS, SHADOW_SAVED_US, SHADOW_TENTHS};
 
 /// The bucket, in millionths of a millionth of a probe.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,10 @@ pub(super) struct Budget {
     refilled: Time,
     /// What the own checks ask for, probes in a million seconds.
     own_rate: u64,
+    /// For each ten of which so many are granted.
+    tenths: u64,
+    /// Beside the burst, so long a time of the own rate may be saved.
+    saved_us: u64,
 }
 
 /// What a backup's start costs: the probe that goes out at once, and the one at
@@ -34,11 +38,24 @@ pub(super) const SHADOW_START: u64 = 1;
 const PROBE: u64 = 1_000_000_000_000;
 
 impl Budget {
+    /// For those who start without evidence: nothing is saved for them.
     pub(super) const fn new() -> Self {
         Self {
             tokens: 0,
             refilled: Time::ZERO,
             own_rate: 0,
+            tenths: BACKUP_TENTHS,
+            saved_us: 0,
+        }
+    }
+
+    /// For shadows: the checks of a member that dies are shared by all others,
+    /// and all of them want their probe at once.
+    pub(super) const fn of_shadows() -> Self {
+        Self {
+            tenths: SHADOW_TENTHS,
+            saved_us: SHADOW_SAVED_US,
+            ..Self::new()
         }
     }
 
@@ -85,13 +102,15 @@ impl Budget {
     }
 
     const fn per_us(&self) -> u64 {
-        self.own_rate * BACKUP_TENTHS / 10
+        self.own_rate * self.tenths / 10
     }
 
     fn refill(&mut self, now: Time) {
         let us = u64::try_from(now.since(self.refilled).as_micros()).unwrap_or(u64::MAX);
         let earned = self.per_us().saturating_mul(us);
-        self.tokens = self.tokens.saturating_add(earned).min(BACKUP_BURST * PROBE);
+        let saved = self.own_rate.saturating_mul(self.saved_us);
+        let most = saved.saturating_add(BACKUP_BURST * PROBE);
+        self.tokens = self.tokens.saturating_add(earned).min(most);
         self.refilled = self.refilled.max(now);
     }
 }
@@ -118,8 +137,8 @@ mod tests {
             now += Duration::from_micros(137);
             granted += u64::from(budget.take(now, 1));
         }
-        // 6 probes a second for 13.7 seconds, four tenths of them.
-        assert!((32..=33 + BACKUP_BURST).contains(&granted), "{granted}");
+        // 6 probes a second for 13.7 seconds, three tenths of them.
+        assert!((24..=25 + BACKUP_BURST).contains(&granted), "{granted}");
     }
 
     #[test]
@@ -135,7 +154,7 @@ mod tests {
             BACKUP_BURST
         );
         let next = budget.next(day, 1);
-        assert!(next > day && next <= day + interval * 3, "{next}");
+        assert!(next > day && next <= day + interval * 4, "{next}");
         assert!(budget.take(next, 1));
         budget.disown(day, interval);
         assert_eq!(budget.own_rate(), 0);

@@ -85,6 +85,11 @@ impl Duties {
                 ..
             }
         );
+        let (budget, cost) = if suspected {
+            (&self.shadow_budget, SHADOW_START)
+        } else {
+            (&self.budget, BACKUP_START)
+        };
         Facts {
             now,
             ready: self.ready,
@@ -104,15 +109,8 @@ impl Duties {
             settled_at: self.members.settled_at(),
             lead: self.lead(ix, standing),
             patience: duty.meta.timeout + self.config.patience,
-            afforded_at: self.budget.next(now, 1),
-            start_afforded_at: self.budget.next(
-                now,
-                if suspected {
-                    SHADOW_START
-                } else {
-                    BACKUP_START
-                },
-            ),
+            afforded_at: budget.next(now, 1),
+            start_afforded_at: budget.next(now, cost),
             interval: duty.meta.interval,
             bugs: self.mutations,
         }

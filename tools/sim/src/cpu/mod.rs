@@ -2,9 +2,9 @@
 //! costs what was measured, and may share the processor with other nodes.
 //!
 //! A node has two threads, as in production: one for gossip and one for
-//! probes. A [machine] runs threads in slices; the [gossip thread](gossip)
-//! works off its inputs in the order of a [turn]; the [probe
-//! thread](probes) runs the production engine over simulated sockets. What
+//! probes. A [machine] runs threads in slices; the gossip thread
+//! works off its inputs in the order of a [turn]; the probe
+//! thread runs the production engine over simulated sockets. What
 //! work costs is read from one [file](costs).
 
 pub mod costs;
