@@ -28,11 +28,11 @@ pub enum Class {
     /// Repair of views and of claims that differ: whatever differs still
     /// differs later.
     Repair,
-    /// Questions and answers for second opinions: whoever gets none decides
-    /// alone, unless it has reason to doubt itself.
-    Opinion,
     /// News of members and of logs: it rides on pings, or digests find it.
     News,
+    /// Questions and answers for second opinions: whoever gets none waits, and
+    /// decides alone in the end.
+    Opinion,
     /// Pings that are repeated, or sent by others or for others.
     Retry,
     /// Pulls and their answers.
@@ -48,8 +48,8 @@ impl Class {
     pub const ALL: [Self; 8] = [
         Self::Echo,
         Self::Repair,
-        Self::Opinion,
         Self::News,
+        Self::Opinion,
         Self::Retry,
         Self::Pull,
         Self::Vital,
@@ -78,8 +78,8 @@ impl Class {
         match self {
             Self::Echo => burst / 20 * 14,
             Self::Repair => burst / 20 * 12,
-            Self::Opinion => burst / 20 * 10,
             Self::News => burst / 20 * 8,
+            Self::Opinion => burst / 20 * 6,
             Self::Retry => burst / 20 * 3,
             Self::Pull => burst / 20 * 2,
             Self::Vital => 0,

@@ -14,7 +14,7 @@ pub const TAKEOVER_BOUND_US: u64 = 4_000_000;
 
 /// The same while faults overlap: the successor may be the next to die, and
 /// what should tell of it may be lost.
-pub const TAKEOVER_BOUND_ROUGH_US: u64 = 12_000_000;
+pub const TAKEOVER_BOUND_ROUGH_US: u64 = 13_000_000;
 
 /// A small component that is cut off must find out about each of the others;
 /// for each one that falls to each of its nodes it may take this long,

@@ -60,6 +60,8 @@ pub(super) struct Heard {
     pub(super) dissented: u8,
     /// Somebody answered, if only that it cannot say.
     pub(super) answered: bool,
+    /// All who were asked answered.
+    pub(super) complete: bool,
     pub(super) asked_at: Time,
 }
 
@@ -104,6 +106,7 @@ impl Round {
             agreed: count(Answer::Fail),
             dissented: count(Answer::Pass),
             answered: self.peers.iter().any(|(_, given)| given.is_some()),
+            complete: !self.waits(),
             asked_at: self.asked_at,
         }
     }

@@ -115,6 +115,8 @@ impl Duties {
         if heard.agreed == 0 && heard.dissented == 0 {
             self.counters.second_opinions_silent += 1;
         }
+        let said = heard.agreed + heard.dissented > 0;
+        self.doubt.heard(ctx.now, said || heard.complete);
         // Whoever was answered is not deaf.
         let deaf_after = if heard.answered {
             Duration::MAX

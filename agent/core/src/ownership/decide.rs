@@ -15,6 +15,8 @@
 //!    has lasted; or each step of a rollout would move each check.
 //! 4. Once the owner has been suspected for a while the first that is not probes
 //!    beside it, on the backup budget, unless this node is late itself.
+//!    A node that suspects most of the POP is cut off with few others: there it
+//!    waits for no place and no budget.
 //! 5. A prober stops when evidence ranks above it, and not before.
 
 use core::time::Duration;
@@ -47,8 +49,12 @@ pub(super) struct Facts {
     /// This node has given the check up for a while.
     pub(super) given_up: bool,
     pub(super) evidence: Evidence,
-    /// This node is the first of those who could and are not suspected.
-    pub(super) follows: bool,
+    /// This node suspects most of the POP and is on time itself: it, and few
+    /// others, are cut off, and nobody else probes on this side.
+    pub(super) cut_off: bool,
+    /// While the owner is suspected, or this node is cut off: how many of those who could and are not
+    /// suspected rank above this node.
+    pub(super) follows: Option<usize>,
     /// When members will have neither come nor changed for a while.
     pub(super) settled_at: Time,
     /// When the first of all may probe for the first time, from the loss on.
@@ -143,13 +149,16 @@ fn stand_by(facts: &Facts, standby: &Standby, config: &OwnershipConfig) -> Decis
             suspected: Some(since),
             ..
         } => {
-            if !facts.follows || facts.place >= RANKS_WITHOUT_EVIDENCE {
+            let behind = facts.follows.filter(|&n| n < RANKS_WITHOUT_EVIDENCE);
+            let near = facts.place < RANKS_WITHOUT_EVIDENCE || facts.cut_off;
+            let Some(behind) = behind.filter(|_| near) else {
                 return rest(Standby::default(), facts.place_at);
-            }
+            };
+            let behind = u32::try_from(behind).unwrap_or(u32::MAX).min(8);
             back_up(
                 facts,
                 Basis::Shadow,
-                since + config.shadow_after,
+                since + config.shadow_after + facts.patience * behind,
                 Standby::default(),
                 config,
             )
@@ -162,18 +171,23 @@ fn stand_by(facts: &Facts, standby: &Standby, config: &OwnershipConfig) -> Decis
                 first_since: None,
             };
             let open = facts.bugs.on(Mutation::WeakWordOpensTheDoor) && !facts.given_up;
-            if weak && open || facts.place == 0 {
+            // On a side that was cut off those who are suspected do not count.
+            let place = facts
+                .follows
+                .filter(|_| facts.cut_off)
+                .unwrap_or(facts.place);
+            if weak && open || place == 0 {
                 return Decision::Start {
                     basis: Basis::Owner,
                     overlap: weak,
                 };
             }
-            if facts.place >= RANKS_WITHOUT_EVIDENCE
+            if place >= RANKS_WITHOUT_EVIDENCE
                 && !facts.bugs.on(Mutation::EveryRankProbesWithoutEvidence)
             {
                 return rest(standby, facts.place_at);
             }
-            let place = u32::try_from(facts.place).unwrap_or(u32::MAX).min(8);
+            let place = u32::try_from(place).unwrap_or(u32::MAX).min(8);
             back_up(
                 facts,
                 Basis::Backup,
@@ -251,6 +265,7 @@ fn go_on(facts: &Facts, probing: &Probing) -> Decision {
     // needed.
     if facts.place >= RANKS_WITHOUT_EVIDENCE
         && !mine
+        && !facts.cut_off
         && !facts.bugs.on(Mutation::EveryRankProbesWithoutEvidence)
         && !facts.bugs.on(Mutation::WeakWordOpensTheDoor)
     {

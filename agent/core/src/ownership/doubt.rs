@@ -25,6 +25,8 @@ pub(super) struct Doubt {
     look_at: Option<Time>,
     seen: usize,
     looked: usize,
+    /// Since when nobody has answered any question.
+    unanswered: Option<Time>,
 }
 
 /// How the rest of the POP looks from here.
@@ -51,6 +53,10 @@ pub(super) enum Finding {
 
 /// Overruled checks that are remembered; the oldest gives way.
 const REMEMBERED: usize = 256;
+
+/// Where members live that could answer, and none does, this node waits so long
+/// before it decides alone: its questions or their answers were lost.
+const UNANSWERED_MAX: Duration = Duration::from_secs(6);
 
 /// Checks probed in one look.
 pub(super) const LOOKS: usize = 5;
@@ -101,6 +107,15 @@ impl Doubt {
         true
     }
 
+    /// A round is over, in which somebody answered or nobody did.
+    pub(super) fn heard(&mut self, now: Time, answered: bool) {
+        if answered {
+            self.unanswered = None;
+        } else {
+            self.unanswered.get_or_insert(now);
+        }
+    }
+
     /// This node has reason to doubt what it sees: it was overruled of late,
     /// most of the POP fell silent at once, or it has heard nobody at all for
     /// `deaf_after`, which are more likely to be its own network's doing than
@@ -114,6 +129,11 @@ impl Doubt {
         deaf_after: Duration,
         config: &OwnershipConfig,
     ) -> bool {
+        let reachable = pop.living.saturating_sub(1) > pop.suspects;
+        let lost = |since: Time| now.since(since) < UNANSWERED_MAX;
+        if reachable && self.unanswered.is_some_and(lost) {
+            return true;
+        }
         let mut overruled = self.overruled.iter();
         if overruled.any(|&(at, _)| now.since(at) < config.blind_window) {
             return true;
@@ -180,6 +200,7 @@ mod tests {
                 agreed,
                 dissented,
                 answered: true,
+                complete: true,
                 asked_at: Time::ZERO,
             };
             assert_eq!(judge(&heard, doubts), expected, "{heard:?} {doubts}");

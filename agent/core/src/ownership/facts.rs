@@ -90,6 +90,9 @@ impl Duties {
         } else {
             (&self.budget, BACKUP_START)
         };
+        let others = self.members.living().saturating_sub(1);
+        let cut_off = !ctx.load.late && others > 1 && 2 * self.members.suspects() > others;
+        let free = cut_off;
         Facts {
             now,
             ready: self.ready,
@@ -100,17 +103,17 @@ impl Duties {
             place_at,
             given_up: duty.backoff.lasts(now),
             evidence,
-            follows: suspected && eligible && {
+            cut_off,
+            follows: ((suspected || cut_off) && eligible).then(|| {
                 let could = self.candidates(now, ix, standing);
-                self.ranks
-                    .best(ix, |node| could(node) && !self.members.is_suspect(node))
-                    == Some(me)
-            },
+                let heard = |node| could(node) && !self.members.is_suspect(node);
+                self.ranks.place(ix, me, RANKS_WITHOUT_EVIDENCE, heard)
+            }),
             settled_at: self.members.settled_at(),
             lead: self.lead(ix, standing),
             patience: duty.meta.timeout + self.config.patience,
-            afforded_at: budget.next(now, 1),
-            start_afforded_at: budget.next(now, cost),
+            afforded_at: if free { now } else { budget.next(now, 1) },
+            start_afforded_at: if free { now } else { budget.next(now, cost) },
             interval: duty.meta.interval,
             bugs: self.mutations,
         }

@@ -117,7 +117,13 @@ impl Members {
         // Who goes leaves checks that nobody probes.
         let goes = latest.is_some_and(|view| view.weight() > 0)
             && view.is_none_or(|view| view.weight() == 0);
-        let wait = if goes { Duration::ZERO } else { gather };
+        // Who is suspected may have left them too.
+        let wavers = view.is_some_and(|view| view.suspect);
+        let wait = match (goes, wavers) {
+            (true, _) => Duration::ZERO,
+            (false, true) => gather / 10,
+            (false, false) => gather,
+        };
         self.due = self.due.min(now + wait);
     }
 }

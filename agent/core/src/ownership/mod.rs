@@ -123,7 +123,7 @@ impl Default for OwnershipConfig {
             settle: Duration::from_millis(1_500),
             settle_rollout: Duration::from_secs(10),
             standing_max: Duration::from_secs(60),
-            shadow_after: Duration::from_millis(200),
+            shadow_after: Duration::from_millis(40),
             shadow_silence: Duration::from_millis(400),
             pace: Duration::from_micros(200),
             budget_retry: Duration::from_secs(1),

@@ -459,7 +459,6 @@ impl Swim {
                 self.lift(now, quiet, out);
             }
         }
-        self.lift(now, sender, out);
     }
 
     /// Nobody was heard for a few periods: the fault is the more likely here.

@@ -4,7 +4,7 @@
 //! One member a period is too slow for a node that was cut off: its successors
 //! in every check would wait for as many periods as there are members. Who is
 //! silent in a roll call is suspected here, and nobody is told: it may well be
-//! this node that cannot hear. Any word of the member ends such a suspicion. Some of those whom
+//! this node that cannot hear. An answer of the member ends such a suspicion. Some of those whom
 //! this node suspects or accuses are called again once a second: a suspect that
 //! cannot be heard now may be heard before its time is up.
 //!
@@ -133,7 +133,7 @@ impl Swim {
         self.lift(now, sender, out);
     }
 
-    /// This member was heard: if it is suspected quietly, that is over.
+    /// This member lives: if it is suspected quietly, that is over.
     pub(super) fn lift(&mut self, now: Time, sender: Actor, out: &mut Vec<Output>) {
         let quiet = self
             .table

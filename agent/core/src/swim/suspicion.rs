@@ -33,7 +33,9 @@ impl Suspicion {
         now: Time,
         accuser: NodeId,
     ) -> Self {
-        let least = least_timeout(config, members) * stretch;
+        let usual = usual_timeout(config, members) * stretch;
+        let floor = config.period.mul_f64(SUSPICION_PERIODS_MIN) * stretch;
+        let least = usual.max(floor);
         // Nobody is left to confirm but the members that are neither the
         // suspect nor the accuser.
         let wanted = (config.suspicion_mult.saturating_sub(2) as usize)
@@ -42,7 +44,7 @@ impl Suspicion {
         let mut suspicion = Self {
             began: now,
             least,
-            most: least * config.suspicion_max_mult.max(1),
+            most: (usual * config.suspicion_max_mult).max(least),
             wanted,
             accusers: SmallVec::new(),
             deadline: now,
@@ -156,12 +158,13 @@ impl Suspicion {
     }
 }
 
-/// The timeout of a suspicion with all confirmations: mult × log10 n × period,
-/// and at least [`SUSPICION_PERIODS_MIN`].
-fn least_timeout(config: &SwimConfig, members: usize) -> Duration {
-    let scale = (members.max(1) as f64).log10();
-    let periods = scale * f64::from(config.suspicion_mult);
-    config.period.mul_f64(periods.max(SUSPICION_PERIODS_MIN))
+/// The timeout of a suspicion with all confirmations: mult × max(1, log10 n) ×
+/// period; it is not let below [`SUSPICION_PERIODS_MIN`].
+fn usual_timeout(config: &SwimConfig, members: usize) -> Duration {
+    let scale = (members.max(1) as f64).log10().max(1.0);
+    config
+        .period
+        .mul_f64(scale * f64::from(config.suspicion_mult))
 }
 
 #[cfg(test)]
@@ -177,7 +180,7 @@ mod tests {
     #[test]
     fn confirmations_shorten_it_from_most_to_least() {
         let config = SwimConfig::default();
-        let least = least_timeout(&config, 168);
+        let least = usual_timeout(&config, 168);
         assert!(least > Duration::from_millis(1_770) && least < Duration::from_millis(1_790));
         let mut suspicion = Suspicion::new(&config, 168, 1, Time::ZERO, NodeId(1));
         assert_eq!(wait(&suspicion).as_micros(), (least * 6).as_micros());

@@ -18,7 +18,8 @@ fn facts() -> Facts {
         place_at: Time::NEVER,
         given_up: false,
         evidence: OTHER,
-        follows: false,
+        follows: None,
+        cut_off: false,
         settled_at: Time::ZERO,
         lead: Duration::ZERO,
         patience: PATIENCE,
@@ -93,7 +94,10 @@ fn is(decision: Decision) -> Is {
 #[test]
 fn the_rules_row_by_row() {
     use Basis::{Backup, Owner, Shadow};
-    let config = OwnershipConfig::default();
+    let config = OwnershipConfig {
+        shadow_after: Duration::from_millis(200),
+        ..OwnershipConfig::default()
+    };
     let ago = |ms: u64| Time::from_millis(100_000 - ms);
     let soon = |ms: u64| Time::from_millis(100_000 + ms);
     let none = |place| Facts {
@@ -111,10 +115,10 @@ fn the_rules_row_by_row() {
         place,
         ..facts()
     };
-    let suspect = |place, follows| Facts {
+    let suspect = |place, follows: bool| Facts {
         evidence: SUSPECT,
         place,
-        follows,
+        follows: follows.then_some(0),
         ..facts()
     };
     let suspect_since = |at| Facts {
