@@ -116,7 +116,8 @@ impl Duties {
             self.counters.second_opinions_silent += 1;
         }
         let said = heard.agreed + heard.dissented > 0;
-        self.doubt.heard(ctx.now, said || heard.complete);
+        self.doubt
+            .heard(ctx.now, said || heard.complete, heard.agreed > 0);
         // Whoever was answered is not deaf.
         let deaf_after = if heard.answered {
             Duration::MAX

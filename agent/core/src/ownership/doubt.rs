@@ -27,6 +27,8 @@ pub(super) struct Doubt {
     looked: usize,
     /// Since when nobody has answered any question.
     unanswered: Option<Time>,
+    /// When somebody last saw what this node saw.
+    agreed: Option<Time>,
 }
 
 /// How the rest of the POP looks from here.
@@ -57,6 +59,9 @@ const REMEMBERED: usize = 256;
 /// Where members live that could answer, and none does, this node waits so long
 /// before it decides alone: its questions or their answers were lost.
 const UNANSWERED_MAX: Duration = Duration::from_secs(6);
+
+/// So long does one who agreed speak for those who could not.
+const SPOKEN_FOR: Duration = Duration::from_secs(3);
 
 /// Checks probed in one look.
 pub(super) const LOOKS: usize = 5;
@@ -108,8 +113,13 @@ impl Doubt {
     }
 
     /// A round is over, in which somebody answered or nobody did.
-    pub(super) fn heard(&mut self, now: Time, answered: bool) {
-        if answered {
+    pub(super) fn heard(&mut self, now: Time, answered: bool, agreed: bool) {
+        if agreed {
+            self.agreed = Some(now);
+        }
+        // In a mass event some go unanswered, and others speak for them.
+        let spoken_for = self.agreed.is_some_and(|at| now.since(at) < SPOKEN_FOR);
+        if answered || spoken_for {
             self.unanswered = None;
         } else {
             self.unanswered.get_or_insert(now);
