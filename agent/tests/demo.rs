@@ -22,8 +22,10 @@ fn the_demo_keeps_its_promises() {
     assert_eq!(number("wrong_verdicts"), 0.0, "{report}\n{stderr}");
     assert_eq!(report["tables_agree"], true, "{report}");
     assert_eq!(number("probes_per_check_interval_p50"), 1.0, "{report}");
+    // Second opinions, and those who probe beside a member that died or came
+    // until their words have met.
     assert!(
-        number("duplicate_probes") < number("probes") / 1_000.0,
+        number("duplicate_probes") < number("probes") / 50.0,
         "{report}"
     );
     assert!(
@@ -31,7 +33,7 @@ fn the_demo_keeps_its_promises() {
         "{report}"
     );
     assert!(number("moved_checks") > 0.0, "nothing moved: {report}");
-    assert!(number("takeover_gap_ms_p99") < 2_000.0, "{report}");
+    assert!(number("takeover_gap_ms_p99") < 2_500.0, "{report}");
     assert!(number("flip_to_all_tables_ms_p99") < 250.0, "{report}");
     assert_eq!(number("flips"), 4.0, "{report}");
 }
