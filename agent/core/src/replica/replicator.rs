@@ -113,13 +113,6 @@ pub(super) struct Doubt {
 }
 
 impl Replicator {
-    /// There are words that this node has heard of and does not hold, or a mass
-    /// of them is on its way: that it holds none on some check says little.
-    #[must_use]
-    pub fn is_behind(&self, now: Time) -> bool {
-        !self.pulls.wanted.is_empty() || self.news.is_busy(now, &self.config)
-    }
-
     /// Replication of a node that holds nothing yet.
     #[must_use]
     pub fn new(config: ReplicaConfig, me: Actor, mutations: Mutations, rng: Rng) -> Self {
