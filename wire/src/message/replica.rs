@@ -252,6 +252,7 @@ pub struct Value {
     pub latency_us: u32,
     /// Since when, on the first writer's wall clock, milliseconds since 1970.
     pub since_ms: u64,
-    /// Who confirmed it first, or the writer itself.
+    /// Who confirmed it first, or the writer itself. In a release: who goes on,
+    /// or the writer itself if it knows of nobody.
     pub confirmed_by: NodeId,
 }

@@ -61,6 +61,7 @@ impl Node {
             ("datagrams_withheld_news", withheld[Class::News as usize]),
             ("datagrams_withheld_retry", withheld[Class::Retry as usize]),
             ("datagrams_withheld_pull", withheld[Class::Pull as usize]),
+            ("datagrams_withheld_view", withheld[Class::View as usize]),
             ("datagrams_withheld_vital", withheld[Class::Vital as usize]),
             ("datagrams_withheld_ack", withheld[Class::Ack as usize]),
             ("bulk_frames_deferred", self.budget.bulk_deferred()),

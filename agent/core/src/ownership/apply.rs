@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use watchfire_wire::message::replica::{Hold, Value};
-use watchfire_wire::{Time, Unmeasured, Verdict};
+use watchfire_wire::{NodeId, Time, Unmeasured, Verdict};
 
 use super::budget::{BACKUP_START, SHADOW_START};
 use super::decide::{Decision, decide};
@@ -52,7 +52,10 @@ impl Duties {
                     self.set_probing_timer(ix, until);
                     return;
                 }
-                Decision::Stop => self.stop(ctx, ix, false),
+                Decision::Stop => {
+                    let successor = standing.evidence.filter(|&owner| owner != self.me);
+                    self.stop(ctx, ix, false, successor);
+                }
             }
         }
     }
@@ -371,8 +374,14 @@ impl Duties {
         at
     }
 
-    /// Probing ends, and the check is released.
-    pub(super) fn stop(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx, declined: bool) {
+    /// Probing ends, and the check is released to whoever goes on.
+    pub(super) fn stop(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        ix: CheckIx,
+        declined: bool,
+        successor: Option<NodeId>,
+    ) {
         let duty = &mut self.duties[ix as usize];
         let (check, interval) = (duty.check, duty.meta.interval);
         let Role::Probing(probing) = duty.role else {
@@ -385,7 +394,8 @@ impl Duties {
         self.counters.stops += 1;
         self.asking.drop_check(ix);
         ctx.out.push_back(Output::Stop { check });
-        if ctx.store.release(check, contrary, declined).is_some() {
+        let released = ctx.store.release(check, contrary, declined, successor);
+        if released.is_some() {
             self.counters.releases += 1;
         }
     }
@@ -546,7 +556,7 @@ impl Duties {
         reason: u8,
         dissented: u8,
     ) {
-        self.stop(ctx, ix, true);
+        self.stop(ctx, ix, true, None);
         let (retry, most) = (self.config.retry, self.config.retry_max);
         let duty = &mut self.duties[ix as usize];
         duty.backoff.begin(ctx.now, retry, most);

@@ -6,7 +6,8 @@
 //! so that views that differ cannot let more than three start.
 //!
 //! 1. The first starts at once. The second and third start when there has been
-//!    no evidence for as long as their patience, on the backup budget. Nobody
+//!    no evidence for as long as their patience, on the backup budget, which
+//!    pays until others have fetched their word. Nobody
 //!    else ever starts because time has passed: only because those above died,
 //!    left, fell ill, declined, or are known not to configure the check.
 //! 2. A word that says that nothing could be measured is weak: it is evidence to
@@ -49,6 +50,8 @@ pub(super) struct Facts {
     /// This node has given the check up for a while.
     pub(super) given_up: bool,
     pub(super) evidence: Evidence,
+    /// Somebody has fetched this node's word, so that it is evidence to others.
+    pub(super) told: bool,
     /// This node suspects most of the POP and is on time itself: it, and few
     /// others, are cut off, and nobody else probes on this side.
     pub(super) cut_off: bool,
@@ -251,6 +254,9 @@ fn go_on(facts: &Facts, probing: &Probing) -> Decision {
         basis if !facts.eligible => basis,
         _ if facts.place == 0 => Basis::Owner,
         Basis::Owner if mine => Basis::Owner,
+        // Nobody else is at it, nor will be while this word stands: stopping
+        // would leave the check to nobody.
+        Basis::Backup if mine && facts.told => Basis::Owner,
         Basis::Shadow if suspected => Basis::Shadow,
         _ => Basis::Backup,
     };
@@ -259,6 +265,15 @@ fn go_on(facts: &Facts, probing: &Probing) -> Decision {
             basis,
             pays: false,
             until: Time::NEVER,
+        };
+    }
+    // Who has only just come may not know enough to probe. While members come,
+    // whoever has begun leaves its check to a word and not to a rank.
+    if probing.basis == Basis::Owner && facts.evidence == Evidence::None && facts.settled_at > now {
+        return Decision::GoOn {
+            basis: Basis::Owner,
+            pays: false,
+            until: facts.settled_at,
         };
     }
     // Three others could, and nobody has a word of this node's: it is not

@@ -242,8 +242,8 @@ impl Duties {
                 continue;
             };
             if self.duties[ix as usize].probing().is_some() {
-                self.stop(ctx, ix, true);
-            } else if ctx.store.release(check, 0, true).is_some() {
+                self.stop(ctx, ix, true, None);
+            } else if ctx.store.release(check, 0, true, None).is_some() {
                 self.counters.releases += 1;
             }
             let duty = &mut self.duties[ix as usize];
@@ -340,7 +340,7 @@ impl Duties {
         self.ready = false;
         for ix in 0..self.duties.len() {
             if self.duties[ix].probing().is_some() {
-                self.stop(ctx, to_ix(ix), false);
+                self.stop(ctx, to_ix(ix), false, None);
             }
         }
     }

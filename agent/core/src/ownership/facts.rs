@@ -103,6 +103,9 @@ impl Duties {
             place_at,
             given_up: duty.backoff.lasts(now),
             evidence,
+            told: standing
+                .winner
+                .is_some_and(|word| word.slot.seq <= ctx.store.fetched()),
             cut_off,
             follows: ((suspected || cut_off) && eligible).then(|| {
                 let could = self.candidates(now, ix, standing);
@@ -125,9 +128,22 @@ impl Duties {
         match &standing.winner {
             None if meta.carried => meta.interval,
             None => self.first_within(meta.interval),
+            Some(word) if self.goes_on_elsewhere(standing, word) => self.config.handover_news,
             Some(word) if self.is_in_time(ix, word) => meta.interval,
             Some(_) => self.config.spread,
         }
+    }
+
+    /// The last prober stopped because somebody else was at it, whose word is
+    /// still on its way here.
+    fn goes_on_elsewhere(&self, standing: &Standing, word: &Word) -> bool {
+        let successor = word.slot.value.confirmed_by;
+        word.slot.hold == Hold::Released
+            && successor != word.actor.node
+            && successor != self.me
+            && self.ranks.is_eligible(successor)
+            && !self.members.is_suspect(successor)
+            && !standing.declined.contains(&successor)
     }
 
     /// How many that could probe the check rank above this node, and when more

@@ -66,6 +66,9 @@ pub struct OwnershipConfig {
     pub pace: Duration,
     /// The longest wait for the backup budget until it is looked at again.
     pub budget_retry: Duration,
+    /// How long the word of whoever goes on may take to come, after the release
+    /// that names it.
+    pub handover_news: Duration,
     /// How long a node that drains or leaves waits for others to take over.
     pub handover_bound: Duration,
     /// What a prober may take beyond the probe's timeout until it tells of an
@@ -127,6 +130,7 @@ impl Default for OwnershipConfig {
             shadow_silence: Duration::from_millis(400),
             pace: Duration::from_micros(200),
             budget_retry: Duration::from_secs(1),
+            handover_news: Duration::from_secs(5),
             handover_bound: Duration::from_secs(3),
             outcome_slack: Duration::from_millis(500),
             unmeasured_limit: 3,

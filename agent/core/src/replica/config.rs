@@ -32,6 +32,9 @@ pub struct ReplicaConfig {
     pub digest_patience: Duration,
     /// From one comparison of all claims to the next.
     pub sync_spacing: Duration,
+    /// After so long without a comparison, while digests differ, the next goes
+    /// out before any news.
+    pub sync_overdue: Duration,
     /// Largest answer by datagrams.
     pub max_parts: usize,
     /// Largest datagram, bytes.
@@ -50,6 +53,7 @@ impl Default for ReplicaConfig {
             echo_spacing: Duration::from_millis(60),
             digest_patience: Duration::from_millis(10),
             sync_spacing: Duration::from_millis(100),
+            sync_overdue: Duration::from_secs(2),
             max_parts: limits::PARTS,
             datagram_bytes: DATAGRAM_BYTES,
         }

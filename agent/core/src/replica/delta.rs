@@ -26,6 +26,15 @@ pub struct Answer {
     pub beyond_own: bool,
 }
 
+impl Answer {
+    /// Up to which number this actor's log is in it; 0 if it is not.
+    pub(super) fn reaches(&self, actor: Actor) -> u64 {
+        let mut deltas = self.deltas.iter();
+        let delta = deltas.find(|delta| delta.actor == actor);
+        delta.map_or(0, |delta| delta.hi)
+    }
+}
+
 impl Store {
     /// Answers a pull: the claims, and within the range also the actors that
     /// the requester does not know. `requester` is who asks: of a log whose

@@ -87,6 +87,7 @@ impl Replicator {
         cover: Option<Cover>,
         out: &mut Vec<Out>,
     ) {
+        let own = answer.reaches(self.store.me());
         let parts = serve::parts(
             pull,
             self.rng.u64(),
@@ -97,6 +98,7 @@ impl Replicator {
         );
         let to = from.addr;
         if let Some(parts) = parts {
+            self.store.note_fetched(own);
             for body in parts {
                 self.spare.spend();
                 out.push(Out::Send {
@@ -258,7 +260,7 @@ impl Replicator {
             self.sync = None;
             let next = pull.cover.and_then(|cover| delta::after(cover.last));
             match next.filter(|&next| next < delta::LAST) {
-                Some(next) => self.sync_from(now, sync.peer, next, out),
+                Some(next) => self.sync_from(now, sync.peer, next, pull.class, out),
                 None => self.synced = true,
             }
         }
@@ -284,8 +286,8 @@ impl Replicator {
             };
             pull.tries += 1;
             pull.deadline = now + wait;
-            let (peer, claims, cover) = (pull.peer, pull.claims.clone(), pull.cover);
-            return self.send_pull(peer, id, claims, cover, out);
+            let pull = pull.clone();
+            return self.send_pull(id, &pull, out);
         }
         self.pulls.lapse(id);
         self.give_up(now, id, out);
@@ -422,7 +424,7 @@ impl Replicator {
                 return;
             };
             let actors: Vec<Actor> = claims.iter().map(|claim| claim.actor).collect();
-            let id = self.ask(now, peer, claims, None, out);
+            let id = self.ask(now, peer, claims, None, Class::Pull, out);
             for actor in actors {
                 if let Some(want) = self.pulls.wanted.get_mut(&actor) {
                     want.asked = Some(id);
@@ -437,13 +439,14 @@ impl Replicator {
         peer: Peer,
         claims: Vec<Claim>,
         cover: Option<Cover>,
+        class: Class,
         out: &mut Vec<Out>,
     ) -> u64 {
         let id = self.rng.u64();
         let deadline = now + self.pull_wait();
-        let pull = Pull::new(peer, claims.clone(), cover, now, deadline);
+        let pull = Pull::new(peer, claims, cover, class, now, deadline);
+        self.send_pull(id, &pull, out);
         self.pulls.open.insert(id, pull);
-        self.send_pull(peer, id, claims, cover, out);
         id
     }
 
@@ -453,40 +456,35 @@ impl Replicator {
         seen.clamp(self.config.pull_timeout, limits::PULL_WAIT_MAX)
     }
 
-    fn send_pull(
-        &mut self,
-        peer: Peer,
-        id: u64,
-        claims: Vec<Claim>,
-        cover: Option<Cover>,
-        out: &mut Vec<Out>,
-    ) {
+    fn send_pull(&mut self, id: u64, pull: &Pull, out: &mut Vec<Out>) {
         self.counters.pulls += 1;
-        let class = if cover.is_some() && self.synced {
-            Class::Repair
-        } else {
-            Class::Pull
-        };
         self.spare.spend();
-        let floors = cover.map_or_else(Vec::new, |cover| {
+        let floors = pull.cover.map_or_else(Vec::new, |cover| {
             self.store.floors_within(cover, limits::FLOORS_PER_PULL)
         });
         out.push(Out::Send {
-            class,
-            to: peer.addr,
+            class: pull.class,
+            to: pull.peer.addr,
             body: Replica::Pull {
                 pull: id,
-                claims,
-                cover,
+                claims: pull.claims.clone(),
+                cover: pull.cover,
                 floors,
             },
         });
     }
 
-    pub(super) fn sync_from(&mut self, now: Time, peer: Peer, first: Actor, out: &mut Vec<Out>) {
+    pub(super) fn sync_from(
+        &mut self,
+        now: Time,
+        peer: Peer,
+        first: Actor,
+        class: Class,
+        out: &mut Vec<Out>,
+    ) {
         let most = limits::claims_per_pull(self.config.datagram_bytes);
         let (claims, cover) = self.store.claims_from(first, most);
-        let pull = self.ask(now, peer, claims, Some(cover), out);
+        let pull = self.ask(now, peer, claims, Some(cover), class, out);
         self.sync = Some(Sync { peer, pull });
     }
 

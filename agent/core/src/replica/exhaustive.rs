@@ -217,7 +217,7 @@ impl World {
                     .write(check(), 10 + u64::from(node), value(node, flip));
                 true
             }
-            Step::Release(node) => next.store(node).release(check(), 0, false).is_some(),
+            Step::Release(node) => next.store(node).release(check(), 0, false, None).is_some(),
             Step::Collect(node) => {
                 let before = next.store(node).digest();
                 next.store(node).collect(

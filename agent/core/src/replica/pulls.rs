@@ -7,6 +7,7 @@ use watchfire_wire::message::replica::{Claim, Cover, Delta, Floor};
 use watchfire_wire::{Actor, NodeId, Time};
 
 use super::replicator::Peer;
+use crate::budget::Class;
 use crate::io::ConnId;
 use crate::limits;
 
@@ -43,6 +44,8 @@ pub(super) struct Pull {
     pub(super) peer: Peer,
     pub(super) claims: Vec<Claim>,
     pub(super) cover: Option<Cover>,
+    /// What gives way before it and after it.
+    pub(super) class: Class,
     pub(super) sent: Time,
     pub(super) deadline: Time,
     pub(super) tries: u8,
@@ -78,6 +81,7 @@ impl Pull {
         peer: Peer,
         claims: Vec<Claim>,
         cover: Option<Cover>,
+        class: Class,
         sent: Time,
         deadline: Time,
     ) -> Self {
@@ -85,6 +89,7 @@ impl Pull {
             peer,
             claims,
             cover,
+            class,
             sent,
             deadline,
             tries: 1,
@@ -259,7 +264,14 @@ mod tests {
             seq: 0,
             digest: 0,
         };
-        Pull::new(peer, vec![claim], None, Time::ZERO, Time::NEVER)
+        Pull::new(
+            peer,
+            vec![claim],
+            None,
+            Class::Pull,
+            Time::ZERO,
+            Time::NEVER,
+        )
     }
 
     fn delta(node: u64, hi: u64) -> Delta {

@@ -5,6 +5,7 @@
 //! never takes what it did not ask for.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use rkyv::rancor::Failure;
@@ -248,11 +249,10 @@ impl Replicator {
         }
         if let Some(doubt) = self.doubt.filter(|doubt| doubt.due <= now) {
             self.doubt = None;
-            let stalled = self
-                .last_sync
-                .is_none_or(|last| now.since(last) >= self.config.sync_spacing * 10);
             let still = self.store.digest() == doubt.digest;
-            if (still || stalled) && self.spare.has(Class::Repair) {
+            if (still || self.not_synced_for(now, self.config.sync_spacing * 10))
+                && self.spare.has(self.sync_class(now))
+            {
                 self.start_sync(now, doubt.peer, out);
             }
         }
@@ -287,7 +287,8 @@ impl Replicator {
         let spacing = self.config.sync_spacing * (1 + 2 * missing);
         let early = self.last_sync.is_some_and(|last| now.since(last) < spacing);
         // In a mass event all digests differ, and the news is on its way.
-        let busy = self.news.is_busy(now, &self.config);
+        let busy = self.news.is_busy(now, &self.config)
+            && !self.not_synced_for(now, self.config.sync_overdue);
         if self.doubt.is_none() && self.sync.is_none() && !early && !busy {
             self.doubt = Some(Doubt {
                 due: now + self.config.digest_patience,
@@ -302,9 +303,24 @@ impl Replicator {
         if self.sync.is_some() {
             return;
         }
+        let class = self.sync_class(now);
         self.last_sync = Some(now);
         self.counters.syncs += 1;
-        self.sync_from(now, peer, delta::FIRST, out);
+        self.sync_from(now, peer, delta::FIRST, class, out);
+    }
+
+    /// What a comparison that begins now gives way to. One that is overdue goes
+    /// before all news, for news that was missed is told by nobody again.
+    fn sync_class(&self, now: Time) -> Class {
+        if self.synced && !self.not_synced_for(now, self.config.sync_overdue) {
+            Class::Repair
+        } else {
+            Class::Pull
+        }
+    }
+
+    fn not_synced_for(&self, now: Time, long: Duration) -> bool {
+        self.last_sync.is_none_or(|last| now.since(last) >= long)
     }
 
     /// A replication body arrived from a living member.
@@ -410,6 +426,7 @@ impl Replicator {
                     return;
                 }
                 let answer = self.store.answer(from.actor, &offer.claims, offer.cover);
+                self.store.note_fetched(answer.reaches(self.store.me()));
                 let parts = serve::parts(
                     pull,
                     self.rng.u64(),

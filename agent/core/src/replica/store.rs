@@ -33,6 +33,8 @@ pub struct Store {
     pub(super) changed: Vec<u32>,
     pub(super) floors: BTreeMap<NodeId, u64>,
     pub(super) digest: u64,
+    /// Up to this number somebody has fetched this node's own log.
+    pub(super) fetched: u64,
     pub(super) mutations: Mutations,
     /// Weights by this node's view; read only by the seeded bug that judges by
     /// views.
@@ -66,6 +68,7 @@ impl Store {
             changed: Vec::new(),
             floors: BTreeMap::new(),
             digest: 0,
+            fetched: 0,
             mutations,
             view: BTreeMap::new(),
         }
@@ -198,10 +201,28 @@ impl Store {
         )
     }
 
+    /// Up to this number somebody has fetched this node's own log: its words are
+    /// on their way through the POP.
+    #[must_use]
+    pub const fn fetched(&self) -> u64 {
+        self.fetched
+    }
+
+    /// Somebody has been sent this node's own log up to this number.
+    pub(super) fn note_fetched(&mut self, own: u64) {
+        self.fetched = self.fetched.max(own);
+    }
+
     /// Says that this node has stopped probing a check: its own term and value
-    /// again, with the flag. Nothing happens if it has no word on the check,
+    /// again, with the flag, and who goes on. Nothing happens if it has no word on the check,
     /// or a word that says as much already.
-    pub fn release(&mut self, check: CheckId, contrary: u8, declined: bool) -> Option<Head> {
+    pub fn release(
+        &mut self,
+        check: CheckId,
+        contrary: u8,
+        declined: bool,
+        successor: Option<NodeId>,
+    ) -> Option<Head> {
         let mut slot = self.word_of(self.me, check)?;
         let hold = if declined {
             Hold::Declined
@@ -213,6 +234,7 @@ impl Store {
         }
         slot.hold = hold;
         slot.value.contrary = contrary;
+        slot.value.confirmed_by = successor.unwrap_or(self.me.node);
         if self.mutations.on(Mutation::ReleaseWinsTerm) {
             slot.term = self.winner(check).map_or(0, |word| word.slot.term) + 1;
         }
@@ -224,7 +246,7 @@ impl Store {
     /// competes only as far as an earlier word of this node did.
     pub fn decline(&mut self, check: CheckId, priority: u64, value: Value) -> Option<Head> {
         if self.word_of(self.me, check).is_some() {
-            return self.release(check, value.contrary, true);
+            return self.release(check, value.contrary, true, None);
         }
         Some(self.rewrite(Slot {
             check,
@@ -340,6 +362,7 @@ impl Store {
     pub fn become_actor(&mut self, me: Actor) {
         let mine: Vec<Slot> = self.words_by(self.me).collect();
         self.me = me;
+        self.fetched = 0;
         for slot in mine {
             // Over its own earlier life's winner the term grows, as over any
             // other's; a slot that did not win keeps its place.

@@ -47,7 +47,7 @@ fn change(store: &mut Store, rng: &mut Rng, checks: u64) {
             store.write(check, rng.u64() % 50, value(rng.u64() % 1_000));
         }
         5 => {
-            store.release(check, 1, rng.below(2) == 0);
+            store.release(check, 1, rng.below(2) == 0, None);
         }
         6 => {
             store.decline(check, 5, value(1));
@@ -242,7 +242,7 @@ fn a_release_keeps_term_and_value_and_competes() {
     let mut a = Store::new(actor(1, 1), Mutations::NONE);
     a.write(check(1), 9, value(4));
     let before = a.winner(check(1)).unwrap().slot;
-    assert!(a.release(check(1), 2, false).is_some());
+    assert!(a.release(check(1), 2, false, None).is_some());
     let after = a.winner(check(1)).unwrap().slot;
     assert_eq!(after.hold, Hold::Released);
     assert_eq!(
@@ -250,7 +250,10 @@ fn a_release_keeps_term_and_value_and_competes() {
         (before.term, before.value.verdict)
     );
     assert_eq!(after.value.contrary, 2);
-    assert!(a.release(check(1), 2, false).is_none(), "once is enough");
+    assert!(
+        a.release(check(1), 2, false, None).is_none(),
+        "once is enough"
+    );
 }
 
 #[test]
@@ -258,7 +261,7 @@ fn another_life_writes_its_live_slots_anew() {
     let mut a = Store::new(actor(1, 1), Mutations::NONE);
     a.write(check(1), 9, value(4));
     a.write(check(2), 9, value(5));
-    a.release(check(2), 0, false);
+    a.release(check(2), 0, false, None);
     a.become_actor(actor(1, 5));
     assert_eq!(a.winner(check(1)).unwrap().actor, actor(1, 5));
     assert_eq!(a.winner(check(2)).unwrap().actor, actor(1, 1));
@@ -316,7 +319,7 @@ fn memory_is_reused_through_ten_thousand_changes() {
     let mut store = Store::new(actor(1, 1), Mutations::NONE);
     for n in 0..10_000 {
         store.write(check(n), 9, value(n));
-        store.release(check(n), 0, true);
+        store.release(check(n), 0, true, None);
         if n % 16 == 0 {
             store.collect(|_, _| Collect::Drop);
             store.take_changed();

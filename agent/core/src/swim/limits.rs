@@ -69,9 +69,16 @@ pub const PUSH_DATAGRAMS: usize = 4;
 /// digest differs.
 pub const VIEW_GAP: Duration = Duration::from_millis(500);
 
+/// The same while the bucket is low, so that views and their answers take at
+/// most a fifth of what fills it.
+pub const VIEW_GAP_BUSY: Duration = Duration::from_secs(1);
+
 /// Datagrams in one answer to a view. What is missing still differs and is
 /// asked for again.
 pub const ROSTER_DATAGRAMS: usize = 8;
+
+/// The same while the bucket is low.
+pub const ROSTER_DATAGRAMS_BUSY: usize = 3;
 
 /// Dead members that are retried at once because another node says that they
 /// live, per roster datagram.

@@ -15,7 +15,7 @@ use watchfire_wire::{Actor, NodeId, Time};
 
 use super::Swim;
 use super::admit::{alive, pack};
-use super::limits::{DOUBTS, ROSTER_DATAGRAMS, VIEW_GAP};
+use super::limits::{DOUBTS, ROSTER_DATAGRAMS, ROSTER_DATAGRAMS_BUSY, VIEW_GAP, VIEW_GAP_BUSY};
 use super::member::State;
 use super::output::Output;
 use super::table::{PARTS, Table};
@@ -43,10 +43,13 @@ impl Swim {
         view: u64,
         out: &mut Vec<Output>,
     ) {
-        if now < self.next_view || view == self.table.view() || !self.spare.has(Class::Repair) {
+        if now < self.next_view || view == self.table.view() || !self.spare.has(Class::View) {
             return;
         }
-        self.next_view = now + VIEW_GAP;
+        // What is needed to learn who is there never waits for the rest, but it
+        // leaves the rest its share.
+        let busy = !self.spare.has(Class::Repair);
+        self.next_view = now + if busy { VIEW_GAP_BUSY } else { VIEW_GAP };
         self.send_view(addr, false, out);
     }
 
@@ -89,13 +92,18 @@ impl Swim {
         // Not always the same members first, for the answer may be cut.
         self.rng.shuffle(&mut rumors);
         let room = self.config.datagram_bytes.saturating_sub(PACKET_BYTES);
-        for rumors in pack(rumors, room).into_iter().take(ROSTER_DATAGRAMS) {
-            if !self.spare.take(Class::Repair) {
+        let most = if self.spare.has(Class::Repair) {
+            ROSTER_DATAGRAMS
+        } else {
+            ROSTER_DATAGRAMS_BUSY
+        };
+        for rumors in pack(rumors, room).into_iter().take(most) {
+            if !self.spare.take(Class::View) {
                 return;
             }
             self.counters.rosters += 1;
             out.push(Output::Send {
-                class: Class::Repair,
+                class: Class::View,
                 to: addr,
                 body: Body::Roster,
                 rumors,
@@ -166,6 +174,6 @@ impl Swim {
     fn send_view(&mut self, addr: SocketAddr, answer: bool, out: &mut Vec<Output>) {
         self.counters.views += 1;
         let parts = self.table.parts().to_vec();
-        self.send_bare(Class::Repair, addr, Body::View { parts, answer }, out);
+        self.send_bare(Class::View, addr, Body::View { parts, answer }, out);
     }
 }

@@ -18,6 +18,7 @@ fn facts() -> Facts {
         place_at: Time::NEVER,
         given_up: false,
         evidence: OTHER,
+        told: false,
         follows: None,
         cut_off: false,
         settled_at: Time::ZERO,
@@ -349,6 +350,15 @@ fn the_rules_row_by_row() {
             Is::Stop,
         ),
         (
+            "three others could, but they may have come only just now",
+            Facts {
+                settled_at: soon(1),
+                ..none(3)
+            },
+            probing(Owner, NOW),
+            Is::GoOn(Owner),
+        ),
+        (
             "three others could, and this one's word stands",
             mine(3),
             probing(Owner, NOW),
@@ -380,12 +390,21 @@ fn the_rules_row_by_row() {
             Is::Pay(Backup),
         ),
         (
-            "whatever its own word says",
+            "as long as nobody has fetched its word",
             mine(1),
             probing(Backup, NOW),
             Is::Pay(Backup),
         ),
         ("or stops", poor(mine(1)), probing(Backup, NOW), Is::Stop),
+        (
+            "and owns it then",
+            Facts {
+                told: true,
+                ..poor(mine(1))
+            },
+            probing(Backup, NOW),
+            Is::GoOn(Owner),
+        ),
         (
             "what is paid is paid",
             poor(none(1)),
