@@ -17,6 +17,7 @@ use crate::clock;
 use crate::error::StartError;
 use crate::options::Options;
 use crate::prober::Prober;
+use watchfire_wire::First;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -164,7 +165,7 @@ pub fn bench(
     };
     let mut prober = Prober::start_paced(prober, Arc::new(|| {}), pacing)?;
     for spec in specs {
-        prober.start_check(Arc::new(spec), 1, None, None);
+        prober.start_check(Arc::new(spec), 1, None, First::PHASE);
     }
     let began = clock::now();
     let total = options.warm_up + options.duration;

@@ -9,7 +9,7 @@ use crossbeam::utils::CachePadded;
 use watchfire_probe_core::engine::{Inherited, Report};
 use watchfire_probe_core::rate::Caps;
 use watchfire_probe_core::{CheckSpec, Stats};
-use watchfire_wire::{CheckId, Time};
+use watchfire_wire::{CheckId, First};
 
 use crate::limits::{COMMANDS, REPORTS};
 use crate::wake::Wake;
@@ -23,7 +23,7 @@ pub(crate) enum Command {
         spec: Arc<CheckSpec>,
         generation: u32,
         inherit: Option<Inherited>,
-        first: Option<Time>,
+        first: First,
         caps: Caps,
     },
     /// Probe it no more.

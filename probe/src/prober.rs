@@ -13,7 +13,7 @@ use watchfire_probe_core::engine::{Inherited, Pacing, Report};
 use watchfire_probe_core::rate::Caps;
 use watchfire_probe_core::{CheckSpec, Outcome, Phases, Stats};
 use watchfire_wire::message::replica::Answer;
-use watchfire_wire::{CheckId, Time, Unmeasured};
+use watchfire_wire::{CheckId, First, Time, Unmeasured};
 
 use crate::clock;
 use crate::error::StartError;
@@ -103,8 +103,8 @@ impl Prober {
         })
     }
 
-    /// Probes a check from now on, under `generation`: at its phase, or first
-    /// at `first`. Takes effect with the next [`flush`](Self::flush).
+    /// Probes a check from now on, under `generation`, the first time at `first`.
+    /// Takes effect with the next [`flush`](Self::flush).
     ///
     /// A check that is probed already goes on as it is and inherits nothing.
     /// The spec must be [valid](CheckSpec::validate).
@@ -113,7 +113,7 @@ impl Prober {
         spec: Arc<CheckSpec>,
         generation: u32,
         inherit: Option<Inherited>,
-        first: Option<Time>,
+        first: First,
     ) {
         let id = spec.id();
         let caps = self.paces.of(spec.target.ip());

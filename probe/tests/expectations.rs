@@ -11,7 +11,7 @@ use common::{Bench, backends, options};
 use watchfire_probe::{CheckSpec, Inherited, Kind, Outcome, ReportKind};
 use watchfire_probe_core::HealthRule;
 use watchfire_probe_core::keys::{Keys, Value};
-use watchfire_wire::{Reason, Verdict};
+use watchfire_wire::{First, Reason, Verdict};
 
 /// Answers every request with `answer` after `delay`; remembers the last
 /// request.
@@ -180,7 +180,9 @@ fn an_origin_that_says_so_is_down_at_once() {
             verdict: Verdict::Up,
             contrary: 0,
         };
-        bench.prober.start_check(Arc::new(spec), 1, Some(up), None);
+        bench
+            .prober
+            .start_check(Arc::new(spec), 1, Some(up), First::PHASE);
         let first = bench.reports(Duration::from_millis(900)).into_iter().next();
         assert!(
             matches!(

@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::{Bench, backends, options};
 use watchfire_probe::{CheckSpec, Kind, ReportKind, Stats};
 use watchfire_probe_core::HealthRule;
-use watchfire_wire::{Reason, Verdict};
+use watchfire_wire::{First, Reason, Verdict};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const BAD: &[u8] = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n";
@@ -93,7 +93,7 @@ fn what_comes_unasked_is_no_answer() {
             let (addr, _) = origin(then(extra));
             bench
                 .prober
-                .start_check(Arc::new(kept(addr)), 1, None, None);
+                .start_check(Arc::new(kept(addr)), 1, None, First::PHASE);
         }
         bench.reports(INTERVAL * 9);
         let stats: Stats = bench.prober.stats();
@@ -122,7 +122,7 @@ fn an_answer_to_the_last_question_is_none_to_the_next() {
         let mut bench = Bench::new(options(backend));
         bench
             .prober
-            .start_check(Arc::new(kept(addr)), 1, None, None);
+            .start_check(Arc::new(kept(addr)), 1, None, First::PHASE);
         bench.reports(INTERVAL * 5);
         bad.store(true, Ordering::SeqCst);
         let reports = bench.reports(INTERVAL * 6);
@@ -164,7 +164,7 @@ fn what_the_origin_has_ended_is_not_kept() {
             Arc::new(spec),
             1,
             None,
-            Some(watchfire_probe::now() + Duration::from_millis(20)),
+            First::At(watchfire_probe::now() + Duration::from_millis(20)),
         );
         bench.reports(Duration::from_millis(600));
         assert_eq!(open.load(Ordering::SeqCst), 0, "{backend}");

@@ -11,6 +11,7 @@ use std::time::Duration;
 use common::{Bench, backends, open_files, options};
 use watchfire_origin::{Farm, FarmOptions, Fault, Phase};
 use watchfire_probe::{CheckSpec, Kind};
+use watchfire_wire::First;
 
 const CHECKS: u32 = 400;
 
@@ -59,7 +60,9 @@ fn nothing_is_left_behind() {
                 http.reuse = origin % 4 == 3;
             }
             ids.push(spec.id());
-            bench.prober.start_check(Arc::new(spec), 1, None, None);
+            bench
+                .prober
+                .start_check(Arc::new(spec), 1, None, First::PHASE);
         }
         bench.reports(Duration::from_secs(soak_s));
         for &id in &ids {

@@ -20,7 +20,7 @@ use watchfire_probe::{
     Backend, CheckSpec, Inherited, Options, Outcome, Prober, Report, ReportKind, Stats,
 };
 use watchfire_probe_core::HealthRule;
-use watchfire_wire::{Unmeasured, Verdict};
+use watchfire_wire::{First, Unmeasured, Verdict};
 
 /// Names the scene that a child process plays.
 const SCENE: &str = "WATCHFIRE_TEST_SCENE";
@@ -105,7 +105,9 @@ fn watch(bench: &mut Bench, specs: impl Iterator<Item = CheckSpec>) {
             verdict: Verdict::Up,
             contrary: 0,
         };
-        bench.prober.start_check(Arc::new(spec), 1, Some(up), None);
+        bench
+            .prober
+            .start_check(Arc::new(spec), 1, Some(up), First::PHASE);
     }
 }
 

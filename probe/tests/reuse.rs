@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{Bench, backends, options};
 use watchfire_origin::{Farm, FarmOptions, Fault};
 use watchfire_probe::{CheckSpec, Kind, ReportKind};
-use watchfire_wire::Verdict;
+use watchfire_wire::{First, Verdict};
 
 fn keeping(addr: std::net::SocketAddr, path: &str) -> CheckSpec {
     let mut spec = CheckSpec {
@@ -28,7 +28,9 @@ fn one_connection_serves_many_probes() {
         let farm = Farm::start(FarmOptions::default()).unwrap();
         let mut bench = Bench::new(options(backend));
         let spec = Arc::new(keeping(farm.address(0), "/"));
-        bench.prober.start_check(Arc::clone(&spec), 1, None, None);
+        bench
+            .prober
+            .start_check(Arc::clone(&spec), 1, None, First::PHASE);
         bench.reports(Duration::from_millis(1_500));
         bench.prober.stop_check(spec.id());
         bench.reports(Duration::from_millis(100));
@@ -51,7 +53,9 @@ fn an_origin_may_close_what_was_kept() {
         let mut bench = Bench::new(options(backend));
         for origin in 0..20 {
             let spec = keeping(farm.address(origin), "/");
-            bench.prober.start_check(Arc::new(spec), 1, None, None);
+            bench
+                .prober
+                .start_check(Arc::new(spec), 1, None, First::PHASE);
         }
         let reports = bench.reports(Duration::from_millis(2_500));
         let down = reports.iter().filter(|report| {

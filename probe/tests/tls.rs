@@ -13,7 +13,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use watchfire_probe::{CheckSpec, Kind, Options, Outcome};
 use watchfire_probe_core::{KIND_KEYS, TlsSpec};
-use watchfire_wire::{Reason, Unmeasured};
+use watchfire_wire::{First, Reason, Unmeasured};
 
 /// What a server does with its connections.
 #[derive(Clone, Copy)]
@@ -190,7 +190,9 @@ fn a_kept_tls_connection_serves_the_next_probe() {
         if let Kind::Http(http) = &mut spec.kind {
             http.reuse = true;
         }
-        bench.prober.start_check(Arc::new(spec), 1, None, None);
+        bench
+            .prober
+            .start_check(Arc::new(spec), 1, None, First::PHASE);
         bench.reports(Duration::from_millis(2_200));
         let stats = bench.prober.stats();
         let https = KIND_KEYS.iter().position(|key| *key == "https").unwrap();

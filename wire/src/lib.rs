@@ -17,5 +17,5 @@ pub mod time;
 pub mod verdict;
 
 pub use ids::{Actor, CheckId, NodeId};
-pub use time::Time;
+pub use time::{First, Time};
 pub use verdict::{Reason, Unmeasured, Verdict};

@@ -48,6 +48,26 @@ impl Time {
     }
 }
 
+/// When a check is probed first by whoever begins to probe it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// At its phase, or so much ahead of it that whoever probed it before hears
+    /// of this in time to leave its own next probe out.
+    Phase {
+        /// How much.
+        ahead: Duration,
+    },
+    /// Then.
+    At(Time),
+}
+
+impl First {
+    /// At the check's phase.
+    pub const PHASE: Self = Self::Phase {
+        ahead: Duration::ZERO,
+    };
+}
+
 impl Add<Duration> for Time {
     type Output = Self;
     fn add(self, rhs: Duration) -> Self {

@@ -4,7 +4,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use watchfire_wire::{Actor, CheckId, NodeId, Time, Verdict};
+use watchfire_wire::{Actor, CheckId, First, NodeId, Verdict};
 
 /// What the shell tells the node.
 #[derive(Debug)]
@@ -167,9 +167,8 @@ pub enum Output {
         generation: u32,
         /// What the predecessor knew.
         inherit: Option<Inherit>,
-        /// When to probe first, if the inherited phase has just passed; at the
-        /// check's phase otherwise.
-        first: Option<Time>,
+        /// When to probe first.
+        first: First,
     },
     /// Stop probing it.
     Stop {

@@ -7,7 +7,7 @@ use watchfire_core::io::{ConnId, Event, Published};
 use watchfire_probe_core::check::CheckSpec;
 use watchfire_probe_core::engine::Inherited;
 use watchfire_table::{Notice, TableError};
-use watchfire_wire::{Actor, CheckId, Time};
+use watchfire_wire::{Actor, CheckId, First};
 
 /// What a host wants done, in order.
 #[derive(Debug)]
@@ -81,8 +81,8 @@ pub enum Probing {
         generation: u32,
         /// What the predecessor knew.
         inherited: Option<Inherited>,
-        /// When to probe first; at the check's phase if nothing is said.
-        first: Option<Time>,
+        /// When to probe first.
+        first: First,
     },
     /// Stop probing it.
     Stop(CheckId),

@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use watchfire_wire::{CheckId, Time};
+use watchfire_wire::{CheckId, First, Time};
 
 use crate::check::CheckSpec;
 use crate::health::Health;
@@ -47,6 +47,15 @@ impl Schedule {
         // How far `from` is past the last due time; 0 on the dot.
         let past = (wall % step + step - phase) % step;
         Time(from.0.saturating_add((step - past) % step))
+    }
+
+    /// When a check is due that begins to be probed at `now`.
+    #[must_use]
+    pub fn begin(&self, check: CheckId, interval: Duration, first: First, now: Time) -> Time {
+        match first {
+            First::At(first) => first.max(now),
+            First::Phase { ahead } => self.first(check, interval, now + ahead) - ahead,
+        }
     }
 
     /// The due time after `due`, seen at `now`: one `step` on, and later ones

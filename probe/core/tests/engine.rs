@@ -11,7 +11,7 @@ use watchfire_probe_core::limits::ASKS;
 use watchfire_probe_core::rate::Caps;
 use watchfire_probe_core::{CheckSpec, HealthRule, Kind, Outcome};
 use watchfire_wire::message::replica::Answer;
-use watchfire_wire::{Reason, Unmeasured, Verdict};
+use watchfire_wire::{First, Reason, Unmeasured, Verdict};
 use world::{End, Net, OK, SECOND, World, http, tcp};
 
 #[test]
@@ -415,7 +415,7 @@ fn a_new_generation_goes_on_and_reports_under_its_own_number() {
     world.reports.clear();
     world
         .engine
-        .start(id, &spec, 2, None, None, Caps::default(), world.now)
+        .start(id, &spec, 2, None, First::PHASE, Caps::default(), world.now)
         .unwrap();
     world.run(SECOND * 3);
     assert_eq!(world.reports.len(), 1);
@@ -435,7 +435,7 @@ fn a_taker_whose_phase_has_passed_probes_when_told() {
             &spec,
             1,
             None,
-            Some(first),
+            First::At(first),
             Caps::default(),
             world.now,
         )

@@ -4,7 +4,7 @@ use watchfire_core::io::{Event as Word, Published};
 use watchfire_host::{Effect, Probing};
 use watchfire_probe_core::engine::Inherited;
 use watchfire_wire::limits::DATAGRAM_BYTES;
-use watchfire_wire::{Actor, CheckId, NodeId, Time, Verdict};
+use watchfire_wire::{Actor, CheckId, First, NodeId, Time, Verdict};
 
 use crate::cpu::ProbeCommand;
 use crate::faults::Fault;
@@ -118,12 +118,13 @@ impl World {
         id: CheckId,
         generation: u32,
         inherit: Option<Inherited>,
-        first: Option<Time>,
+        first: First,
     ) {
         let check = self.check_index[&id];
         self.reasons_to_write += 1;
         let now = self.local(host);
-        let due = first.map_or_else(|| self.due_from(host, check, now), |first| first.max(now));
+        let interval = std::time::Duration::from_micros(self.options.interval_us);
+        let due = self.hosts[host].schedule.begin(id, interval, first, now);
         self.say(host, || {
             format!("starts probing check {check}, inherits {inherit:?}")
         });
@@ -295,14 +296,6 @@ impl World {
 
     pub(crate) fn local(&self, host: usize) -> Time {
         self.hosts[host].clock.local(self.now_us)
-    }
-
-    /// When a check is due by its phase, on a host's clock, not before `from`.
-    pub(crate) fn due_from(&self, host: usize, check: u32, from: Time) -> Time {
-        let interval = std::time::Duration::from_micros(self.options.interval_us);
-        self.hosts[host]
-            .schedule
-            .first(self.checks[check as usize], interval, from)
     }
 
     /// A line of the history, if one is written.

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use watchfire_wire::message::replica::{Hold, Value};
-use watchfire_wire::{NodeId, Time, Unmeasured, Verdict};
+use watchfire_wire::{First, NodeId, Time, Unmeasured, Verdict};
 
 use super::budget::{BACKUP_START, SHADOW_START};
 use super::decide::{Decision, decide};
@@ -182,7 +182,7 @@ impl Duties {
             );
             ctx.out.push_back(Output::Stop { check });
             self.counters.starts += 1;
-            self.start(ctx, ix, standing, probing.basis, First::AtPhase);
+            self.start(ctx, ix, standing, probing.basis, Beginning::AtPhase);
             return;
         }
         if !probing.fresh && !self.mutations.on(Mutation::WriteOnPull) {
@@ -264,15 +264,21 @@ impl Duties {
     }
 
     /// When to probe first.
-    fn first_probe(&self, ix: CheckIx, standing: &Standing, basis: Basis, overlap: bool) -> First {
+    fn first_probe(
+        &self,
+        ix: CheckIx,
+        standing: &Standing,
+        basis: Basis,
+        overlap: bool,
+    ) -> Beginning {
         let carried = self.duties[ix as usize].meta.carried;
         match (&standing.winner, basis) {
-            (_, Basis::Backup | Basis::Shadow) => First::CatchUp,
-            (None, Basis::Owner) if carried => First::AtPhase,
-            (None, Basis::Owner) => First::New,
-            (Some(_), Basis::Owner) if overlap && !standing.is_weak() => First::AtPhase,
-            (Some(word), Basis::Owner) if self.is_in_time(ix, word) => First::AtPhase,
-            (Some(_), Basis::Owner) => First::CatchUp,
+            (_, Basis::Backup | Basis::Shadow) => Beginning::CatchUp,
+            (None, Basis::Owner) if carried => Beginning::AtPhase,
+            (None, Basis::Owner) => Beginning::New,
+            (Some(_), Basis::Owner) if overlap && !standing.is_weak() => Beginning::Ahead,
+            (Some(word), Basis::Owner) if self.is_in_time(ix, word) => Beginning::AtPhase,
+            (Some(_), Basis::Owner) => Beginning::CatchUp,
         }
     }
 
@@ -307,15 +313,18 @@ impl Duties {
         ix: CheckIx,
         standing: &Standing,
         basis: Basis,
-        first: First,
+        beginning: Beginning,
     ) {
         let now = ctx.now;
         let meta = self.duties[ix as usize].meta;
         let part = self.check(ix).prefix();
-        let first = match first {
-            First::AtPhase => None,
-            First::New => Some(now + share(self.first_within(meta.interval), part)),
-            First::CatchUp => Some(self.catch_up(now, meta.interval, part)),
+        let first = match beginning {
+            Beginning::AtPhase => First::PHASE,
+            Beginning::Ahead => First::Phase {
+                ahead: (meta.interval / 8).min(self.config.ahead),
+            },
+            Beginning::New => First::At(now + share(self.first_within(meta.interval), part)),
+            Beginning::CatchUp => First::At(self.catch_up(now, meta.interval, part)),
         };
         let inherit = standing
             .winner
@@ -342,7 +351,10 @@ impl Duties {
             self.budget.take(now, cost)
         };
         let paid_until = now + paid_for;
-        let latest = first.unwrap_or(now + meta.interval);
+        let latest = match first {
+            First::At(first) => first,
+            First::Phase { .. } => now + meta.interval,
+        };
         let outcome_due = latest + meta.timeout + self.config.outcome_slack;
         let mut probing = Probing::new(basis, paid_until, outcome_due);
         if basis == Basis::Shadow {
@@ -619,9 +631,12 @@ impl Duties {
 
 /// When the first probe after a start goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum First {
+enum Beginning {
     /// At the check's phase, as before.
     AtPhase,
+    /// A little ahead of it, for somebody else probes it then until it hears of
+    /// this.
+    Ahead,
     /// Soon, for the phase may have passed unprobed.
     CatchUp,
     /// Within a window, for no verdict is known at all.

@@ -46,6 +46,8 @@ impl View {
 #[derive(Clone, Debug)]
 pub(super) struct Members {
     views: BTreeMap<NodeId, View>,
+    /// How many of them live: every look at a check asks for it.
+    living: usize,
     /// Those of them that are suspected, since when.
     suspects: BTreeMap<NodeId, Time>,
     waiting: BTreeMap<NodeId, (Option<View>, Time)>,
@@ -58,6 +60,7 @@ impl Members {
     pub(super) const fn new() -> Self {
         Self {
             views: BTreeMap::new(),
+            living: 0,
             suspects: BTreeMap::new(),
             waiting: BTreeMap::new(),
             due: Time::NEVER,
@@ -73,8 +76,8 @@ impl Members {
         self.views.keys().copied()
     }
 
-    pub(super) fn living(&self) -> usize {
-        self.views.values().filter(|view| view.living).count()
+    pub(super) const fn living(&self) -> usize {
+        self.living
     }
 
     pub(super) fn suspects(&self) -> usize {
@@ -94,6 +97,17 @@ impl Members {
         self.views
             .get(&actor.node)
             .is_some_and(|view| view.actor == actor && view.living)
+    }
+
+    /// From now on this is what is known of it; returns what was.
+    fn replace(&mut self, node: NodeId, view: Option<View>) -> Option<View> {
+        let before = match view {
+            Some(view) => self.views.insert(node, view),
+            None => self.views.remove(&node),
+        };
+        let lives = |view: Option<View>| usize::from(view.is_some_and(|view| view.living));
+        self.living = self.living + lives(view) - lives(before);
+        before
     }
 
     pub(super) const fn settled_at(&self) -> Time {
@@ -153,10 +167,7 @@ impl Duties {
         let mut weights = Vec::new();
         let mut gone = Vec::new();
         for (node, (view, noted_at)) in changes {
-            let before = match view {
-                Some(view) => self.members.views.insert(node, view),
-                None => self.members.views.remove(&node),
-            };
+            let before = self.members.replace(node, view);
             if before == view {
                 continue;
             }

@@ -23,6 +23,8 @@ use crate::rng::Rng;
 #[derive(Clone, Debug)]
 pub(super) struct News {
     told: BTreeMap<Actor, Telling>,
+    /// When the first of them is due, or earlier.
+    due: Time,
     last_flush: Option<Time>,
     /// Heads that were new lately: halved with every mass spacing that passes.
     activity: usize,
@@ -70,6 +72,7 @@ impl News {
     pub(super) const fn new() -> Self {
         Self {
             told: BTreeMap::new(),
+            due: Time::NEVER,
             last_flush: None,
             activity: 0,
             held_until: Time::ZERO,
@@ -87,6 +90,7 @@ impl News {
             hops,
             due: now,
         };
+        self.due = self.due.min(now);
         match self.told.get_mut(&actor) {
             Some(known) if known.round == 0 => known.hops = known.hops.min(hops),
             Some(known) => *known = telling,
@@ -108,8 +112,10 @@ impl News {
 
     /// When there is something to tell.
     pub(super) fn next_timeout(&self, config: &ReplicaConfig) -> Time {
-        let due = self.told.values().map(|telling| telling.due).min();
-        due.map_or(Time::NEVER, |due| due.max(self.open_at(config)))
+        if self.told.is_empty() {
+            return Time::NEVER;
+        }
+        self.due.max(self.open_at(config))
     }
 
     /// Before this nothing more is told. The less there is to send with, the
@@ -152,7 +158,7 @@ impl News {
         rng: &mut Rng,
         out: &mut Vec<Out>,
     ) {
-        if now < self.open_at(config) {
+        if now < self.open_at(config).max(self.due) {
             return;
         }
         if !self.spare.has(Class::News) {
@@ -165,9 +171,6 @@ impl News {
             .filter(|(_, telling)| telling.due <= now)
             .map(|(&actor, &telling)| (actor, telling))
             .collect();
-        if due.is_empty() {
-            return;
-        }
         let rounds = if self.is_mass() { MASS_ROUNDS } else { ROUNDS };
         for &(actor, telling) in &due {
             if telling.round + 1 < rounds {
@@ -183,6 +186,11 @@ impl News {
             } else {
                 self.told.remove(&actor);
             }
+        }
+        let dues = self.told.values().map(|telling| telling.due);
+        self.due = dues.min().unwrap_or(Time::NEVER);
+        if due.is_empty() {
+            return;
         }
         let fresh = due.iter().filter(|(_, telling)| telling.round == 0).count();
         self.activity = self.faded(now, config) + fresh;

@@ -16,7 +16,7 @@ use watchfire_core::rng::Rng;
 use watchfire_wire::frame::{FrameBuf, HEADER_BYTES, TAG_BYTES};
 use watchfire_wire::message::replica::Answer;
 use watchfire_wire::message::{ArchivedBody, access};
-use watchfire_wire::{CheckId, NodeId, Reason, Time, Verdict};
+use watchfire_wire::{CheckId, First, NodeId, Reason, Time, Verdict};
 
 pub const INTERVAL: Duration = Duration::from_secs(1);
 pub const TIMEOUT: Duration = Duration::from_millis(500);
@@ -571,7 +571,7 @@ impl Pop {
         check: CheckId,
         generation: u32,
         inherit: Option<Inherit>,
-        first: Option<Time>,
+        first: First,
     ) {
         let this = &mut self.hosts[host];
         assert!(
@@ -589,7 +589,10 @@ impl Pop {
                 unmeasured: 0,
             },
         );
-        let at = first.unwrap_or_else(|| next_phase(self.now, check));
+        let at = match first {
+            First::At(at) => at,
+            First::Phase { ahead } => next_phase(self.now + ahead, check) - ahead,
+        };
         self.schedule_probe(at, host, check, generation);
     }
 

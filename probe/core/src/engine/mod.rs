@@ -20,7 +20,7 @@ mod report;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use watchfire_wire::{CheckId, Time, Unmeasured};
+use watchfire_wire::{CheckId, First, Time, Unmeasured};
 
 use crate::check::CheckSpec;
 use crate::health::Health;
@@ -108,7 +108,7 @@ impl Engine {
         }
     }
 
-    /// Probes a check from now on: at its phase, or first at `first`. A check
+    /// Probes a check from now on, the first time at `first`. A check
     /// that is probed already goes on as it is, under the new generation, and
     /// inherits nothing; its next outcome is reported.
     ///
@@ -122,7 +122,7 @@ impl Engine {
         spec: &Arc<CheckSpec>,
         generation: u32,
         inherited: Option<Inherited>,
-        first: Option<Time>,
+        first: First,
         caps: Caps,
         now: Time,
     ) -> Result<(), TooManyChecks> {
@@ -140,10 +140,7 @@ impl Engine {
             None => Health::new(spec.rule),
         };
         let mut entry = Entry::new(id, spec, generation, health, caps, &self.config.user_agent);
-        entry.due = match first {
-            Some(first) => first.max(now),
-            None => self.config.schedule.first(id, spec.interval, now),
-        };
+        entry.due = self.config.schedule.begin(id, spec.interval, first, now);
         let due = entry.due;
         let index = self.insert(entry)?;
         self.index.insert(id, index);

@@ -11,7 +11,7 @@ use watchfire_probe_core::engine::{
 };
 use watchfire_probe_core::rate::{Caps, Pace};
 use watchfire_probe_core::{CheckSpec, Schedule};
-use watchfire_wire::{CheckId, Time, Verdict};
+use watchfire_wire::{CheckId, First, Time, Verdict};
 
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -88,7 +88,7 @@ impl World {
         let (spec, id) = (Arc::new(spec.clone()), spec.id());
         let caps = Caps::default();
         self.engine
-            .start(id, &spec, 1, inherit, None, caps, self.now)
+            .start(id, &spec, 1, inherit, First::PHASE, caps, self.now)
             .unwrap();
         id
     }
@@ -103,7 +103,15 @@ impl World {
         for n in 0..100 {
             let spec = Arc::new(tcp(n));
             self.engine
-                .start(spec.id(), &spec, 1, inherit, None, caps.clone(), self.now)
+                .start(
+                    spec.id(),
+                    &spec,
+                    1,
+                    inherit,
+                    First::PHASE,
+                    caps.clone(),
+                    self.now,
+                )
                 .unwrap();
         }
     }

@@ -13,7 +13,7 @@ use watchfire_probe_core::rate::Caps;
 use watchfire_probe_core::sickness::{self, Sickness};
 use watchfire_probe_core::stats::Stats;
 use watchfire_probe_core::{CheckSpec, Schedule};
-use watchfire_wire::{CheckId, Reason, Time, Unmeasured};
+use watchfire_wire::{CheckId, First, Reason, Time, Unmeasured};
 
 use super::gossip::{gossip_of, probes_of};
 use crate::prober::Outcome;
@@ -75,7 +75,7 @@ pub(crate) enum Command {
         check: u32,
         generation: u32,
         inherit: Option<Inherited>,
-        first: Option<Time>,
+        first: First,
     },
     Stop(u32),
     Attend(u32),
