@@ -57,6 +57,9 @@ pub enum First {
         /// How much.
         ahead: Duration,
     },
+    /// So much after its phase: whoever probed it before does so once more, and
+    /// has the rest of the interval to hear of this.
+    AfterPhase(Duration),
     /// Then.
     At(Time),
 }

@@ -45,6 +45,17 @@ pub const FLOORS_PER_PULL: usize = 8;
 /// Datagrams of one answer. A larger answer is offered over TCP.
 pub const PARTS: usize = 6;
 
+/// Members that are told at once that this node has taken over from them, in
+/// one round of news. The rest hear of it by the usual ways.
+pub const OVERTAKEN: usize = 4;
+
+/// With fewer tenths of what a node may send, an answer goes out as a stream
+/// unless it fits [`PARTS_LOW`] datagrams.
+pub const STREAM_TENTHS: u32 = 8;
+
+/// See [`STREAM_TENTHS`].
+pub const PARTS_LOW: usize = 1;
+
 /// What a slot takes in a message, bytes.
 pub const SLOT_BYTES: usize = size_of::<ArchivedSlot>();
 

@@ -55,6 +55,7 @@ impl Schedule {
         match first {
             First::At(first) => first.max(now),
             First::Phase { ahead } => self.first(check, interval, now + ahead) - ahead,
+            First::AfterPhase(delay) => self.first(check, interval, now) + delay,
         }
     }
 

@@ -276,7 +276,7 @@ impl Duties {
             (_, Basis::Backup | Basis::Shadow) => Beginning::CatchUp,
             (None, Basis::Owner) if carried => Beginning::AtPhase,
             (None, Basis::Owner) => Beginning::New,
-            (Some(_), Basis::Owner) if overlap && !standing.is_weak() => Beginning::Ahead,
+            (Some(_), Basis::Owner) if overlap && !standing.is_weak() => Beginning::Aside,
             (Some(word), Basis::Owner) if self.is_in_time(ix, word) => Beginning::AtPhase,
             (Some(_), Basis::Owner) => Beginning::CatchUp,
         }
@@ -320,9 +320,14 @@ impl Duties {
         let part = self.check(ix).prefix();
         let first = match beginning {
             Beginning::AtPhase => First::PHASE,
-            Beginning::Ahead => First::Phase {
-                ahead: (meta.interval / 8).min(self.config.ahead),
-            },
+            Beginning::Aside => {
+                let aside = (meta.interval / 8).min(self.config.aside);
+                if self.members.many_came() {
+                    First::AfterPhase(aside)
+                } else {
+                    First::Phase { ahead: aside }
+                }
+            }
             Beginning::New => First::At(now + share(self.first_within(meta.interval), part)),
             Beginning::CatchUp => First::At(self.catch_up(now, meta.interval, part)),
         };
@@ -354,6 +359,7 @@ impl Duties {
         let latest = match first {
             First::At(first) => first,
             First::Phase { .. } => now + meta.interval,
+            First::AfterPhase(delay) => now + meta.interval + delay,
         };
         let outcome_due = latest + meta.timeout + self.config.outcome_slack;
         let mut probing = Probing::new(basis, paid_until, outcome_due);
@@ -635,8 +641,8 @@ enum Beginning {
     /// At the check's phase, as before.
     AtPhase,
     /// A little ahead of it, for somebody else probes it then until it hears of
-    /// this.
-    Ahead,
+    /// this; or a little after it, while so much moves that this takes longer.
+    Aside,
     /// Soon, for the phase may have passed unprobed.
     CatchUp,
     /// Within a window, for no verdict is known at all.

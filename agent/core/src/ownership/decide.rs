@@ -267,19 +267,13 @@ fn go_on(facts: &Facts, probing: &Probing) -> Decision {
             until: Time::NEVER,
         };
     }
-    // Who has only just come may not know enough to probe. While members come,
-    // whoever has begun leaves its check to a word and not to a rank.
-    if probing.basis == Basis::Owner && facts.evidence == Evidence::None && facts.settled_at > now {
-        return Decision::GoOn {
-            basis: Basis::Owner,
-            pays: false,
-            until: facts.settled_at,
-        };
-    }
     // Three others could, and nobody has a word of this node's: it is not
-    // needed.
+    // needed. But who has only just come may not know enough to probe: while
+    // members come, whoever has begun pays and leaves its check to a word.
+    let just_came = facts.evidence == Evidence::None && facts.settled_at > now;
     if facts.place >= RANKS_WITHOUT_EVIDENCE
         && !mine
+        && !just_came
         && !facts.cut_off
         && !facts.bugs.on(Mutation::EveryRankProbesWithoutEvidence)
         && !facts.bugs.on(Mutation::WeakWordOpensTheDoor)

@@ -54,6 +54,8 @@ pub(super) struct Members {
     due: Time,
     /// When members will have neither come nor changed for a while.
     settled_at: Time,
+    /// How many have come since all was last settled.
+    came: usize,
 }
 
 impl Members {
@@ -65,6 +67,7 @@ impl Members {
             waiting: BTreeMap::new(),
             due: Time::NEVER,
             settled_at: Time::ZERO,
+            came: 0,
         }
     }
 
@@ -112,6 +115,19 @@ impl Members {
 
     pub(super) const fn settled_at(&self) -> Time {
         self.settled_at
+    }
+
+    /// So many have come that what moves to them takes a while to be told.
+    pub(super) const fn many_came(&self) -> bool {
+        self.came > 1 + self.living / 16
+    }
+
+    /// One more comes, or another becomes able to probe.
+    fn note_coming(&mut self, now: Time, settle: Duration) {
+        if self.settled_at + settle * 8 < now {
+            self.came = 0;
+        }
+        self.came += 1;
     }
 
     pub(super) const fn due(&self) -> Time {
@@ -195,6 +211,9 @@ impl Duties {
             } else {
                 Duration::ZERO
             };
+            if comes {
+                self.members.note_coming(ctx.now, self.config.settle);
+            }
             self.members.settled_at = self.members.settled_at.max(ctx.now + wait);
             ctx.store.set_view(node, u64::from(weight));
             weights.push((node, weight));

@@ -67,8 +67,8 @@ pub struct OwnershipConfig {
     /// The longest wait for the backup budget until it is looked at again.
     pub budget_retry: Duration,
     /// Who takes over from one that goes on until it hears of it probes so much
-    /// ahead of the check's phase; an eighth of the interval at most.
-    pub ahead: Duration,
+    /// beside the check's phase; an eighth of the interval at most.
+    pub aside: Duration,
     /// How long the word of whoever goes on may take to come, after the release
     /// that names it.
     pub handover_news: Duration,
@@ -133,7 +133,7 @@ impl Default for OwnershipConfig {
             shadow_silence: Duration::from_millis(400),
             pace: Duration::from_micros(200),
             budget_retry: Duration::from_secs(1),
-            ahead: Duration::from_millis(400),
+            aside: Duration::from_millis(400),
             handover_news: Duration::from_secs(5),
             handover_bound: Duration::from_secs(3),
             outcome_slack: Duration::from_millis(500),

@@ -93,8 +93,7 @@ impl Replicator {
             self.rng.u64(),
             answer,
             limits::slots_per_part(self.config.datagram_bytes),
-            // An answer of which one part is withheld is no answer.
-            self.config.max_parts.min(self.spare.count(Class::Pull)),
+            self.most_parts(),
         );
         let to = from.addr;
         if let Some(parts) = parts {
@@ -128,6 +127,18 @@ impl Replicator {
             to,
             body: Replica::BulkOffer { pull, token },
         });
+    }
+
+    /// Datagrams that one answer may take. An answer of which one part is
+    /// withheld is no answer, and where datagrams run low a stream carries more
+    /// for the two that lead to it.
+    fn most_parts(&self) -> usize {
+        let most = if self.spare.tenths() < limits::STREAM_TENTHS {
+            limits::PARTS_LOW
+        } else {
+            self.config.max_parts
+        };
+        most.min(self.spare.count(Class::Pull))
     }
 
     pub(super) fn part(

@@ -153,7 +153,7 @@ impl News {
         &mut self,
         now: Time,
         config: &ReplicaConfig,
-        store: &Store,
+        store: &mut Store,
         peers: &[Peer],
         rng: &mut Rng,
         out: &mut Vec<Out>,
@@ -238,6 +238,19 @@ impl News {
                     }
                 } else if telling.round > 0 {
                     tell(rng.below(peers.len()), Class::Echo);
+                }
+            }
+        }
+        // Whoever was overtaken goes on probing until it hears of it.
+        let me = store.me();
+        if let Some((seq, _)) = store.claim(me) {
+            for node in store.take_overtaken() {
+                let peer = peers.binary_search_by_key(&node, |peer| peer.actor.node);
+                let Ok(peer) = peer else { continue };
+                let told = by_peer.entry(peer).or_default();
+                told.class = told.class.max(Class::News);
+                if told.heads.iter().all(|head| head.actor != me) {
+                    told.heads.push(Head { actor: me, seq });
                 }
             }
         }

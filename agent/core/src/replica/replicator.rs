@@ -265,7 +265,7 @@ impl Replicator {
         self.news.flush(
             now,
             &self.config,
-            &self.store,
+            &mut self.store,
             &self.peers,
             &mut self.rng,
             out,

@@ -7,7 +7,7 @@
 //! others wrote, `delta` reads what others lack. Nothing here scans the map:
 //! each operation costs what it touches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use watchfire_wire::message::replica::{Head, Hold, Slot, Value};
@@ -15,6 +15,7 @@ use watchfire_wire::{Actor, CheckId, NodeId};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::arena::{Cell, CheckCell, Log, NIL};
+use crate::limits;
 use crate::mutations::{Mutation, Mutations};
 
 /// The replicated map of one node.
@@ -35,6 +36,8 @@ pub struct Store {
     pub(super) digest: u64,
     /// Up to this number somebody has fetched this node's own log.
     pub(super) fetched: u64,
+    /// Whose words this node's own overtook since they were last taken.
+    overtaken: BTreeSet<NodeId>,
     pub(super) mutations: Mutations,
     /// Weights by this node's view; read only by the seeded bug that judges by
     /// views.
@@ -69,6 +72,7 @@ impl Store {
             floors: BTreeMap::new(),
             digest: 0,
             fetched: 0,
+            overtaken: BTreeSet::new(),
             mutations,
             view: BTreeMap::new(),
         }
@@ -180,7 +184,14 @@ impl Store {
         let term = match (winner != NIL).then(|| &self.slots[winner as usize]) {
             None => 1,
             Some(cell) if cell.log == me => cell.term,
-            Some(cell) => cell.term.saturating_add(1),
+            Some(cell) => {
+                let term = cell.term.saturating_add(1);
+                if cell.hold == Hold::Live && self.overtaken.len() < limits::OVERTAKEN {
+                    let node = self.logs[cell.log as usize].actor.node;
+                    self.overtaken.insert(node);
+                }
+                term
+            }
         };
         let mut value = value;
         if self.mutations.on(Mutation::TalkMerge) && winner != NIL {
@@ -199,6 +210,12 @@ impl Store {
                 value,
             },
         )
+    }
+
+    /// Those whose words this node's own overtook: until they hear of it they go
+    /// on probing.
+    pub(super) fn take_overtaken(&mut self) -> BTreeSet<NodeId> {
+        core::mem::take(&mut self.overtaken)
     }
 
     /// Up to this number somebody has fetched this node's own log: its words are

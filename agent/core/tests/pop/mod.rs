@@ -592,6 +592,7 @@ impl Pop {
         let at = match first {
             First::At(at) => at,
             First::Phase { ahead } => next_phase(self.now + ahead, check) - ahead,
+            First::AfterPhase(delay) => next_phase(self.now, check) + delay,
         };
         self.schedule_probe(at, host, check, generation);
     }

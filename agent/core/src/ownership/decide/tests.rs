@@ -356,7 +356,7 @@ fn the_rules_row_by_row() {
                 ..none(3)
             },
             probing(Owner, NOW),
-            Is::GoOn(Owner),
+            Is::Pay(Backup),
         ),
         (
             "three others could, and this one's word stands",
