@@ -45,6 +45,15 @@ pub enum Mutation {
     SilenceIsANo,
     /// A word that says that nobody can measure lets every rank start.
     WeakWordOpensTheDoor,
+    /// Nothing bounds the datagrams that a node sends.
+    UnboundedDatagrams,
+    /// A pull is given up after 25 ms, and its answer is thrown away when it
+    /// comes later.
+    LateAnswersDropped,
+    /// A turn works off whatever lies in the sockets before it looks at timers,
+    /// and bulk before acks. It is the shell's bug: only the simulator's turn
+    /// can have it.
+    SocketsFirst,
 }
 
 impl Mutation {
@@ -67,6 +76,9 @@ impl Mutation {
         Self::BackupWithoutBudget,
         Self::SilenceIsANo,
         Self::WeakWordOpensTheDoor,
+        Self::UnboundedDatagrams,
+        Self::LateAnswersDropped,
+        Self::SocketsFirst,
     ];
 
     /// The name for reports.
@@ -90,6 +102,9 @@ impl Mutation {
             Self::BackupWithoutBudget => "backup-without-budget",
             Self::SilenceIsANo => "silence-is-a-no",
             Self::WeakWordOpensTheDoor => "weak-word-opens-the-door",
+            Self::UnboundedDatagrams => "unbounded-datagrams",
+            Self::LateAnswersDropped => "late-answers-dropped",
+            Self::SocketsFirst => "sockets-first",
         }
     }
 }

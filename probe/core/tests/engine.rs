@@ -450,7 +450,7 @@ fn a_taker_whose_phase_has_passed_probes_when_told() {
         .windows(2)
         .map(|pair| pair[1].0 - pair[0].0)
         .collect();
-    assert!((500_000..=1_501_000).contains(&gaps[0]), "{gaps:?}");
+    assert!((125_000..=1_126_000).contains(&gaps[0]), "{gaps:?}");
     assert!(
         gaps[1..].iter().all(|gap| gap.abs_diff(1_000_000) <= 1_000),
         "{gaps:?}"

@@ -2,8 +2,11 @@
 //! is a failure of the simulator.
 
 use crate::agent::Mutation;
+use crate::cpu::turn::Order;
+use crate::cpu::{Cores, Costs, CpuOptions};
 use crate::faults::{Fault, FaultSet};
 use crate::run;
+use crate::storm::{self, Scenario, Storm};
 use crate::trace::Trace;
 use crate::workload::Options;
 
@@ -68,9 +71,67 @@ pub fn hunt(mutation: Mutation) -> Hunt {
     }
 }
 
+/// The bugs that only show where processors cost time: each kept a POP from
+/// ever being calm.
+#[must_use]
+pub fn storm(mutation: Mutation) -> Option<Storm> {
+    let (nodes, checks, scenario) = match mutation {
+        Mutation::UnboundedDatagrams
+        | Mutation::LateAnswersDropped
+        | Mutation::EveryRankProbesWithoutEvidence => (64, 2_000, Scenario::ColdStart),
+        Mutation::SocketsFirst => (96, 2_000, Scenario::ColdStart),
+        _ => return None,
+    };
+    Some(Storm {
+        scenario,
+        options: Options {
+            nodes,
+            checks,
+            interval_us: 5_000_000,
+            fast_us: Some(1_000_000),
+            timeout_us: Some(500_000),
+            mutation: Some(mutation),
+            ..Options::default()
+        },
+        cpu: CpuOptions {
+            cores: Cores::Shared(2),
+            costs: Costs::default(),
+            order: if mutation == Mutation::SocketsFirst {
+                Order::SocketsFirst
+            } else {
+                Order::default()
+            },
+        },
+        start_within_us: 100_000,
+        at_s: 1,
+        until_s: 60,
+    })
+}
+
+/// Looks for a storm: the POP must be well without the bug, and not with it.
+fn find_storm(mutation: Mutation, sick: &Storm) -> Catch {
+    let mut healthy = *sick;
+    healthy.options.mutation = None;
+    healthy.cpu.order = Order::default();
+    let (weathered, _) = storm::run(sick, 0, Trace::default());
+    let found = !weathered.is_well() && storm::run(&healthy, 0, Trace::default()).0.is_well();
+    let words = found.then(|| match weathered.broken.first() {
+        Some(broken) => format!("bounds: {}, at worst {:.1}", broken.bound, broken.worst),
+        None => "it never becomes calm".to_owned(),
+    });
+    Catch {
+        mutation,
+        seeds: found.then_some(1),
+        words,
+    }
+}
+
 /// Looks for one bug. A seed counts only if it passes without the bug.
 #[must_use]
 pub fn find(mutation: Mutation) -> Catch {
+    if let Some(sick) = storm(mutation) {
+        return find_storm(mutation, &sick);
+    }
     let hunt = hunt(mutation);
     let healthy = Options {
         mutation: None,

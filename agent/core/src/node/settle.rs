@@ -9,7 +9,7 @@ use watchfire_wire::message::{Body, Packet};
 use watchfire_wire::{Actor, NodeId, Time};
 
 use super::{Node, Phase};
-use crate::budget::Class;
+use crate::budget::{Class, Spare};
 use crate::io::{Event, Output};
 use crate::limits;
 use crate::mutations::Mutation;
@@ -20,10 +20,18 @@ use crate::swim;
 impl Node {
     /// Tells the rooms how much may be sent now, and whether this node is late.
     pub(super) fn prepare(&mut self, now: Time) {
-        let spare = self.budget.spare(now);
+        let spare = self.spare(now);
         self.swim.set_spare(spare);
         self.swim.set_late(self.load.level(now));
         self.replicator.set_spare(spare);
+    }
+
+    /// What may be sent now.
+    fn spare(&mut self, now: Time) -> Spare {
+        if self.config.mutations.on(Mutation::UnboundedDatagrams) {
+            return Spare::FULL;
+        }
+        self.budget.spare(now)
     }
 
     /// This node's own work was late by so much.
@@ -372,7 +380,7 @@ impl Node {
         if now < self.next_questions || !self.duties.has_questions() {
             return;
         }
-        let spare = self.budget.spare(now);
+        let spare = self.spare(now);
         let missing = 10_u32.saturating_sub(spare.tenths());
         self.next_questions = now + limits::QUESTION_GAP * (1 + missing);
         if !spare.has(Class::Opinion) {
@@ -416,7 +424,7 @@ impl Node {
 
     /// Sends a datagram, if what its class may send is not used up.
     fn send(&mut self, now: Time, class: Class, to: SocketAddr, body: Body, rumors: Vec<Rumor>) {
-        if !self.budget.spare(now).has(class) {
+        if !self.spare(now).has(class) {
             return self.budget.withhold(class);
         }
         if class == Class::Ack && !self.budget.may_ack(now, to) {

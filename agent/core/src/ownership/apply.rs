@@ -36,20 +36,20 @@ impl Duties {
             match decide(&facts, role, &self.config) {
                 Decision::Rest { standby, until } => {
                     self.duties[ix as usize].role = Role::Standby(standby);
-                    self.timers.set(ix, until);
+                    self.timers.set(ctx.now, ix, until);
                     return;
                 }
                 Decision::Start { basis, overlap } => {
                     let first = self.first_probe(ix, &standing, basis, overlap);
                     self.note_start(&standing, basis, overlap);
                     self.start(ctx, ix, &standing, basis, first);
-                    self.set_probing_timer(ix, Time::NEVER);
+                    self.set_probing_timer(ctx.now, ix, Time::NEVER);
                     return;
                 }
                 Decision::GoOn { basis, pays, until } => {
                     self.go_on(ctx.now, ix, basis, pays);
                     self.write(ctx, ix, &standing);
-                    self.set_probing_timer(ix, until);
+                    self.set_probing_timer(ctx.now, ix, until);
                     return;
                 }
                 Decision::Stop => {
@@ -115,7 +115,7 @@ impl Duties {
         }
     }
 
-    fn set_probing_timer(&mut self, ix: CheckIx, until: Time) {
+    fn set_probing_timer(&mut self, now: Time, ix: CheckIx, until: Time) {
         let Some(probing) = self.duties[ix as usize].probing() else {
             return;
         };
@@ -123,15 +123,18 @@ impl Duties {
         if let Some(aloud_at) = probing.silent_until {
             at = at.min(aloud_at);
         }
-        if let Some(since) = probing.held_since {
-            at = at.min(since + self.config.late_hold);
+        let held_until = probing
+            .held_since
+            .map(|since| since + self.config.late_hold);
+        if let Some(held_until) = held_until.filter(|&until| until > now) {
+            at = at.min(held_until);
         }
         if let Some(unmeasured) = probing.unmeasured
             && !unmeasured.said
         {
             at = at.min(unmeasured.since + self.config.unknown_after);
         }
-        self.timers.set(ix, at);
+        self.timers.set(now, ix, at);
     }
 
     /// Writes if there is something to say: no live word of this node's, one
@@ -321,7 +324,7 @@ impl Duties {
         let first = match beginning {
             Beginning::AtPhase => First::PHASE,
             Beginning::Aside => {
-                let aside = (meta.interval / 8).min(self.config.aside);
+                let aside = (meta.interval / 10).min(self.config.aside);
                 if self.members.many_came() {
                     First::AfterPhase(aside)
                 } else {

@@ -67,7 +67,7 @@ pub struct OwnershipConfig {
     /// The longest wait for the backup budget until it is looked at again.
     pub budget_retry: Duration,
     /// Who takes over from one that goes on until it hears of it probes so much
-    /// beside the check's phase; an eighth of the interval at most.
+    /// beside the check's phase; a tenth of the interval at most.
     pub aside: Duration,
     /// How long the word of whoever goes on may take to come, after the release
     /// that names it.

@@ -286,7 +286,8 @@ impl Replicator {
         let Some(pull) = self.pulls.open.get(&id) else {
             return;
         };
-        if pull.conn.is_some() {
+        let drops = self.mutations.on(Mutation::LateAnswersDropped);
+        if pull.conn.is_some() || drops {
             return self.pull_failed(now, id, out);
         }
         let lives = self.peer(pull.peer.actor.node) == Some(pull.peer);
@@ -463,6 +464,9 @@ impl Replicator {
 
     /// How long to wait for an answer.
     fn pull_wait(&self) -> Duration {
+        if self.mutations.on(Mutation::LateAnswersDropped) {
+            return Duration::from_millis(25);
+        }
         let seen = self.answer_time.mean() * 4;
         seen.clamp(self.config.pull_timeout, limits::PULL_WAIT_MAX)
     }
