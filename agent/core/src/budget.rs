@@ -29,13 +29,13 @@ pub enum Class {
     Repair,
     /// News of members and of logs: it rides on pings, or digests find it.
     News,
-    /// Questions and answers for second opinions: whoever gets none waits, and
-    /// decides alone in the end.
-    Opinion,
     /// Pings that are repeated, or sent by others or for others.
     Retry,
     /// Pulls and their answers.
     Pull,
+    /// Questions and answers for second opinions: before words can be pulled
+    /// there must be some, and whoever gets no answer waits to write one.
+    Opinion,
     /// Views of who is there, and the parts of them that differ, a few a
     /// second: who does not know the members gives each check to the wrong one,
     /// and every pull for those checks is in vain.
@@ -52,9 +52,9 @@ impl Class {
         Self::Echo,
         Self::Repair,
         Self::News,
-        Self::Opinion,
         Self::Retry,
         Self::Pull,
+        Self::Opinion,
         Self::View,
         Self::Vital,
         Self::Ack,
@@ -84,10 +84,10 @@ impl Class {
             Self::Echo => burst / 20 * 14,
             Self::Repair => burst / 20 * 12,
             Self::News => burst / 20 * 8,
-            Self::Opinion => burst / 20 * 6,
             Self::Retry => burst / 20 * 3,
             Self::Pull => burst / 40 * 5,
-            Self::View => burst / 20 * 2,
+            Self::Opinion => burst / 40 * 4,
+            Self::View => burst / 40 * 3,
             Self::Vital => 0,
             Self::Ack => -milli(ACK_DEBT),
         }

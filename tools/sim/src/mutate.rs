@@ -76,10 +76,10 @@ pub fn hunt(mutation: Mutation) -> Hunt {
 #[must_use]
 pub fn storm(mutation: Mutation) -> Option<Storm> {
     let (nodes, checks, scenario) = match mutation {
-        Mutation::UnboundedDatagrams
-        | Mutation::LateAnswersDropped
-        | Mutation::EveryRankProbesWithoutEvidence => (64, 2_000, Scenario::ColdStart),
-        Mutation::SocketsFirst => (96, 2_000, Scenario::ColdStart),
+        Mutation::UnboundedDatagrams | Mutation::LateAnswersDropped | Mutation::SocketsFirst => {
+            (64, 2_000, Scenario::ColdStart)
+        }
+        Mutation::EveryRankProbesWithoutEvidence => (128, 4_000, Scenario::Start),
         _ => return None,
     };
     Some(Storm {
@@ -102,9 +102,9 @@ pub fn storm(mutation: Mutation) -> Option<Storm> {
                 Order::default()
             },
         },
-        start_within_us: 100_000,
-        at_s: 1,
-        until_s: 60,
+        start_within_us: 50_000 * nodes as u64,
+        at_s: 30,
+        until_s: 40,
     })
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
+use watchfire_sim::agent::Mutation;
 use watchfire_sim::cpu::turn::Order;
 use watchfire_sim::cpu::{Cores, Costs, CpuOptions};
 use watchfire_sim::load::Row;
@@ -68,6 +69,9 @@ pub(crate) struct Storm {
     /// timers, as it once did.
     #[arg(long)]
     sockets_first: bool,
+    /// Plant a bug: one of the names that `mutations` lists.
+    #[arg(long, value_parser = super::run::mutation)]
+    mutation: Option<Mutation>,
     /// Print one JSON object as the last line.
     #[arg(long)]
     json: bool,
@@ -87,6 +91,7 @@ impl Storm {
                 interval_us: self.interval_ms * 1_000,
                 timeout_us: Some(self.timeout_ms * 1_000),
                 fast_us: Some(self.fast_ms * 1_000),
+                mutation: self.mutation,
                 ..Options::default()
             },
             cpu: CpuOptions {
