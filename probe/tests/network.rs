@@ -100,6 +100,10 @@ fn play() {
     for backend in backends() {
         our_own_routes_measure_nothing(backend);
     }
+    run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1");
+    for backend in backends() {
+        a_family_without_an_address_is_no_want_of_ports(backend);
+    }
 }
 
 fn net_of(kind: &str) -> u8 {
@@ -154,6 +158,19 @@ fn our_own_routes_measure_nothing(backend: Backend) {
                 Outcome::NotMeasured(unmeasured),
                 "{backend}: {addr}"
             );
+        }
+    }
+    bench.settle();
+}
+
+/// Where IPv6 is switched off the kernel says the same as where ports run out;
+/// taken for that, it would make the whole thread unfit to probe.
+fn a_family_without_an_address_is_no_want_of_ports(backend: Backend) {
+    let mut bench = Bench::new(options(backend));
+    for addr in ["[::1]:80", "[2001:db8::1]:80"] {
+        for (outcome, _) in bench.ask_all(&both(addr.parse().expect("an address"))) {
+            let wanted = Outcome::NotMeasured(Unmeasured::NetUnreachable);
+            assert_eq!(outcome, wanted, "{backend}: {addr}");
         }
     }
     bench.settle();

@@ -41,7 +41,7 @@ pub(crate) fn judge(
     }
 }
 
-/// The numbers that both this host's routing and an ICMP message can cause.
+/// The numbers that this host's routing can cause, and something else too.
 const fn is_ambiguous(errno: i32) -> bool {
     matches!(
         errno,
@@ -56,6 +56,7 @@ const fn is_ambiguous(errno: i32) -> bool {
             | libc::EOPNOTSUPP
             | libc::EPROTO
             | libc::EMSGSIZE
+            | libc::EADDRNOTAVAIL
     )
 }
 
@@ -78,8 +79,9 @@ fn refusal(addr: &Sockaddr, v6: bool, plan: &SocketPlan, source: Option<&Sockadd
         check(unsafe { libc::connect(fd, addr, length) })
     };
     match asked().err()?.raw_os_error() {
-        // A route that is a black hole.
-        Some(libc::EINVAL) | None => Some(libc::ENETUNREACH),
+        // A route that is a black hole; no address to come from, as where IPv6 is
+        // switched off: that is no want of ports, for UDP has its own.
+        Some(libc::EINVAL | libc::EADDRNOTAVAIL) | None => Some(libc::ENETUNREACH),
         errno => errno,
     }
 }
@@ -141,6 +143,6 @@ mod tests {
             &plan,
             Some(&source),
         );
-        assert_eq!(judged, (During::Route, libc::EADDRNOTAVAIL));
+        assert_eq!(judged, (During::Route, libc::ENETUNREACH));
     }
 }
