@@ -64,6 +64,12 @@ fn mistakes_in_the_agents_file_are_named_by_line() {
         ),
         ("[probe]", "[probe]\nthreads = 0", "threads"),
         ("[probe]", "[probe]\nbackend = \"dpdk\"", "dpdk"),
+        ("[probe]", "[probe]\ndeny = [\"10.0.0.1/8\"]", "10.0.0.0/8"),
+        (
+            "[probe]",
+            "[probe]\ndeny = [\"10.0.0.0/33\"]",
+            "not a network",
+        ),
     ] {
         let pop = Pop::new(1);
         let agent = &pop.agents[0];

@@ -2,18 +2,14 @@
 
 mod support;
 
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
-use support::{Pop, WATCHFIRE};
+use support::{Pop, watchfire};
 use watchfire_origin::{Farm, FarmOptions, Fault, Phase};
 use watchfire_table::TableVerdict::Up;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn watchfire(args: &[&str]) -> Output {
-    Command::new(WATCHFIRE).args(args).output().unwrap()
-}
 
 fn json(output: &Output) -> serde_json::Value {
     let text = String::from_utf8(output.stdout.clone()).unwrap();

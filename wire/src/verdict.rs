@@ -189,6 +189,7 @@ reasons! {
         Blind = 142, "blind", "this agent's own path to the origins is in doubt";
         Nobody = 143, "nobody", "no agent of the POP could measure it";
         NotYet = 144, "not_yet", "no agent of the POP has measured it yet";
+        Denied = 145, "denied", "this agent is not to probe that address";
     }
 }
 

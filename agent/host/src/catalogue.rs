@@ -8,6 +8,8 @@ use watchfire_core::io::{CheckMeta, Published};
 use watchfire_probe_core::check::CheckSpec;
 use watchfire_wire::CheckId;
 
+use crate::change::Refusal;
+
 /// The names and the checks behind them.
 #[derive(Debug, Default)]
 pub struct Catalogue {
@@ -22,6 +24,8 @@ pub(crate) struct Watched {
     pub(crate) names: Vec<Arc<str>>,
     /// What the POP holds of it.
     pub(crate) published: Option<Published>,
+    /// Why this agent does not take part in it.
+    pub(crate) refused: Option<Refusal>,
 }
 
 impl Catalogue {
@@ -42,6 +46,19 @@ impl Catalogue {
     pub fn names_of(&self, id: CheckId) -> &[Arc<str>] {
         let watched = self.checks.get(&id);
         watched.map_or(&[], |watched| watched.names.as_slice())
+    }
+
+    /// Why this agent does not take part in a check that some origin names.
+    #[must_use]
+    pub fn refusal(&self, id: CheckId) -> Option<&Refusal> {
+        self.checks.get(&id)?.refused.as_ref()
+    }
+
+    /// How many checks it does not take part in.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        let watched = self.checks.values();
+        watched.filter(|watched| watched.refused.is_some()).count()
     }
 
     /// How many names there are.
@@ -88,6 +105,7 @@ impl Catalogue {
             spec: Arc::clone(spec),
             names: Vec::new(),
             published: None,
+            refused: None,
         });
     }
 

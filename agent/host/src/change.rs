@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use watchfire_probe_core::check::CheckSpec;
-use watchfire_wire::CheckId;
+use watchfire_wire::{CheckId, Unmeasured};
 
 /// Every origin by name, with the check that watches it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,18 @@ pub struct Origins {
     pub names: BTreeMap<Arc<str>, CheckId>,
     /// Check to definition.
     pub checks: BTreeMap<CheckId, Arc<CheckSpec>>,
+    /// Checks among them that this agent does not take part in.
+    pub refused: BTreeMap<CheckId, Refusal>,
+}
+
+/// Why this agent does not take part in a check: to the POP it is one that does
+/// not configure it, so that nobody waits for it and nothing is handed around.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the table says.
+    pub reason: Unmeasured,
+    /// In words, with the way out.
+    pub because: Arc<str>,
 }
 
 /// The difference between two sets of origins, worked out where it may take
@@ -29,6 +41,11 @@ pub struct OriginChange {
     pub checks_added: Vec<(CheckId, Arc<CheckSpec>)>,
     /// Checks that no origin has any more.
     pub checks_removed: Vec<CheckId>,
+    /// Checks, new ones among them, that this agent does not take part in from
+    /// now on, or for another reason than before.
+    pub refused: Vec<(CheckId, Refusal)>,
+    /// Checks from before that it takes part in from now on.
+    pub accepted: Vec<CheckId>,
 }
 
 impl OriginChange {
@@ -54,13 +71,27 @@ impl OriginChange {
                 .map(|(id, spec)| (*id, spec.clone()))
                 .collect(),
             checks_removed: missing(&old.checks, &new.checks).copied().collect(),
+            refused: new
+                .refused
+                .iter()
+                .filter(|(id, refusal)| old.refused.get(*id) != Some(refusal))
+                .map(|(id, refusal)| (*id, refusal.clone()))
+                .collect(),
+            accepted: missing(&old.refused, &new.refused)
+                .filter(|id| new.checks.contains_key(id))
+                .copied()
+                .collect(),
         }
     }
 
     /// Whether the two sets were the same.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.names_set.is_empty() && self.names_removed.is_empty() && !self.first
+        self.names_set.is_empty()
+            && self.names_removed.is_empty()
+            && self.refused.is_empty()
+            && self.accepted.is_empty()
+            && !self.first
     }
 }
 
@@ -95,6 +126,28 @@ mod tests {
         assert_eq!(change.names_removed, ["b".into()]);
         assert_eq!(change.checks_removed, []);
         assert!(OriginChange::between(Some(&both), &both).is_empty());
+    }
+
+    #[test]
+    fn a_refusal_that_comes_or_goes_is_a_change() {
+        let allowed = origins(&[("a", 80)]);
+        let mut refused = allowed.clone();
+        let id = refused.names["a"];
+        let refusal = Refusal {
+            reason: Unmeasured::Denied,
+            because: "no".into(),
+        };
+        refused.refused.insert(id, refusal.clone());
+        let first = OriginChange::between(None, &refused);
+        assert_eq!(first.refused, [(id, refusal)]);
+        assert_eq!(first.checks_added.len(), 1);
+        let comes = OriginChange::between(Some(&allowed), &refused);
+        assert!(!comes.is_empty() && comes.checks_added.is_empty());
+        let goes = OriginChange::between(Some(&refused), &allowed);
+        assert_eq!((goes.is_empty(), goes.accepted), (false, vec![id]));
+        assert!(OriginChange::between(Some(&refused), &refused).is_empty());
+        let gone = OriginChange::between(Some(&refused), &Origins::default());
+        assert_eq!((gone.accepted, gone.checks_removed), (vec![], vec![id]));
     }
 
     #[test]

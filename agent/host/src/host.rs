@@ -8,7 +8,7 @@ use watchfire_core::io::{Event, Input, Output, Report, ReportKind};
 use watchfire_core::node::Node;
 use watchfire_probe_core::engine::{self, Inherited};
 use watchfire_table::{Home, Writer};
-use watchfire_wire::{NodeId, Time};
+use watchfire_wire::{CheckId, NodeId, Time};
 
 use crate::catalogue::Catalogue;
 use crate::change::OriginChange;
@@ -53,16 +53,27 @@ impl<H: Home> Host<H> {
         self.handle(now, Input::Report(translate(report)));
     }
 
-    /// Takes a changed set of origins: first the table, then the core.
+    /// Takes a changed set of origins: first the table, then the core, which
+    /// knows of no check that is refused.
     pub fn configure(&mut self, now: Time, change: &OriginChange) {
         let wall_ms = self.wall_ms(now);
+        let catalogue = self.catalogue();
+        let taken =
+            |id: &CheckId| catalogue.spec(*id).is_some() && catalogue.refusal(*id).is_none();
+        let refused = change.refused.iter().map(|(id, _)| id);
+        let leaving = change.checks_removed.iter().chain(refused);
+        let remove: Vec<_> = leaving.filter(|id| taken(id)).copied().collect();
         self.publisher.configure(change, wall_ms);
-        let add: Vec<_> = change
-            .checks_added
-            .iter()
-            .map(|(id, spec)| (*id, Catalogue::meta(spec, self.publisher.carries(*id))))
+        let added = change.checks_added.iter().map(|(id, _)| id);
+        let add: Vec<_> = added
+            .chain(&change.accepted)
+            .filter(|id| self.catalogue().refusal(**id).is_none())
+            .filter_map(|id| {
+                let spec = self.catalogue().spec(*id)?;
+                Some((*id, Catalogue::meta(spec, self.publisher.carries(*id))))
+            })
             .collect();
-        let remove = &change.checks_removed;
+        let remove = &remove;
         self.handle(now, Input::Checks { add: &add, remove });
     }
 

@@ -17,7 +17,7 @@ mod host;
 mod publisher;
 
 pub use catalogue::Catalogue;
-pub use change::{OriginChange, Origins};
+pub use change::{OriginChange, Origins, Refusal};
 pub use effect::{Effect, Probing, Trouble};
 pub use host::Host;
 pub use publisher::{Publisher, Tally};

@@ -12,7 +12,7 @@ use watchfire_table::{Entry, Flags, Home, TableError, TableVerdict, Writer};
 use watchfire_wire::{CheckId, NodeId, Reason, Unmeasured, Verdict};
 
 use crate::catalogue::Catalogue;
-use crate::change::OriginChange;
+use crate::change::{OriginChange, Refusal};
 use crate::effect::Trouble;
 
 /// The table, and what it is to say.
@@ -64,6 +64,12 @@ impl<H: Home> Publisher<H> {
         for (id, spec) in &change.checks_added {
             self.catalogue.add_check(*id, spec);
         }
+        for (id, refusal) in &change.refused {
+            self.refuse(*id, Some(refusal.clone()), wall_ms);
+        }
+        for id in &change.accepted {
+            self.refuse(*id, None, wall_ms);
+        }
         for name in &change.names_removed {
             self.catalogue.remove_name(name);
             self.table.remove(name.as_bytes());
@@ -85,9 +91,13 @@ impl<H: Home> Publisher<H> {
         let Some(watched) = self.catalogue.watched_mut(id) else {
             return;
         };
+        if watched.refused.is_some() {
+            return;
+        }
         watched.published = what;
         let names = watched.names.clone();
-        let entry = what.map_or_else(|| unknown(me, wall_ms), |what| entry_of(what, false));
+        let not_yet = || unknown(me, Unmeasured::NotYet, wall_ms);
+        let entry = what.map_or_else(not_yet, |what| entry_of(what, false));
         // Measured but not yet decided: what the table holds from before this
         // definition or this start is better than nothing.
         let undecided = what.is_some_and(|what| {
@@ -158,8 +168,12 @@ impl<H: Home> Publisher<H> {
         let carried = before.and_then(published);
         let now = published(id);
         self.catalogue.set_name(name, id);
-        if self.catalogue.watched(id).is_none() {
+        let Some(watched) = self.catalogue.watched(id) else {
             return;
+        };
+        if let Some(refusal) = &watched.refused {
+            let entry = unknown(self.me, refusal.reason, wall_ms);
+            return self.write(name, |table| table.set(name.as_bytes(), &entry));
         }
         let entry = match (now, carried) {
             (Some(what), _) => entry_of(what, false),
@@ -167,14 +181,29 @@ impl<H: Home> Publisher<H> {
             // A table that was adopted may hold a verdict from before the
             // restart: it stays, marked, until the POP has another.
             (None, None) => match self.table.get(name.as_bytes()) {
-                Some(adopted) => Entry {
+                Some(adopted) if adopted.verdict != TableVerdict::Unknown => Entry {
                     flags: adopted.flags | Flags::CARRIED,
                     ..adopted
                 },
-                None => unknown(self.me, wall_ms),
+                _ => unknown(self.me, Unmeasured::NotYet, wall_ms),
             },
         };
         self.write(name, |table| table.set(name.as_bytes(), &entry));
+    }
+
+    /// This agent takes no part in a check, or does so again. Nothing is known
+    /// of it either way.
+    fn refuse(&mut self, id: CheckId, refusal: Option<Refusal>, wall_ms: u64) {
+        let Some(watched) = self.catalogue.watched_mut(id) else {
+            return;
+        };
+        let reason = refusal.as_ref().map_or(Unmeasured::NotYet, |it| it.reason);
+        watched.refused = refusal;
+        watched.published = None;
+        let entry = unknown(self.me, reason, wall_ms);
+        for name in watched.names.clone() {
+            self.write(&name, |table| table.set(name.as_bytes(), &entry));
+        }
     }
 
     /// An origin of this check shows a verdict from before.
@@ -232,11 +261,11 @@ fn entry_of(what: Published, carried: bool) -> Entry {
     }
 }
 
-fn unknown(me: NodeId, wall_ms: u64) -> Entry {
+fn unknown(me: NodeId, reason: Unmeasured, wall_ms: u64) -> Entry {
     Entry {
         verdict: TableVerdict::Unknown,
         flags: Flags::NONE,
-        reason: Unmeasured::NotYet.code(),
+        reason: reason.code(),
         since_ms: wall_ms,
         latency_us: 0,
         owner: Some(me),
@@ -363,6 +392,39 @@ mod tests {
         assert_eq!(bed.shown("a"), Some((TableVerdict::Down, false)));
         assert_eq!(bed.shown("b"), None);
         assert_eq!(bed.shown("c"), Some((TableVerdict::Unknown, false)));
+    }
+
+    #[test]
+    fn a_refused_check_says_so_and_nothing_else_does() {
+        let mut bed = Bed::new();
+        bed.configure(&[("a", 80), ("b", 81)]);
+        bed.publish("a", Verdict::Up);
+        let mut refused = bed.origins.clone().unwrap();
+        let id = refused.names["a"];
+        let refusal = Refusal {
+            reason: Unmeasured::Denied,
+            because: "no".into(),
+        };
+        refused.refused.insert(id, refusal);
+        let reason = |bed: &Bed| {
+            let mut reader = HeapReader::open(&bed.home).unwrap();
+            let entry = reader.get(b"a", 1).entry().unwrap();
+            (entry.verdict, entry.reason)
+        };
+        let allowed = bed.origins.clone();
+        let change = OriginChange::between(allowed.as_ref(), &refused);
+        bed.publisher.configure(&change, 5);
+        let denied = (TableVerdict::Unknown, Unmeasured::Denied.code());
+        assert_eq!(reason(&bed), denied);
+        bed.publish("a", Verdict::Up);
+        assert_eq!(reason(&bed), denied, "what is refused has no verdict");
+        assert_eq!(bed.publisher.catalogue().refused(), 1);
+        let change = OriginChange::between(Some(&refused), allowed.as_ref().unwrap());
+        bed.publisher.configure(&change, 6);
+        let not_yet = (TableVerdict::Unknown, Unmeasured::NotYet.code());
+        assert_eq!(reason(&bed), not_yet);
+        bed.publish("a", Verdict::Up);
+        assert_eq!(bed.shown("a"), Some((TableVerdict::Up, false)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{Failure, Format, print_json};
-use crate::config::{AgentConfig, load_origins};
+use crate::config::AgentConfig;
 use crate::keys;
 use watchfire_core::gate::Keys;
 
@@ -59,7 +59,7 @@ pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
         }
     };
     let config = AgentConfig::load(&options.config)?;
-    let origins = load_origins(&config.origins, config.base(), &config.defaults)?;
+    let origins = config.load_origins()?;
     let sealed = matches!(
         keys::load(config.gossip.key_file.as_deref())?,
         Keys::Sealed(_)
@@ -69,6 +69,7 @@ pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
             "node": config.name,
             "origins": origins.origins.names.len(),
             "checks": origins.origins.checks.len(),
+            "not_probed": origins.denied.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "files": origins.files,
             "sealed": sealed,
         }));
@@ -83,6 +84,7 @@ pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
         if sealed { "sealed" } else { "not sealed" },
         config.gossip.bind,
     );
+    origins.say_denied(None, |line| say!("{line}"));
     Ok(())
 }
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 use watchfire_probe as probe;
-use watchfire_probe_core::limits::USER_AGENT_BYTES;
+use watchfire_probe_core::limits::{POLICY_NETWORKS, USER_AGENT_BYTES};
+use watchfire_probe_core::policy::{Network, NetworkError, Policy};
 use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTES};
 
 use super::duration::Span;
-use super::origins::OriginDefaults;
+use super::origins::{OriginDefaults, OriginSet};
 use super::source::{ConfigError, Source};
 
 /// Smallest datagram budget that still carries every message, bytes.
@@ -33,6 +34,8 @@ pub(crate) struct AgentConfig {
     pub(crate) gossip: Gossip,
     /// The probe threads.
     pub(crate) probe: probe::Options,
+    /// Which addresses may be probed.
+    pub(crate) policy: Policy,
     /// How long to wait for a first member before probing alone.
     pub(crate) join_patience: Duration,
     /// The shared-memory table.
@@ -137,6 +140,10 @@ struct RawProbe {
     prefix_bits_v6: Option<Spanned<u8>>,
     tls_roots: Option<PathBuf>,
     user_agent: Option<Spanned<String>>,
+    #[serde(default)]
+    allow: Vec<Spanned<String>>,
+    #[serde(default)]
+    deny: Vec<Spanned<String>>,
     join_patience: Option<Spanned<Span>>,
 }
 
@@ -170,7 +177,7 @@ struct RawOrigins {
 
 impl AgentConfig {
     /// Reads the agent's file. The origins files that it names are read by
-    /// [`super::load_origins`].
+    /// [`load_origins`](Self::load_origins).
     ///
     /// # Errors
     ///
@@ -183,6 +190,7 @@ impl AgentConfig {
         let name = node_name(&source, &raw.node.name)?;
         let gossip = gossip(&source, base, &raw.gossip)?;
         let (probe, join_patience) = probe_options(&source, base, &raw.probe, &name)?;
+        let policy = policy(&source, &raw.probe, &gossip)?;
         let table = table(&source, base, &raw.table)?;
         let listen = |raw: &Option<RawListen>| {
             raw.as_ref()
@@ -199,6 +207,7 @@ impl AgentConfig {
             ),
             gossip,
             probe,
+            policy,
             join_patience,
             table,
             admin_socket: base.join(
@@ -212,6 +221,15 @@ impl AgentConfig {
             defaults: raw.defaults,
             name,
         })
+    }
+
+    /// Reads the origins files that it names.
+    ///
+    /// # Errors
+    ///
+    /// As for [`super::origins::load`].
+    pub(crate) fn load_origins(&self) -> Result<OriginSet, ConfigError> {
+        super::origins::load(&self.origins, self.base(), &self.defaults, &self.policy)
     }
 
     /// The folder that relative paths start from: the file's own.
@@ -372,6 +390,32 @@ fn probe_options(
         .as_ref()
         .map_or(Duration::from_secs(3), |span| span.get_ref().0);
     Ok((options, patience))
+}
+
+fn policy(source: &Source, raw: &RawProbe, gossip: &Gossip) -> Result<Policy, ConfigError> {
+    let networks = |texts: &[Spanned<String>]| -> Result<Vec<Network>, ConfigError> {
+        if let Some(beyond) = texts.get(POLICY_NETWORKS) {
+            return Err(source.error(
+                beyond.span(),
+                format!("there are more than {POLICY_NETWORKS} networks"),
+                "write fewer and wider ones",
+            ));
+        }
+        let read = texts.iter().map(|text| {
+            text.get_ref().parse().map_err(|error: NetworkError| {
+                source.error(text.span(), error.to_string(), error.hint())
+            })
+        });
+        read.collect()
+    };
+    let mut members = gossip.join.clone();
+    members.push(gossip.advertise);
+    Ok(Policy {
+        allow: networks(&raw.allow)?,
+        deny: networks(&raw.deny)?,
+        bind: Some(gossip.bind),
+        members,
+    })
 }
 
 fn backend(source: &Source, raw: &RawProbe) -> Result<probe::Backend, ConfigError> {

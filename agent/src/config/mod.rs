@@ -12,5 +12,5 @@ mod source;
 
 pub(crate) use agent::AgentConfig;
 pub(crate) use agent::{USER_AGENT, USER_AGENT_OF_NODE, user_agent};
-pub(crate) use origins::{OriginSet, files as origin_files, load as load_origins};
+pub(crate) use origins::{OriginSet, files as origin_files};
 pub(crate) use source::ConfigError;

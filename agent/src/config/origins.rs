@@ -6,12 +6,15 @@
 mod spec;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use toml::Spanned;
-use watchfire_host::Origins;
+use watchfire_host::{Origins, Refusal};
+use watchfire_probe_core::policy::Policy;
+use watchfire_wire::Unmeasured;
 
 pub(crate) use super::keys::OriginDefaults;
 use super::keys::{Layers, Table};
@@ -30,6 +33,54 @@ pub(crate) struct OriginSet {
     pub(crate) origins: Origins,
     /// Files that were read.
     pub(crate) files: Vec<PathBuf>,
+    /// Origins that are not probed by what the agent's own file says.
+    pub(crate) denied: Vec<Denied>,
+}
+
+/// An origin that is not probed, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Denied {
+    pub(crate) name: Arc<str>,
+    pub(crate) file: PathBuf,
+    pub(crate) line: usize,
+    pub(crate) because: Arc<str>,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (file, line, name) = (self.file.display(), self.line, &self.name);
+        write!(
+            f,
+            "{file}:{line}: origin \"{name}\" is not probed: {}",
+            self.because
+        )
+    }
+}
+
+/// Origins that are named where it is said that some are not probed; of the rest
+/// the number is said.
+const DENIED_NAMED: usize = 10;
+
+impl OriginSet {
+    /// Says, for people, which origins are not probed and were not so before.
+    pub(crate) fn say_denied(&self, before: Option<&Self>, mut say: impl FnMut(String)) {
+        let known = |denied: &&Denied| {
+            let is = |id| before.and_then(|set| set.origins.refused.get(id));
+            let id = &self.origins.names[&denied.name];
+            is(id) != self.origins.refused.get(id)
+        };
+        let news: Vec<_> = self.denied.iter().filter(known).collect();
+        for denied in news.iter().take(DENIED_NAMED) {
+            say(denied.to_string());
+        }
+        if let Some(rest) = news
+            .len()
+            .checked_sub(DENIED_NAMED)
+            .filter(|&rest| rest > 0)
+        {
+            say(format!("{rest} more origins are not probed either"));
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -52,16 +103,48 @@ pub(crate) fn load(
     patterns: &[String],
     base: &Path,
     agent_defaults: &OriginDefaults,
+    policy: &Policy,
 ) -> Result<OriginSet, ConfigError> {
     let mut set = OriginSet::default();
-    let mut places: BTreeMap<Arc<str>, (PathBuf, usize)> = BTreeMap::new();
+    let mut places = Places::new();
     for path in expand(patterns, base)? {
         let source = Source::read(&path)?;
         read_file(&source, agent_defaults, &mut set, &mut places)?;
         set.files.push(path);
     }
+    deny(&mut set, policy, &mut places);
     Ok(set)
 }
+
+/// Origins at addresses that are not to be probed are no mistake of the file:
+/// one tenant's must not keep all others' from being read.
+fn deny(set: &mut OriginSet, policy: &Policy, places: &mut Places) {
+    let origins = &mut set.origins;
+    for (id, spec) in &origins.checks {
+        if let Err(denial) = policy.judge(spec.target) {
+            let refusal = Refusal {
+                reason: Unmeasured::Denied,
+                because: denial.to_string().into(),
+            };
+            origins.refused.insert(*id, refusal);
+        }
+    }
+    for (name, id) in &origins.names {
+        if let Some(refusal) = origins.refused.get(id)
+            && let Some((file, line)) = places.remove(name)
+        {
+            set.denied.push(Denied {
+                name: Arc::clone(name),
+                file,
+                line,
+                because: Arc::clone(&refusal.because),
+            });
+        }
+    }
+}
+
+/// Where each name stands.
+type Places = BTreeMap<Arc<str>, (PathBuf, usize)>;
 
 /// The files that the patterns name now; what cannot be looked into is left
 /// out, for [`load`] says so.
@@ -117,7 +200,7 @@ fn read_file(
     source: &Source,
     agent_defaults: &OriginDefaults,
     set: &mut OriginSet,
-    places: &mut BTreeMap<Arc<str>, (PathBuf, usize)>,
+    places: &mut Places,
 ) -> Result<(), ConfigError> {
     let file: File = source.parse()?;
     file.defaults.check(source)?;
@@ -194,6 +277,8 @@ fn check_name<'a>(source: &Source, name: &'a Spanned<String>) -> Result<&'a str,
 mod tests {
     use std::time::Duration;
 
+    use watchfire_probe_core::CheckSpec;
+
     use super::*;
 
     fn load_text(text: &str) -> Result<OriginSet, ConfigError> {
@@ -262,6 +347,70 @@ mod tests {
             6,
             "middle",
         );
+    }
+
+    #[test]
+    fn what_may_not_be_probed_is_said_once_and_spoils_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = GOOD.replace("\"a\"", "\"inside\"");
+        let text = format!("{}{inside}", GOOD.replace("127.0.0.1", "192.0.2.1"));
+        std::fs::write(dir.path().join("o.toml"), text).unwrap();
+        let files = ["o.toml".to_owned()];
+        let read =
+            |policy: &Policy| load(&files, dir.path(), &OriginDefaults::default(), policy).unwrap();
+        let set = read(&Policy::default());
+        assert_eq!(
+            (set.origins.checks.len(), set.origins.refused.len()),
+            (2, 1)
+        );
+        let said = |before: Option<&OriginSet>| {
+            let mut said = Vec::new();
+            set.say_denied(before, |line| said.push(line));
+            said
+        };
+        let [line] = &said(None)[..] else {
+            panic!("{:?}", said(None))
+        };
+        assert!(line.contains("o.toml:5: origin \"inside\""), "{line}");
+        assert!(line.contains("allow = [\"127.0.0.0/8\"]"), "{line}");
+        assert_eq!(said(Some(&set)), Vec::<String>::new());
+        let allowed = read(&Policy {
+            allow: vec!["127.0.0.0/8".parse().unwrap()],
+            ..Policy::default()
+        });
+        assert_eq!(
+            (allowed.origins.refused.len(), allowed.denied.len()),
+            (0, 0)
+        );
+        assert_eq!(said(Some(&allowed)).len(), 1, "it is news again");
+    }
+
+    #[test]
+    fn of_many_that_may_not_be_probed_some_are_named() {
+        let mut set = OriginSet::default();
+        for index in 0..DENIED_NAMED + 2 {
+            let name: Arc<str> = format!("o{index}").into();
+            let id = CheckSpec::tcp(([127, 0, 0, 1], 80).into()).id();
+            set.origins.names.insert(Arc::clone(&name), id);
+            let because: Arc<str> = "no".into();
+            let reason = Unmeasured::Denied;
+            let refusal = Refusal {
+                reason,
+                because: Arc::clone(&because),
+            };
+            set.origins.refused.insert(id, refusal);
+            let file = PathBuf::from("o.toml");
+            set.denied.push(Denied {
+                name,
+                file,
+                line: 1,
+                because,
+            });
+        }
+        let mut said = Vec::new();
+        set.say_denied(None, |line| said.push(line));
+        assert_eq!(said.len(), DENIED_NAMED + 1);
+        assert!(said[DENIED_NAMED].starts_with("2 more"), "{said:?}");
     }
 
     #[test]

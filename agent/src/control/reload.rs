@@ -9,7 +9,7 @@ use watchfire_host::OriginChange;
 
 use super::ConfigState;
 use super::origins::Fingerprint;
-use crate::config::{AgentConfig, ConfigError, OriginSet, load_origins};
+use crate::config::{AgentConfig, ConfigError, OriginSet};
 use crate::gossip::command::{Command, CommandSender};
 use crate::keys;
 
@@ -50,6 +50,8 @@ impl Configuration {
     /// Tells the gossip thread all there is.
     pub(crate) async fn send_first(&self, gossip: &CommandSender) {
         let change = OriginChange::between(None, &self.origins.origins);
+        self.origins
+            .say_denied(None, |line| tracing::warn!("{line}"));
         gossip.send(Command::Origins(Box::new(change))).await;
     }
 
@@ -91,6 +93,11 @@ impl Configuration {
                     change.names_set.len(),
                     change.names_removed.len()
                 );
+                let refused = origins.origins.refused.len();
+                if refused > 0 {
+                    summary.push_str(&format!(", {refused} not to be probed"));
+                }
+                origins.say_denied(Some(&self.origins), |line| tracing::warn!("{line}"));
                 let waiting = self.waiting_for_a_restart(&agent);
                 if !waiting.is_empty() {
                     summary.push_str("; in force after a restart only: ");
@@ -110,6 +117,7 @@ impl Configuration {
                 self.agent.origins = agent.origins;
                 self.agent.watch_origins = agent.watch_origins;
                 self.agent.defaults = agent.defaults;
+                self.agent.policy = agent.policy;
                 self.agent.gossip.key_file = agent.gossip.key_file;
                 self.origins = origins;
                 self.seen = seen;
@@ -181,7 +189,7 @@ pub(crate) struct Reading {
 pub(crate) fn read(file: &Path) -> Result<Reading, ConfigError> {
     let agent = AgentConfig::load(file)?;
     let seen = Fingerprint::of(&watched_files(&agent));
-    let origins = load_origins(&agent.origins, agent.base(), &agent.defaults)?;
+    let origins = agent.load_origins()?;
     let keys = keys::load(agent.gossip.key_file.as_deref())?;
     Ok(Reading {
         agent,

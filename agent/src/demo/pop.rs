@@ -59,7 +59,8 @@ impl Pop {
                 file,
                 "[node]\nname = \"{name}\"\nstate_dir = \"{home}\"\n\n\
                  [gossip]\nbind = \"{addr}\"\njoin = [{join}]\nkey_file = \"{key}\"\n\n\
-                 [probe]\nuser_agent = \"{USER_AGENT_OF_NODE}\"\n\n\
+                 [probe]\nuser_agent = \"{USER_AGENT_OF_NODE}\"\n\
+                 allow = [\"127.0.0.0/8\"]\n\n\
                  [table]\npath = \"{table}\"\n\n\
                  [admin]\nsocket = \"{home}/admin.sock\"\n\n\
                  [origins]\nfiles = [\"{origins}\"]\n",

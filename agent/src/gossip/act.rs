@@ -194,6 +194,7 @@ impl Act {
             members: members(node),
             origins: shell.host.catalogue().names(),
             checks: shell.host.catalogue().checks(),
+            checks_refused: shell.host.catalogue().refused(),
             checks_probed: node.checks_owned().count(),
             up: tally.up,
             down: tally.down,
@@ -309,7 +310,14 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
     let check = catalogue.check_of(name)?;
     let spec = catalogue.spec(check)?;
     let winner = node.winner(check);
-    let reason = winner.map_or(Unmeasured::NotYet.code(), |winner| winner.reason);
+    let refusal = catalogue.refusal(check);
+    // What others say of it is nothing that this agent goes by.
+    let winner = winner.filter(|_| refusal.is_none());
+    let reason = match (refusal, winner) {
+        (Some(refusal), _) => refusal.reason.code(),
+        (None, Some(winner)) => winner.reason,
+        (None, None) => Unmeasured::NotYet.code(),
+    };
     Some(Why {
         origin: name.to_owned(),
         check: check.to_string(),
@@ -318,7 +326,10 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
             .map_or("unknown", |winner| winner.verdict.as_str())
             .to_owned(),
         reason: reason_key(reason).to_owned(),
-        because: reason_words(reason).to_owned(),
+        because: match refusal {
+            Some(refusal) => format!("{}: {}", reason_words(reason), refusal.because),
+            None => reason_words(reason).to_owned(),
+        },
         since_ms: winner.map_or(0, |winner| winner.since_ms),
         owner: winner.map_or_else(String::new, |winner| name_of(node, winner.owner)),
         probed_here: node.is_probing(check),

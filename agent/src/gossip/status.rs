@@ -28,6 +28,8 @@ pub(crate) struct Status {
     pub(crate) origins: usize,
     /// Checks behind them.
     pub(crate) checks: usize,
+    /// Checks of those that this agent does not take part in, by its own file.
+    pub(crate) checks_refused: usize,
     /// Checks that this agent probes.
     pub(crate) checks_probed: usize,
     /// Origins by verdict.

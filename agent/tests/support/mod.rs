@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "shared between test programs")]
 
 pub(crate) mod nginx;
+pub(crate) mod origin;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -16,11 +17,18 @@ use watchfire_table::{Reader, TableVerdict, monotonic_ns};
 
 pub(crate) const WATCHFIRE: &str = env!("CARGO_BIN_EXE_watchfire");
 
+/// Runs the program.
+pub(crate) fn watchfire(args: &[&str]) -> Output {
+    Command::new(WATCHFIRE).args(args).output().unwrap()
+}
+
 /// One agent's files and, while it runs, its process.
 pub(crate) struct Agent {
     pub(crate) name: String,
     pub(crate) home: PathBuf,
     pub(crate) gossip: SocketAddr,
+    /// What its process finds in its environment beside this one's.
+    pub(crate) env: Vec<(String, String)>,
     process: Option<Child>,
 }
 
@@ -55,6 +63,7 @@ impl Agent {
             .arg("run")
             .arg("--config")
             .arg(self.config())
+            .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -169,6 +178,7 @@ impl Pop {
                     name: format!("node-{index}"),
                     home: dir.path().join(format!("node-{index}")),
                     gossip: *gossip,
+                    env: Vec::new(),
                     process: None,
                 };
                 fs::create_dir_all(&agent.home).unwrap();
@@ -216,7 +226,8 @@ pub(crate) fn agent_toml(name: &str, gossip: SocketAddr, join: &[SocketAddr]) ->
     format!(
         "[node]\nname = \"{name}\"\nstate_dir = \"state\"\n\n\
          [gossip]\nbind = \"{gossip}\"\njoin = [{}]\nkey_file = \"../pop.key\"\n\n\
-         [probe]\nuser_agent = \"watchfire/{{version}} ({{node}})\"\n\n\
+         [probe]\nuser_agent = \"watchfire/{{version}} ({{node}})\"\n\
+         allow = [\"127.0.0.0/8\"]\n\n\
          [table]\npath = \"table\"\n\n\
          [admin]\nsocket = \"admin.sock\"\n\n\
          [origins]\nfiles = [\"origins.toml\"]\n",

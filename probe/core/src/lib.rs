@@ -12,6 +12,7 @@ pub mod kind;
 pub mod limits;
 pub mod outcome;
 pub mod pattern;
+pub mod policy;
 pub mod rate;
 pub mod schedule;
 pub mod sickness;

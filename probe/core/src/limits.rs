@@ -123,6 +123,9 @@ pub const STALL_US: u64 = 50_000;
 /// then it measured nothing.
 pub const GRACE_FACTOR: u32 = 2;
 
+/// Networks that `[probe] allow` or `deny` may name. More are refused at load.
+pub const POLICY_NETWORKS: usize = 256;
+
 /// Ticks of the timer wheel, a power of two. Timers further ahead stay in
 /// their place for another round.
 pub const WHEEL_TICKS: usize = 1 << 14;

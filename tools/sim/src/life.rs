@@ -112,6 +112,7 @@ impl World {
                 .map(|&check| (id(check), Arc::clone(&self.specs[check as usize])))
                 .collect(),
             checks_removed: remove.iter().map(|&check| id(check)).collect(),
+            ..OriginChange::default()
         };
         self.feed_with(host, |agent, now| agent.configure(now, &change));
     }
