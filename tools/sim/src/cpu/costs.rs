@@ -105,7 +105,7 @@ mod tests {
         let gossip = Costs::default().gossip;
         let pair =
             gossip.send_us + gossip.seal_us + gossip.open_us + gossip.receive_us + gossip.handle_us;
-        assert!((30.0..38.0).contains(&pair), "{pair}");
+        assert!((26.0..38.0).contains(&pair), "{pair}");
         assert!(Costs::parse("[gossip]\nsend_us = 1").is_err());
     }
 }
