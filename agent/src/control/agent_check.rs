@@ -1,17 +1,17 @@
-//! HAProxy's agent checks: an origin's name in, `up`, `down` or `drain` out,
-//! straight from the table. The conversation is
+//! HAProxy's agent checks: an origin's name in, `up`, `down` or a weight
+//! out, straight from the table. The conversation is
 //! [`watchfire_table::agentcheck`]'s.
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use watchfire_table::Reader;
-use watchfire_table::agentcheck::{BAD_ANSWER, LINE_BYTES, Policy, Question, answer, question};
+use watchfire_table::agentcheck::{BAD_ANSWER, LINE_BYTES, Policy, Question, Told, question};
 
 use super::ControlError;
 use crate::clock;
@@ -33,6 +33,7 @@ pub(super) async fn serve(addr: SocketAddr, table: &Path) -> Result<(), ControlE
 
 async fn accept(listener: TcpListener, reader: Arc<Reader>) {
     let places = Arc::new(Semaphore::new(AGENT_CHECK_CONNECTIONS));
+    let told = Arc::new(Mutex::new(Told::default()));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors: give others time to close theirs.
@@ -42,23 +43,29 @@ async fn accept(listener: TcpListener, reader: Arc<Reader>) {
         let Ok(place) = places.clone().try_acquire_owned() else {
             continue;
         };
-        let reader = reader.clone();
+        let (reader, told) = (reader.clone(), told.clone());
         tokio::spawn(async move {
             // Whoever is too slow or goes away gets no answer and keeps what
             // it knew.
-            let _ = tokio::time::timeout(LINE_PATIENCE, converse(stream, &reader)).await;
+            let _ = tokio::time::timeout(LINE_PATIENCE, converse(stream, &reader, &told)).await;
             drop(place);
         });
     }
 }
 
-async fn converse(mut stream: TcpStream, reader: &Reader) -> std::io::Result<()> {
+async fn converse(
+    mut stream: TcpStream,
+    reader: &Reader,
+    told: &Mutex<Told>,
+) -> std::io::Result<()> {
     let mut received = [0; LINE_BYTES];
     let mut length = 0;
     let reply = loop {
         match question(&received[..length]) {
             Question::Name(name) => {
-                break answer(&reader.get(name, clock::now_ns()), Policy::FailStatic);
+                let found = reader.get(name, clock::now_ns());
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                break told.answer(name, &found, Policy::FailStatic);
             }
             Question::Bad => break BAD_ANSWER.to_owned(),
             Question::Incomplete => {}

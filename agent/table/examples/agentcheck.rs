@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use watchfire_table::agentcheck::{self, LINE_BYTES, Policy, Question};
+use watchfire_table::agentcheck::{self, LINE_BYTES, Policy, Question, Told};
 use watchfire_table::{Reader, monotonic_ns};
 
 /// A client that says nothing for so long is given up.
@@ -30,13 +30,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Answers one client after the other, for ever.
 pub(crate) fn serve(listener: &TcpListener, table: &Reader, policy: Policy) {
+    let mut told = Told::default();
     for client in listener.incoming() {
         // A client that fails is HAProxy's to notice: it asks again.
-        let _ = client.and_then(|client| converse(client, table, policy));
+        let _ = client.and_then(|client| converse(client, table, policy, &mut told));
     }
 }
 
-fn converse(mut client: TcpStream, table: &Reader, policy: Policy) -> std::io::Result<()> {
+fn converse(
+    mut client: TcpStream,
+    table: &Reader,
+    policy: Policy,
+    told: &mut Told,
+) -> std::io::Result<()> {
     client.set_read_timeout(Some(PATIENCE))?;
     let mut received = [0; LINE_BYTES];
     let mut length = 0;
@@ -46,7 +52,7 @@ fn converse(mut client: TcpStream, table: &Reader, policy: Policy) -> std::io::R
             Question::Bad => return client.write_all(agentcheck::BAD_ANSWER.as_bytes()),
             Question::Name(name) => {
                 let found = table.get(name, monotonic_ns());
-                return client.write_all(agentcheck::answer(&found, policy).as_bytes());
+                return client.write_all(told.answer(name, &found, policy).as_bytes());
             }
         }
         match client.read(&mut received[length..])? {

@@ -4,8 +4,10 @@
 //! one line and applies it. This module is the conversation alone: whoever
 //! owns the socket feeds it bytes, sends its answer and closes.
 
+use std::collections::HashSet;
+
 use crate::entry::{TableVerdict, reason_words};
-use crate::limits::NAME_BYTES;
+use crate::limits::{DRAINS_TOLD, NAME_BYTES};
 use crate::view::Lookup;
 
 /// Longest question, bytes: a name and its line's end. A longer one is
@@ -53,32 +55,65 @@ pub fn question(received: &[u8]) -> Question<'_> {
     Question::Name(name)
 }
 
-/// The answer to a question that names nothing. It changes no server's state.
-pub const BAD_ANSWER: &str = "ready\n";
+/// The answer to a question that names nothing: a remark, which changes no
+/// server's state.
+pub const BAD_ANSWER: &str = "#not a name\n";
 
-/// The line to send for what the table says of the server.
+/// What the askers of this process were told that must be taken back.
 ///
-/// `up` and `down` set the health, `drain` and `ready` the administrative
-/// state; what a line does not name stays as it is. The words after `#` appear
-/// in HAProxy's log and statistics.
-#[must_use]
-pub fn answer(lookup: &Lookup, policy: Policy) -> String {
-    let uncertain = match policy {
-        Policy::FailStatic => "ready",
-        Policy::FailOpen => "ready up",
-    };
-    if !lookup.freshness().fresh {
-        return format!("{uncertain} #the table is stale\n");
+/// An answer names no administrative state: `ready` would end the `maint` or
+/// `drain` that an operator set by hand, and HAProxy does not tell one who set
+/// it from another. An origin that drains is up at a weight of 0 %, and 100 %
+/// takes that back. Only names that were told 0 % are ever told 100 %, so a
+/// weight set by hand stays everywhere else. Who asks cannot be known (each
+/// question is a connection of its own, and two backends ask for one name
+/// alike): what was told to one is taken back from all who ask for the name,
+/// for as long as the process lives.
+#[derive(Debug, Default)]
+pub struct Told {
+    drained: HashSet<Box<[u8]>>,
+}
+
+impl Told {
+    /// The line to send for what the table says of the server.
+    ///
+    /// What a line does not name stays as it is. The words after `#` appear in
+    /// HAProxy's log and statistics.
+    #[must_use]
+    pub fn answer(&mut self, name: &[u8], lookup: &Lookup, policy: Policy) -> String {
+        let weight = if self.drained.contains(name) {
+            " 100%"
+        } else {
+            ""
+        };
+        let uncertain = match policy {
+            Policy::FailStatic => String::new(),
+            Policy::FailOpen => format!("up{weight} "),
+        };
+        if !lookup.freshness().fresh {
+            return format!("{uncertain}#the table is stale\n");
+        }
+        let Some(entry) = lookup.entry() else {
+            return format!("{uncertain}#not in the table\n");
+        };
+        let reason = reason_words(entry.reason);
+        match entry.verdict {
+            TableVerdict::Up => format!("up{weight}\n"),
+            TableVerdict::Down => format!("down{weight} #{reason}\n"),
+            TableVerdict::Draining => self.drain(name),
+            TableVerdict::Unknown => format!("{uncertain}#unknown: {reason}\n"),
+        }
     }
-    let Some(entry) = lookup.entry() else {
-        return format!("{uncertain} #not in the table\n");
-    };
-    let reason = reason_words(entry.reason);
-    match entry.verdict {
-        TableVerdict::Up => "ready up\n".to_owned(),
-        TableVerdict::Down => format!("ready down #{reason}\n"),
-        TableVerdict::Draining => "drain up #draining\n".to_owned(),
-        TableVerdict::Unknown => format!("{uncertain} #unknown: {reason}\n"),
+
+    /// Drains, where there is room to remember that it must be taken back.
+    fn drain(&mut self, name: &[u8]) -> String {
+        if !self.drained.contains(name) {
+            if self.drained.len() >= DRAINS_TOLD {
+                return "#draining, but too many drain already\n".to_owned();
+            }
+            self.drained.insert(name.into());
+        }
+        "up 0% #draining\n".to_owned()
     }
 }
 
@@ -125,11 +160,18 @@ mod tests {
     #[test]
     fn certain_verdicts_are_told_under_either_policy() {
         for policy in [Policy::FailStatic, Policy::FailOpen] {
-            assert_eq!(answer(&of(TableVerdict::Up, FRESH), policy), "ready up\n");
-            let down = answer(&of(TableVerdict::Down, FRESH), policy);
-            assert_eq!(down, "ready down #the origin refused the connection\n");
-            let drain = answer(&of(TableVerdict::Draining, FRESH), policy);
-            assert!(drain.starts_with("drain up"));
+            let mut told = Told::default();
+            let mut answer = |verdict| told.answer(b"a", &of(verdict, FRESH), policy);
+            assert_eq!(answer(TableVerdict::Up), "up\n");
+            assert_eq!(
+                answer(TableVerdict::Down),
+                "down #the origin refused the connection\n"
+            );
+            assert_eq!(answer(TableVerdict::Draining), "up 0% #draining\n");
+            assert_eq!(answer(TableVerdict::Up), "up 100%\n");
+            assert!(answer(TableVerdict::Down).starts_with("down 100% #"));
+            let other = told.answer(b"b", &of(TableVerdict::Up, FRESH), policy);
+            assert_eq!(other, "up\n");
         }
     }
 
@@ -138,9 +180,25 @@ mod tests {
         let stale = of(TableVerdict::Down, STALE);
         let unknown = of(TableVerdict::Unknown, FRESH);
         let absent = Lookup::NotInTable { freshness: FRESH };
+        let mut told = Told::default();
         for lookup in [stale, unknown, absent] {
-            assert!(answer(&lookup, Policy::FailStatic).starts_with("ready #"));
-            assert!(answer(&lookup, Policy::FailOpen).starts_with("ready up #"));
+            let mut answer = |policy| told.answer(b"a", &lookup, policy);
+            assert!(answer(Policy::FailStatic).starts_with('#'));
+            assert!(answer(Policy::FailOpen).starts_with("up #"));
         }
+    }
+
+    #[test]
+    fn a_drain_that_could_not_be_taken_back_is_not_told() {
+        let mut told = Told::default();
+        let draining = of(TableVerdict::Draining, FRESH);
+        for number in 0..DRAINS_TOLD {
+            let name = number.to_string();
+            let answer = told.answer(name.as_bytes(), &draining, Policy::FailStatic);
+            assert!(answer.starts_with("up 0%"));
+        }
+        let mut answer = |name| told.answer(name, &draining, Policy::FailStatic);
+        assert!(answer(b"one more").starts_with('#'));
+        assert!(answer(b"0").starts_with("up 0%"));
     }
 }

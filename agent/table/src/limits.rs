@@ -8,6 +8,10 @@ pub const NAME_BYTES: usize = 255;
 /// the arena and cost a lookup one more cache miss.
 pub const INLINE_NAME_BYTES: usize = 72;
 
+/// Names that one process's agent-checks remember to have drained. Above it a
+/// further origin's drain is not told: HAProxy keeps what it had.
+pub const DRAINS_TOLD: usize = 65_536;
+
 /// Nodes that one table can name as owners. When the directory is full the
 /// writer moves to a new file that holds the names still in use; owners that
 /// find no room even there are written as unknown (zero).

@@ -21,7 +21,8 @@ use watchfire_table::{Entry, Reader, TableVerdict, Writer, WriterOptions, monoto
 
 const UP: [&str; 2] = ["2", "0"];
 const DOWN: [&str; 2] = ["0", "0"];
-const DRAIN: [&str; 2] = ["2", "8"];
+const MAINT: [&str; 2] = ["0", "1"];
+const DRAIN_BY_HAND: [&str; 2] = ["2", "8"];
 const ORIGINS: [&str; 4] = ["origin-a", "origin-b", "origin-c", "origin-d"];
 
 /// HAProxy with the example's configuration; killed at the end.
@@ -43,7 +44,7 @@ impl Haproxy {
         let mut configuration = fs::read_to_string(example).expect("there");
         let socket = folder.join("haproxy.sock");
         for (from, to) in [
-            ("haproxy.sock", socket.display().to_string()),
+            ("unix@haproxy.sock", socket.display().to_string()),
             (
                 "bind 127.0.0.1:8080",
                 format!("bind unix@{}", folder.join("web").display()),
@@ -78,6 +79,31 @@ impl Haproxy {
         let servers = rows.filter(|row| row.get(1) == Some(&"origins") && row.len() > 6);
         let state = |row: Vec<&str>| (row[3].to_owned(), [row[5].to_owned(), row[6].to_owned()]);
         Some(servers.map(state).collect())
+    }
+
+    /// Gives a command as an operator does, and returns the answer.
+    fn command(&self, command: &str) -> String {
+        let mut socket = UnixStream::connect(&self.socket).expect("haproxy runs");
+        writeln!(socket, "{command}").expect("haproxy reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("haproxy answers");
+        answer
+    }
+
+    /// Waits until a server has this weight, of a first one of 1.
+    fn await_weight(&self, name: &str, expected: &str) {
+        let start = Instant::now();
+        loop {
+            let weight = self.command(&format!("get weight origins/{name}"));
+            if weight.starts_with(expected) {
+                return;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "{name}, not {expected}: {weight}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Waits until a server is in this state.
@@ -141,7 +167,7 @@ fn haproxy_follows_the_table_through_its_agent_check() {
     set("origin-a", TableVerdict::Down);
     haproxy.await_state("origin-a", DOWN);
     set("origin-b", TableVerdict::Draining);
-    haproxy.await_state("origin-b", DRAIN);
+    haproxy.await_weight("origin-b", "0 ");
     // What is not known leaves the state as it was.
     set("origin-a", TableVerdict::Unknown);
     set("origin-c", TableVerdict::Unknown);
@@ -153,4 +179,44 @@ fn haproxy_follows_the_table_through_its_agent_check() {
     set("origin-b", TableVerdict::Up);
     haproxy.await_state("origin-a", UP);
     haproxy.await_state("origin-b", UP);
+    haproxy.await_weight("origin-b", "1 ");
+
+    // What an operator sets by hand stays, whatever the verdict.
+    for (word, up, down) in [
+        ("maint", MAINT, MAINT),
+        ("drain", DRAIN_BY_HAND, ["0", "8"]),
+    ] {
+        haproxy.command(&format!("set server origins/origin-b state {word}"));
+        for (verdict, state) in [
+            (TableVerdict::Up, up),
+            (TableVerdict::Down, down),
+            (TableVerdict::Draining, up),
+            (TableVerdict::Unknown, up),
+            (TableVerdict::Up, up),
+        ] {
+            set("origin-b", verdict);
+            std::thread::sleep(Duration::from_millis(200));
+            haproxy.await_state("origin-b", state);
+        }
+        haproxy.command("set server origins/origin-b state ready");
+        haproxy.await_state("origin-b", UP);
+    }
+}
+
+#[test]
+fn haproxy_accepts_the_example_as_printed() {
+    if !has_haproxy() {
+        return;
+    }
+    let folder = folder();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/haproxy/haproxy.cfg");
+    let check = Command::new("haproxy")
+        .current_dir(folder.path())
+        .arg("-c")
+        .arg("-f")
+        .arg(example)
+        .output()
+        .expect("haproxy is installed");
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success(), "{said}");
 }
