@@ -9,6 +9,7 @@ mod duration;
 mod keys;
 mod origins;
 mod source;
+mod strangers;
 
 pub(crate) use agent::AgentConfig;
 pub(crate) use agent::{USER_AGENT, USER_AGENT_OF_NODE, user_agent};

@@ -5,7 +5,7 @@
 
 mod spec;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use watchfire_wire::Unmeasured;
 pub(crate) use super::keys::OriginDefaults;
 use super::keys::{Layers, Table};
 use super::source::{ConfigError, Source};
+use super::strangers::{self, Stranger};
 
 /// Origins that one agent may be given. More are refused at load.
 pub(crate) const ORIGINS: usize = 500_000;
@@ -107,7 +108,11 @@ pub(crate) fn load(
 ) -> Result<OriginSet, ConfigError> {
     let mut set = OriginSet::default();
     let mut places = Places::new();
-    for path in expand(patterns, base)? {
+    let (paths, passed_over) = expand(patterns, base)?;
+    if let Some(line) = strangers::line(&passed_over) {
+        tracing::warn!("passed over, for these are no origins files: {line}");
+    }
+    for path in paths {
         let source = Source::read(&path)?;
         read_file(&source, agent_defaults, &mut set, &mut places)?;
         set.files.push(path);
@@ -149,26 +154,42 @@ type Places = BTreeMap<Arc<str>, (PathBuf, usize)>;
 /// The files that the patterns name now; what cannot be looked into is left
 /// out, for [`load`] says so.
 pub(crate) fn files(patterns: &[String], base: &Path) -> Vec<PathBuf> {
-    expand(patterns, base).unwrap_or_default()
+    expand(patterns, base).unwrap_or_default().0
 }
 
-/// The files that the patterns name now. A pattern without a wildcard names
-/// its file even if that is not there, so that the error can say so.
-fn expand(patterns: &[String], base: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+/// The files that the patterns name now, and what they found that is no
+/// origins file. A pattern without a wildcard names its file even if that is
+/// not there, so that the error can say so.
+fn expand(patterns: &[String], base: &Path) -> Result<(Vec<PathBuf>, Vec<Stranger>), ConfigError> {
     let mut paths = Vec::new();
+    let mut passed_over = Vec::new();
     for pattern in patterns {
         let full = base.join(pattern);
         if !has_wildcard(&full) {
             paths.push(full);
             continue;
         }
-        let found = glob::glob(&full.to_string_lossy()).map_err(|e| {
-            ConfigError::of_file(
-                &full,
-                format!("the pattern is broken: {e}"),
-                "write it like \"origins.d/*.toml\"",
-            )
-        })?;
+        let find = |options| {
+            glob::glob_with(&full.to_string_lossy(), options).map_err(|e| {
+                ConfigError::of_file(
+                    &full,
+                    format!("the pattern is broken: {e}"),
+                    "write it like \"origins.d/*.toml\"",
+                )
+            })
+        };
+        let found = find(glob::MatchOptions::new())?;
+        // Who writes the dot means hidden names, and `glob` would not find them
+        // with the option below.
+        let dotted = full
+            .iter()
+            .any(|part| has_wildcard(Path::new(part)) && part.to_string_lossy().starts_with('.'));
+        let in_sight: HashSet<PathBuf> = find(glob::MatchOptions {
+            require_literal_leading_dot: true,
+            ..glob::MatchOptions::new()
+        })?
+        .flatten()
+        .collect();
         if !full
             .parent()
             .is_none_or(|dir| dir.is_dir() || has_wildcard(dir))
@@ -180,16 +201,22 @@ fn expand(patterns: &[String], base: &Path) -> Result<Vec<PathBuf>, ConfigError>
             ));
         }
         for entry in found {
-            paths.push(entry.map_err(|e| {
+            let path = entry.map_err(|e| {
                 ConfigError::of_file(
                     e.path(),
                     format!("cannot look into it: {}", e.error()),
                     "let the agent's user read the folder",
                 )
-            })?);
+            })?;
+            let kind = std::fs::metadata(&path).ok().map(|meta| meta.file_type());
+            let hidden = !dotted && !in_sight.contains(&path);
+            match strangers::why_not(&path, hidden, kind) {
+                Some(why) => passed_over.push(Stranger { path, why }),
+                None => paths.push(path),
+            }
         }
     }
-    Ok(paths)
+    Ok((paths, passed_over))
 }
 
 fn has_wildcard(path: &Path) -> bool {
@@ -523,5 +550,39 @@ mod tests {
         ] {
             refused(&format!("{GOOD}{line}\n"), 4, word);
         }
+    }
+
+    #[test]
+    fn strangers_in_a_folder_are_passed_over_and_a_named_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("a.toml"), GOOD).unwrap();
+        std::fs::write(at(".a.toml"), "\u{0}no TOML").unwrap();
+        std::fs::write(at("a.toml~"), "x").unwrap();
+        std::fs::write(at("#a.toml#"), "x").unwrap();
+        std::os::unix::fs::symlink("op@host.123:17", at(".#a.toml")).unwrap();
+        std::fs::create_dir(at("d.toml")).unwrap();
+        nix::unistd::mkfifo(&at("f.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("s.toml")).unwrap();
+        let load_of = |pattern: &str| {
+            load(
+                &[pattern.to_owned()],
+                dir.path(),
+                &OriginDefaults::default(),
+            )
+        };
+        for pattern in ["*", "*.toml"] {
+            let set = load_of(pattern).unwrap();
+            assert_eq!(set.files, [at("a.toml")], "{pattern}");
+        }
+        let (_, passed_over) = expand(&["*".to_owned()], dir.path()).unwrap();
+        assert_eq!(passed_over.len(), 7, "{passed_over:?}");
+        // Who writes the dot means the hidden one.
+        assert!(load_of(".a*").is_err());
+        assert!(load_of("f.toml").is_err());
+        // A device is a mistake that is worth an error.
+        std::os::unix::fs::symlink("/dev/zero", at("z.toml")).unwrap();
+        let error = load_of("*.toml").unwrap_err();
+        assert_eq!(error.file, at("z.toml"));
     }
 }

@@ -1,9 +1,12 @@
 //! One configuration file as text, and errors that point into it.
 
 use std::fmt;
+use std::io::Read as _;
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use serde::de::DeserializeOwned;
 
 /// Largest configuration file that is read, bytes. 200,000 origins fit; a
@@ -57,34 +60,52 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Reads a file whole.
+    /// Reads a file whole. Only a regular file is read, for a FIFO would keep
+    /// the reader waiting and a device may never end.
     ///
     /// # Errors
     ///
-    /// The file is missing, unreadable, too large, not UTF-8, or stops in the
+    /// The file is missing, unreadable, not a regular file, too large, not UTF-8, or stops in the
     /// middle of a line: then somebody may still be writing it.
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
         let error = |what: String, hint: &str| ConfigError::of_file(path, what, hint);
-        let size = std::fs::metadata(path)
-            .map_err(|e| {
-                error(
-                    format!("cannot read it: {e}"),
-                    "create the file, or correct the path that names it",
-                )
-            })?
-            .len();
-        if size > FILE_BYTES {
+        let unreadable = |e: std::io::Error| {
+            let hint = if e.kind() == std::io::ErrorKind::NotFound {
+                "create the file, or correct the path that names it"
+            } else {
+                "let the agent's user read the file"
+            };
+            error(format!("cannot read it: {e}"), hint)
+        };
+        let regular = |meta: std::fs::Metadata| {
+            if meta.is_file() {
+                return Ok(());
+            }
+            Err(error(
+                "it is not a regular file".into(),
+                "name a file; a folder is named by a pattern like \"origins.d/*.toml\"",
+            ))
+        };
+        // Opening a device may do something already, so it is not opened.
+        regular(std::fs::metadata(path).map_err(unreadable)?)?;
+        let file = std::fs::File::options()
+            .read(true)
+            .custom_flags((OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).bits())
+            .open(path)
+            .map_err(unreadable)?;
+        // Another may have taken its place meanwhile.
+        regular(file.metadata().map_err(unreadable)?)?;
+        let mut bytes = Vec::new();
+        // The size may grow while it is read.
+        file.take(FILE_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > FILE_BYTES {
             return Err(error(
-                format!("the file has {size} bytes; the limit is {FILE_BYTES}"),
+                format!("the file has more than {FILE_BYTES} bytes"),
                 "split it into several files",
             ));
         }
-        let bytes = std::fs::read(path).map_err(|e| {
-            error(
-                format!("cannot read it: {e}"),
-                "let the agent's user read the file",
-            )
-        })?;
         let text = String::from_utf8(bytes).map_err(|e| {
             let line = line_at(e.as_bytes(), e.utf8_error().valid_up_to());
             ConfigError {
@@ -213,5 +234,26 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"known = 1\n\xff\n").unwrap();
         assert_eq!(Source::read(file.path()).err().unwrap().line, Some(2));
+    }
+
+    #[test]
+    fn what_would_block_or_never_end_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let endless = dir.path().join("endless");
+        std::os::unix::fs::symlink("/dev/zero", &endless).unwrap();
+        for path in [&fifo, &endless, &dir.path().to_owned()] {
+            let error = Source::read(path).err().unwrap();
+            assert!(error.what.contains("not a regular file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_past_the_limit_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(FILE_BYTES + 1).unwrap();
+        let error = Source::read(file.path()).err().unwrap();
+        assert!(error.what.contains("more than"), "{error}");
     }
 }
