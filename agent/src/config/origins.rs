@@ -569,6 +569,7 @@ mod tests {
                 &[pattern.to_owned()],
                 dir.path(),
                 &OriginDefaults::default(),
+                &Policy::default(),
             )
         };
         for pattern in ["*", "*.toml"] {
