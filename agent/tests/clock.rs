@@ -78,6 +78,7 @@ fn probes_keep_their_interval_whatever_the_clock_says() {
             (114..=126).contains(&probes),
             "{when}: {probes} of 120 probes"
         );
+        let mut probed = 0;
         for agent in &pop.agents {
             assert_eq!(
                 agent.count(Unknown) + agent.count(Up) + agent.count(Down),
@@ -85,11 +86,13 @@ fn probes_keep_their_interval_whatever_the_clock_says() {
             );
             assert_eq!(agent.count(Unknown), 0, "{when}");
             let status = agent.status();
-            assert_eq!(status["checks_probed"], ORIGINS / 2, "{when}");
+            probed += status["checks_probed"].as_u64().unwrap();
             for member in status["members"].as_array().unwrap() {
                 assert_eq!(member["state"], "alive", "{when}: {member}");
             }
         }
+        // How the checks are shared depends on their names, and these hold a port.
+        assert_eq!(probed, ORIGINS as u64, "{when}");
     };
     holds(&pop, "at first");
     jump(&clock, "+1d");
