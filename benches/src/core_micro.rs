@@ -143,6 +143,8 @@ fn duties_ms() -> (f64, f64, f64) {
         interval: Duration::from_secs(1),
         timeout: Duration::from_millis(500),
         carried: false,
+        network: 0,
+        reference: false,
     };
     let all: Vec<_> = (0..CHECKS).map(|at| (check(at), meta)).collect();
     let mut ctx = Ctx {
@@ -219,6 +221,7 @@ fn view(node: u64) -> View {
         capacity: 100,
         draining: false,
         healthy: true,
+        braked: false,
         checks: 1,
     }
 }

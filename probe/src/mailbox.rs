@@ -44,6 +44,8 @@ pub(crate) enum Command {
 pub(crate) struct Mailbox {
     /// To the thread. When it is full, the prober keeps the rest.
     pub(crate) commands: ArrayQueue<Command>,
+    /// What is in doubt is probed at its fast interval.
+    pub(crate) hurry: AtomicBool,
     /// From the thread. When it is full, the thread keeps the rest, merged by
     /// check.
     pub(crate) reports: ArrayQueue<Report>,
@@ -86,6 +88,7 @@ impl Mailbox {
             commands: ArrayQueue::new(COMMANDS),
             reports: ArrayQueue::new(REPORTS),
             wake: Wake::new()?,
+            hurry: AtomicBool::new(true),
             quit: AtomicBool::new(false),
             publish: AtomicU64::new(0),
             pulse: CachePadded::default(),

@@ -143,6 +143,14 @@ impl Prober {
         self.lane(id).pending(id).attend = true;
     }
 
+    /// Whether what is in doubt is probed at its fast interval, as it is unless
+    /// this says otherwise. Each thread follows with its next turn.
+    pub fn set_hurry(&mut self, hurry: bool) {
+        for lane in &self.lanes {
+            lane.mailbox.hurry.store(hurry, Ordering::Relaxed);
+        }
+    }
+
     /// Probes `spec` once, now, beside any schedule; the answer is a
     /// [`ReportKind::Opinion`](watchfire_probe_core::engine::ReportKind).
     /// Takes effect with the next flush.

@@ -109,6 +109,8 @@ impl<'a, D: Driver> Worker<'a, D> {
     }
 
     fn take_commands(&mut self, now: Time) {
+        let hurry = self.mailbox.hurry.load(Ordering::Relaxed);
+        self.engine.set_hurry(hurry);
         for _ in 0..COMMANDS_PER_TURN {
             let Some(command) = self.mailbox.commands.pop() else {
                 return;

@@ -193,6 +193,44 @@ reasons! {
     }
 }
 
+impl Reason {
+    /// Something came back that only the origin can have sent: whatever it
+    /// says, the path to it lives.
+    #[must_use]
+    pub const fn is_answer(self) -> bool {
+        match self {
+            Self::ConnectRefused
+            | Self::ConnectTimeout
+            | Self::ConnectReset
+            | Self::HostUnreachable
+            | Self::SendReset
+            | Self::FirstByteTimeout
+            | Self::ReceiveReset
+            | Self::ClosedEarly
+            | Self::TlsHandshake
+            | Self::TlsTimeout
+            | Self::ResponseTimeout => false,
+            Self::Passed
+            | Self::BadStatus
+            | Self::NotHttp
+            | Self::HeadersTooLarge
+            | Self::BodyTooLarge
+            | Self::BadBody
+            | Self::TlsCertificate
+            | Self::TlsName
+            | Self::TlsExpired
+            | Self::TlsNotYetValid
+            | Self::TlsUnknownIssuer
+            | Self::TlsRevoked
+            | Self::TlsMalformed
+            | Self::TlsProtocol
+            | Self::BadHeader
+            | Self::BadContent
+            | Self::DownAtOnce => true,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,6 +32,7 @@ fn rumor(name: &str) -> Rumor {
             capacity: 100,
             draining: false,
             prober_healthy: true,
+            braked: false,
             checks: 11,
             protocol_min: 2,
             protocol_max: 2,

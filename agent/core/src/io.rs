@@ -82,6 +82,12 @@ pub struct CheckMeta {
     /// Its origin carries a verdict from before, by this check or an earlier
     /// one: it keeps its phase, and need not be probed soon.
     pub carried: bool,
+    /// A number for the network that it lies in: those of one network are
+    /// likely to fail together.
+    pub network: u64,
+    /// It says whether the POP reaches the world, see
+    /// [`BrakeConfig`](crate::ownership::BrakeConfig).
+    pub reference: bool,
 }
 
 /// What a probe thread says. `generation` is the one of the [`Output::Start`]
@@ -100,7 +106,8 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportKind {
     /// A probe was measured: sent for the first one after a start or an
-    /// [`Output::Attend`], and for every one that changed the verdict.
+    /// [`Output::Attend`], and for every one that changed the verdict or
+    /// whether the last outcome contradicts it.
     Measured {
         /// After rise and fall.
         verdict: Verdict,
@@ -188,6 +195,9 @@ pub enum Output {
         /// Names the question.
         ask: u64,
     },
+    /// Look at what is in doubt at the fast interval, as ever, or do not: while
+    /// everything fails that would be twice the load for everybody.
+    Hurry(bool),
     /// What the POP holds of this check changed: tell the table.
     Publish {
         /// Which.
@@ -236,6 +246,17 @@ pub struct Published {
     pub frozen: bool,
 }
 
+/// Why a node holds no Downs back any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// Little fails any more.
+    Passing,
+    /// The references answer: it is the origins that fail.
+    References,
+    /// It was held for as long as it may be.
+    Bound,
+}
+
 /// Things that happened, for logs, metrics and tests. Never needed for
 /// correctness.
 #[derive(Clone, Debug, PartialEq)]
@@ -260,6 +281,16 @@ pub enum Event {
     Dissent(CheckId),
     /// This node thinks that its own path to the origins is dead.
     Blind(bool),
+    /// This node holds new Downs back: so many checks of so many networks, of
+    /// those that it probes, fail at once.
+    Braked {
+        /// Checks that fail and were not Down before.
+        held: usize,
+        /// The networks that they lie in.
+        networks: usize,
+    },
+    /// It holds none any more.
+    Released(Released),
     /// Frames came with a key id that this node does not know: somebody
     /// rotated the keys while it was down.
     UnknownKey(u32),

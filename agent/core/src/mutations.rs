@@ -54,6 +54,8 @@ pub enum Mutation {
     /// and bulk before acks. It is the shell's bug: only the simulator's turn
     /// can have it.
     SocketsFirst,
+    /// Once new Downs are held back they are for ever.
+    BrakeNeverLetsGo,
 }
 
 impl Mutation {
@@ -79,6 +81,7 @@ impl Mutation {
         Self::UnboundedDatagrams,
         Self::LateAnswersDropped,
         Self::SocketsFirst,
+        Self::BrakeNeverLetsGo,
     ];
 
     /// The name for reports.
@@ -104,6 +107,7 @@ impl Mutation {
             Self::WeakWordOpensTheDoor => "weak-word-opens-the-door",
             Self::UnboundedDatagrams => "unbounded-datagrams",
             Self::LateAnswersDropped => "late-answers-dropped",
+            Self::BrakeNeverLetsGo => "brake-never-lets-go",
             Self::SocketsFirst => "sockets-first",
         }
     }

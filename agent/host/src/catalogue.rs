@@ -2,6 +2,7 @@
 //! them. One check may stand behind many names.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use watchfire_core::io::{CheckMeta, Published};
@@ -81,6 +82,8 @@ impl Catalogue {
             interval: spec.interval,
             timeout: spec.timeout,
             carried,
+            network: network_of(spec.target.ip()),
+            reference: false,
         }
     }
 
@@ -139,5 +142,13 @@ impl Catalogue {
         if let Some(watched) = self.checks.get_mut(&id) {
             watched.names.retain(|known| known != name);
         }
+    }
+}
+/// A number for the network that an address lies in: what is routed together, a
+/// /24 or a /48.
+fn network_of(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => u64::from(v4.to_bits() >> 8),
+        IpAddr::V6(v6) => (1 << 63) | u64::try_from(v6.to_bits() >> 80).unwrap_or(0),
     }
 }

@@ -88,6 +88,8 @@ pub enum Probing {
     Stop(CheckId),
     /// Report the next measured outcome of it even if nothing changed.
     Attend(CheckId),
+    /// Whether what is in doubt is probed at its fast interval.
+    Hurry(bool),
     /// Probe it once, now, beside any schedule.
     Ask {
         /// Which.

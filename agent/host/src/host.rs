@@ -171,6 +171,7 @@ impl<H: Home> Host<H> {
             }),
             Output::Stop { check } => Effect::Probe(Probing::Stop(check)),
             Output::Attend { check } => Effect::Probe(Probing::Attend(check)),
+            Output::Hurry(hurry) => Effect::Probe(Probing::Hurry(hurry)),
             Output::Ask { check, ask } => Effect::Probe(Probing::Ask {
                 check,
                 spec: self.catalogue().spec(check)?.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mio::Registry;
-use watchfire_core::io::{Event, Input};
+use watchfire_core::io::{Event, Input, Released};
 use watchfire_core::node::Node;
 use watchfire_host::{Effect, Host, Probing, Trouble};
 use watchfire_probe::Prober;
@@ -246,6 +246,20 @@ fn log(event: Event, host: &Host<FileHome>) {
              are frozen and the others take our checks"
         ),
         Event::Blind(false) => tracing::info!("our path to the origins is back"),
+        Event::Braked { held, networks } => tracing::warn!(
+            held,
+            networks,
+            "so much fails at once that the POP's own uplink may be at fault: no further \
+             origin is declared Down, tables keep what they say, probing goes on"
+        ),
+        Event::Released(why) => tracing::warn!(
+            because = match why {
+                Released::Passing => "most origins answer again",
+                Released::References => "the references answer, so the origins do fail",
+                Released::Bound => "it has lasted for as long as it may",
+            },
+            "origins are declared Down again"
+        ),
         Event::UnknownKey(id) => tracing::warn!(
             key = id,
             "a member seals with a key that this agent does not have: were keys rotated \
@@ -279,6 +293,7 @@ fn probe(prober: &mut Prober, what: Probing) {
         } => prober.start_check(spec, generation, inherited, first),
         Probing::Stop(check) => prober.stop_check(check),
         Probing::Attend(check) => prober.attend(check),
+        Probing::Hurry(hurry) => prober.set_hurry(hurry),
         Probing::Ask {
             check: _,
             spec,

@@ -98,10 +98,13 @@ impl Schedule {
 }
 
 /// From one probe to the next, given what is known, and whether that is the
-/// base interval (which is aligned to the check's phase).
+/// base interval (which is aligned to the check's phase). Without hurry what is
+/// in doubt waits for its phase like all else.
 #[must_use]
-pub fn step(spec: &CheckSpec, health: &Health) -> (Duration, bool) {
-    let other = if health.in_doubt() {
+pub fn step(spec: &CheckSpec, health: &Health, hurry: bool) -> (Duration, bool) {
+    let other = if health.in_doubt() && !hurry {
+        None
+    } else if health.in_doubt() {
         spec.fast_interval
     } else if health.verdict() == watchfire_wire::Verdict::Down {
         spec.down_interval

@@ -105,6 +105,9 @@ impl World {
                 self.end_blindness();
                 self.hosts[host].blind = on;
             }
+            Action::Uplink(uplink) => self.uplink = uplink,
+            Action::JudgeDowns => self.judge_downs(),
+            Action::JudgeReturn => self.judge_return(),
             Action::Unmeasurable { host, on } => {
                 let host = self.probing_from(host, is_unmeasurable);
                 self.excuse_host(host);

@@ -46,6 +46,8 @@ pub struct Boot {
     pub protocol_max: u8,
     /// A bug to be found.
     pub mutation: Option<Mutation>,
+    /// It holds Downs back when much fails at once.
+    pub brake: bool,
 }
 
 /// A running agent: the production host, with its table on the heap.
@@ -66,6 +68,7 @@ impl Agent {
         config.seeds.clone_from(&boot.seeds);
         config.rng_seed = boot.rng_seed;
         config.protocol.1 = boot.protocol_max;
+        config.ownership.brake.enabled = boot.brake;
         config.mutations = boot.mutation.map_or(Mutations::NONE, Mutations::only);
         if boot.sealed {
             let ring = KeyRing::of(KeyId(1), Key::from_bytes(&[7; 32]));

@@ -70,6 +70,12 @@ impl World {
                 self.hosts[host].prober.attend(check);
                 self.ask_prober(host, ProbeCommand::Attend(check));
             }
+            Probing::Hurry(hurry) => {
+                self.hosts[host].prober.hurry = hurry;
+                if let Some(threads) = &mut self.hosts[host].threads {
+                    threads.probes.set_hurry(hurry);
+                }
+            }
             Probing::Ask { check, ask, .. } => self.ask(host, check, ask),
         }
     }

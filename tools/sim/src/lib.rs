@@ -35,5 +35,6 @@ pub mod stats;
 pub mod storm;
 mod stream;
 pub mod trace;
+pub mod uplink;
 pub mod workload;
 pub mod world;

@@ -52,6 +52,7 @@ impl World {
             rng_seed,
             sealed: self.options.sealed,
             protocol_max,
+            brake: self.options.uplink.is_some(),
             mutation: self.options.mutation,
         };
         let now = it.clock.local(self.now_us);

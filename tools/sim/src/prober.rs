@@ -53,6 +53,9 @@ impl Outcome {
 #[derive(Debug, Default)]
 pub struct Prober {
     targets: HashMap<u32, Target, BuildHasherDefault<SmallHasher>>,
+    /// See [`Engine::set_hurry`](watchfire_probe_core::engine::Engine::set_hurry);
+    /// it has no fast interval, so this changes nothing.
+    pub(crate) hurry: bool,
 }
 
 /// One check that is being probed.
@@ -171,7 +174,9 @@ impl Prober {
             }
         };
         target.unmeasured = 0;
-        let changed = target.health.record(pass).is_some();
+        let was_contrary = target.health.contrary() > 0;
+        let transition = target.health.record(pass).is_some();
+        let changed = transition || was_contrary != (target.health.contrary() > 0);
         let report = changed || target.report_next;
         target.report_next = false;
         report.then_some(ReportKind::Measured {

@@ -134,6 +134,9 @@ impl World {
             self.fired.count(Fault::Blind);
             return (Outcome::Fail(Reason::ConnectTimeout), timeout_us);
         }
+        if let Some(outcome) = self.through_uplink(host) {
+            return (outcome, timeout_us);
+        }
         let took_us = self.rng.range(LATENCY_US.0, LATENCY_US.1);
         match self.origins.health(check) {
             Health::Good => {
@@ -172,6 +175,7 @@ impl World {
             }
         }
         self.load.probed(host, check);
+        self.count_probe();
         let interval_us = self.options.interval_us;
         if let Some(watch) = &mut self.crash
             && let Some(last_us) = watch.orphans.remove(&check)

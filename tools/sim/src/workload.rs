@@ -6,6 +6,7 @@
 use crate::faults::{Fault, FaultSet};
 use crate::origin::Health;
 use crate::rng::Rng;
+use crate::uplink::{self, Uplink};
 
 /// One second, in the simulation's unit.
 pub const SECOND_US: u64 = 1_000_000;
@@ -56,6 +57,12 @@ pub(crate) enum Action {
     },
     /// A node's path to the origins dies or comes back.
     Blind { host: usize, on: bool },
+    /// The way to the origins changes for the whole POP, or is as it was.
+    Uplink(Option<Uplink>),
+    /// Whatever is Down died, and whatever died is Down.
+    JudgeDowns,
+    /// The return of the uplink is no herd.
+    JudgeReturn,
     /// A node runs out of local ports for every second check, or has them back.
     Unmeasurable { host: usize, on: bool },
     /// A node's probe threads as a whole fall ill, or recover.
@@ -133,6 +140,9 @@ pub struct Options {
     /// Origin names; as many as checks unless said. Check n belongs to the name
     /// n modulo this.
     pub names: Option<usize>,
+    /// What happens to the way to the origins. With it they lie in many
+    /// networks, and nodes hold Downs back; without, in few, and they do not.
+    pub uplink: Option<Uplink>,
     /// Threads that belong to no node and may keep shared cores busy.
     pub hogs: usize,
 }
@@ -166,6 +176,7 @@ impl Default for Options {
             fast_us: None,
             cpu: None,
             names: None,
+            uplink: None,
             hogs: 0,
         }
     }
@@ -197,7 +208,10 @@ pub(crate) fn plan(options: &Options, rng: &mut Rng) -> Plan {
         plan.push((at_us, Action::Phase(Phase::Calm)));
         at_us += 20 * SECOND_US;
     }
-    standard(options, rng, at_us, &mut plan);
+    match options.uplink {
+        Some(uplink) => uplink::plan(options, uplink, at_us, &mut plan),
+        None => standard(options, rng, at_us, &mut plan),
+    }
     // Stable: what was laid out first happens first.
     plan.sort_by_key(|(at_us, _)| *at_us);
     plan

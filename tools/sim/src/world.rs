@@ -33,6 +33,7 @@ use crate::rng::Rng;
 use crate::run::Verdict;
 use crate::stream::Streams;
 use crate::trace::Trace;
+use crate::uplink::Uplink;
 use crate::workload::{self, Action, Options, Phase, Plan};
 
 /// One run.
@@ -66,6 +67,9 @@ pub struct World {
     pub(crate) spreading: BTreeMap<u32, SpreadWatch>,
     pub(crate) trace: Trace,
     pub(crate) load: Load,
+    /// What is the matter with the way to the origins.
+    pub(crate) uplink: Option<Uplink>,
+    pub(crate) probes_per_second: Vec<u32>,
     /// What each check is.
     pub(crate) specs: Vec<Arc<CheckSpec>>,
     /// What origins are called.
@@ -193,6 +197,8 @@ impl World {
             spreading: BTreeMap::new(),
             trace,
             load: Load::new(&options),
+            uplink: None,
+            probes_per_second: Vec::new(),
             specs: specs(&options),
             names: (0..options.names())
                 .map(|i| format!("origin-{i}").into())
@@ -575,7 +581,7 @@ pub(crate) fn host_addr(host: usize) -> SocketAddr {
 /// What each check is.
 fn specs(options: &Options) -> Vec<Arc<CheckSpec>> {
     let spec = |check: usize| {
-        let mut spec = CheckSpec::tcp(origin_addr(check as u32));
+        let mut spec = CheckSpec::tcp(origin_addr(check as u32, options));
         spec.interval = Duration::from_micros(options.interval_us);
         spec.timeout = Duration::from_micros(options.timeout_us());
         spec.fast_interval = options.fast_us.map(Duration::from_micros);

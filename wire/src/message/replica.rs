@@ -76,6 +76,11 @@ pub enum Replica {
         /// The answers.
         opinions: Vec<Opinion>,
     },
+    /// How this node's probes fare, while much fails here or elsewhere.
+    Weather {
+        /// The figures.
+        weather: Weather,
+    },
     /// "Your set of checks is not mine: which of yours are in the buckets that
     /// differ?"
     SetAsk {
@@ -100,6 +105,25 @@ pub enum Replica {
         /// The first 8 bytes of the checks' ids, in order.
         prefixes: Vec<u64>,
     },
+}
+
+/// What one node's probes showed within a window that ends now, of checks that
+/// were good before. In thousandths of a check, or of a network; a network
+/// counts one, however many of its checks a node probes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Weather {
+    /// Length of the window, milliseconds.
+    pub window_ms: u32,
+    /// Checks that were probed.
+    pub probed: u32,
+    /// Of those, checks that failed.
+    pub failed: u32,
+    /// Networks that were probed.
+    pub networks_probed: u32,
+    /// Their failing parts.
+    pub networks_failed: u32,
+    /// Which networks failed: one bit of 64 for each, by its hash.
+    pub networks: u64,
 }
 
 /// One question of [`Replica::Ask`].

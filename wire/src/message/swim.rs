@@ -150,6 +150,9 @@ pub struct Profile {
     pub draining: bool,
     /// Its probe threads can measure.
     pub prober_healthy: bool,
+    /// It holds new Downs back: so much fails at once that the POP's own uplink
+    /// may be at fault.
+    pub braked: bool,
     /// Hash of the set of checks that it configures; 0 while it has loaded
     /// none. Equal sets have equal hashes.
     pub checks: u64,

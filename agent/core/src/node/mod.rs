@@ -14,7 +14,7 @@ mod settle;
 use std::collections::{BTreeMap, VecDeque};
 
 use rkyv::rancor::Failure;
-use watchfire_wire::message::replica::{ArchivedReplica, Opinion, Question};
+use watchfire_wire::message::replica::{ArchivedReplica, Opinion, Question, Weather};
 use watchfire_wire::message::swim::Profile;
 use watchfire_wire::message::{ArchivedBody, ArchivedPacket};
 use watchfire_wire::{Actor, CheckId, NodeId, Time};
@@ -105,6 +105,7 @@ impl Node {
             capacity: config.capacity,
             draining: false,
             prober_healthy: true,
+            braked: false,
             checks: 0,
             protocol_min: config.protocol.0,
             protocol_max: config.protocol.1,
@@ -410,6 +411,14 @@ impl Node {
                             }
                         });
                     }
+                    ArchivedReplica::Weather { weather } => {
+                        let weather = rkyv::deserialize::<Weather, Failure>(weather);
+                        if let Ok(weather) = weather {
+                            self.with_duties(now, |duties, ctx| {
+                                duties.hear_weather(ctx, sender.node, weather);
+                            });
+                        }
+                    }
                     ArchivedReplica::SetAsk { set, from, sums } => {
                         let most = limits::prefixes_per_part(self.config.datagram_bytes);
                         let sums: Vec<u64> = sums.iter().map(|sum| sum.to_native()).collect();
@@ -489,6 +498,7 @@ impl Node {
             capacity: member.profile.capacity,
             draining: member.profile.draining,
             healthy: member.profile.prober_healthy,
+            braked: member.profile.braked,
             checks: member.profile.checks,
         }
     }

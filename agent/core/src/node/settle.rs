@@ -80,9 +80,11 @@ impl Node {
                 self.with_duties(now, Duties::look_at_members);
             }
             let healthy = self.prober_healthy && !self.duties.is_blind();
+            let braked = self.duties.is_braked();
             let checks = self.duties.checks_to_tell(now);
             let said = &self.own.profile;
-            if healthy != said.prober_healthy || checks != said.checks {
+            let same = healthy == said.prober_healthy && braked == said.braked;
+            if !same || checks != said.checks {
                 self.present(now);
             }
             let own = self.own.actor;
@@ -99,6 +101,7 @@ impl Node {
             }
         }
         self.send_questions(now);
+        self.send_weather(now);
         self.send_set_messages(now);
         self.feed_streams(now);
         self.prepare(now);
@@ -192,6 +195,7 @@ impl Node {
         profile.capacity = self.config.capacity;
         profile.draining = self.draining;
         profile.prober_healthy = self.prober_healthy && !self.duties.is_blind();
+        profile.braked = self.duties.is_braked();
         profile.checks = self.duties.checks_to_tell(now);
         self.swim
             .set_profile(now, profile.clone(), &mut self.swim_out);
@@ -406,6 +410,19 @@ impl Node {
                 let body = Body::Replica(Replica::Opinion { opinions });
                 self.send(now, Class::Opinion, to, body, Vec::new());
             }
+        }
+    }
+
+    /// Tells a few members how this node's probes fare.
+    fn send_weather(&mut self, now: Time) {
+        let Some(weather) = self.duties.take_weather() else {
+            return;
+        };
+        let peers = self.peers();
+        for _ in 0..self.duties.weather_peers().min(peers.len()) {
+            let to = peers[self.rng.below(peers.len())].addr;
+            let body = Body::Replica(Replica::Weather { weather });
+            self.send(now, Class::Opinion, to, body, Vec::new());
         }
     }
 

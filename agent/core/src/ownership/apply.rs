@@ -175,17 +175,7 @@ impl Duties {
             // stopped, cut off or could not measure, while others saw the
             // change. That is no ground to overturn the POP's word, nor to call
             // an origin Down that has just passed; it begins anew.
-            self.asking.drop_check(ix);
-            self.probing -= 1;
-            self.account(
-                ctx.now,
-                self.duties[ix as usize].meta.interval,
-                Some(probing.basis),
-                None,
-            );
-            ctx.out.push_back(Output::Stop { check });
-            self.counters.starts += 1;
-            self.start(ctx, ix, standing, probing.basis, Beginning::AtPhase);
+            self.begin_anew(ctx, ix);
             return;
         }
         if !probing.fresh && !self.mutations.on(Mutation::WriteOnPull) {
@@ -194,7 +184,7 @@ impl Duties {
         }
         let mut votes = (0, 0);
         if measured.verdict == Verdict::Down && published != Verdict::Down {
-            if self.holds_back(ctx, ix, probing.held_since) {
+            if self.holds_back(ctx, ix, probing.held_since) || self.is_held(ctx, ix) {
                 return;
             }
             if probing.confirmed.is_none() {
@@ -225,6 +215,24 @@ impl Duties {
             probing.confirmed = None;
         }
         self.note_transition(ctx, check, published, measured.verdict);
+    }
+
+    /// Stops and starts the prober: what it knew of the check counts no more,
+    /// its phase stays.
+    pub(super) fn begin_anew(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
+        let duty = &self.duties[ix as usize];
+        let (check, interval) = (duty.check, duty.meta.interval);
+        let Some(&Probing { basis, .. }) = duty.probing() else {
+            return;
+        };
+        let standing = self.standing(ctx, ix);
+        self.asking.drop_check(ix);
+        self.probing -= 1;
+        self.account(ctx.now, interval, Some(basis), None);
+        ctx.out.push_back(Output::Stop { check });
+        self.counters.starts += 1;
+        self.start(ctx, ix, &standing, basis, Beginning::AtPhase);
+        self.set_probing_timer(ctx.now, ix, Time::NEVER);
     }
 
     /// A late node says nothing bad of an origin, and asks nobody to: what it

@@ -4,11 +4,12 @@ use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 
-use watchfire_wire::message::replica::Replica;
+use watchfire_wire::message::replica::{Replica, Weather};
 use watchfire_wire::{Actor, CheckId, NodeId, Time, Verdict};
 
 use super::answering::Answering;
 use super::asking::Asking;
+use super::brake::Brake;
 use super::budget::Budget;
 use super::doubt::Doubt;
 use super::members::Members;
@@ -39,6 +40,10 @@ pub struct Duties {
     pub(super) asking: Asking,
     pub(super) answering: Answering,
     pub(super) doubt: Doubt,
+    pub(super) brake: Brake,
+    pub(super) weather_out: Option<Weather>,
+    /// Checks that say whether the POP reaches the world.
+    pub(super) references: Vec<CheckIx>,
     pub(super) ready: bool,
     /// Checks that this node probes.
     pub(super) probing: usize,
@@ -102,6 +107,9 @@ impl Duties {
             asking: Asking::numbered_from(me.boot >> 1),
             answering: Answering::default(),
             doubt: Doubt::default(),
+            brake: Brake::default(),
+            weather_out: None,
+            references: Vec::new(),
             ready: false,
             probing: 0,
             unheard: 0,
@@ -184,6 +192,7 @@ impl Duties {
             .min(self.asking.next_timeout())
             .min(self.answering.next_timeout())
             .min(self.doubt.next_timeout())
+            .min(self.brake.next_timeout())
             .min(self.members.due())
             .min(self.holdings.next_timeout())
             .min(self.late_due())
@@ -223,6 +232,9 @@ impl Duties {
             };
             self.by_check.insert(check, ix);
             self.ranks.insert(ix, check);
+            if meta.reference {
+                self.references.push(ix);
+            }
             self.unheard += 1;
             added.push(ix);
         }
@@ -252,6 +264,7 @@ impl Duties {
             }
             duty.published = None;
             duty.role = Role::Standby(Standby::default());
+            self.references.retain(|&other| other != ix);
             self.asking.drop_check(ix);
             self.timers.clear(ix);
             self.ranks.remove(ix);
@@ -278,6 +291,9 @@ impl Duties {
         };
         let duty = &mut self.duties[ix as usize];
         let current = duty.generation == report.generation;
+        let good = duty
+            .published
+            .is_none_or(|published| published.verdict != Verdict::Down);
         let next = ctx.now + duty.meta.interval + duty.meta.timeout + self.config.outcome_slack;
         let Some(probing) = duty.probing_mut().filter(|_| current) else {
             self.counters.stale_reports += 1;
@@ -290,6 +306,10 @@ impl Duties {
                 contrary,
                 latency_us,
             } => {
+                let took = Duration::from_micros(latency_us.into());
+                if probing.sight.see(ctx.now, good, reason, took) {
+                    self.brake.failed(ctx.now, &self.config.brake);
+                }
                 probing.measured = Some(Measured {
                     verdict,
                     reason,
@@ -332,6 +352,7 @@ impl Duties {
         self.tick_asking(ctx);
         self.answering.tick(ctx.now);
         self.tick_doubt(ctx);
+        self.tick_brake(ctx);
     }
 
     /// Stops all probing and releases everything: the last thing before this
@@ -423,7 +444,7 @@ impl Duties {
                 since_ms: value.since_ms,
                 latency_us: value.latency_us,
                 owner: word.actor.node,
-                frozen: owner.is_some_and(|owner| owner.living && !owner.healthy),
+                frozen: owner.is_some_and(|owner| owner.living && (!owner.healthy || owner.braked)),
             }
         });
         let duty = &mut self.duties[ix as usize];
@@ -434,6 +455,7 @@ impl Duties {
                 self.unheard += 1;
             }
             duty.published = what;
+            duty.was_up |= what.is_some_and(|what| what.verdict == Verdict::Up);
             ctx.out.push_back(Output::Publish { check, what });
         }
     }

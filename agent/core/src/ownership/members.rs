@@ -27,6 +27,8 @@ pub struct View {
     pub draining: bool,
     /// Its probes can measure.
     pub healthy: bool,
+    /// It holds new Downs back.
+    pub braked: bool,
     /// Hash of the set of checks that it configures.
     pub checks: u64,
 }
@@ -85,6 +87,14 @@ impl Members {
 
     pub(super) fn suspects(&self) -> usize {
         self.suspects.len()
+    }
+
+    /// How many of the living others hold new Downs back.
+    pub(super) fn braked(&self, me: NodeId) -> usize {
+        let others = self.views.iter().filter(|&(&node, _)| node != me);
+        others
+            .filter(|(_, view)| view.living && view.braked)
+            .count()
     }
 
     pub(super) fn is_suspect(&self, node: NodeId) -> bool {
@@ -250,6 +260,7 @@ impl Duties {
         }
         self.consider_moved(ctx);
         for node in gone {
+            self.brake.forget(node);
             self.drop_peer(ctx, node);
         }
     }

@@ -9,6 +9,7 @@
 mod answering;
 mod apply;
 mod asking;
+mod brake;
 mod budget;
 mod consult;
 mod decide;
@@ -20,9 +21,11 @@ mod members;
 pub mod ranks;
 mod role;
 mod timers;
+mod weather;
 
 use core::time::Duration;
 
+pub use self::brake::BrakeConfig;
 pub use self::duties::{Ctx, Duties, Load};
 pub use self::members::View;
 
@@ -114,6 +117,8 @@ pub struct OwnershipConfig {
     pub blind_window: Duration,
     /// From one look of a blind node to the next.
     pub blind_retry: Duration,
+    /// When new Downs are held back.
+    pub brake: BrakeConfig,
 }
 
 impl Default for OwnershipConfig {
@@ -152,6 +157,7 @@ impl Default for OwnershipConfig {
             blind_checks: 5,
             blind_window: Duration::from_secs(10),
             blind_retry: Duration::from_secs(5),
+            brake: BrakeConfig::default(),
         }
     }
 }
@@ -195,6 +201,8 @@ pub struct OwnershipCounters {
     /// Downs that were not written and asked about again, or later: while this
     /// node doubted itself, or was late.
     pub downs_held: u64,
+    /// Times that this node began to hold new Downs back.
+    pub brakes: u64,
     /// Opinions given to others.
     pub opinions: u64,
     /// Questions answered with silence.

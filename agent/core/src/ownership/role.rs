@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use watchfire_wire::{CheckId, Time, Verdict};
 
+use super::weather::Sight;
 use crate::io::{CheckMeta, Published};
 
 /// One configured check.
@@ -19,6 +20,8 @@ pub(super) struct Duty {
     /// This node has measured it once in this life.
     pub(super) measured_before: bool,
     pub(super) backoff: Backoff,
+    /// It has been Up once.
+    pub(super) was_up: bool,
     /// What the table was told last.
     pub(super) published: Option<Published>,
 }
@@ -67,6 +70,8 @@ pub(super) struct Probing {
     pub(super) confirmed: Option<(u8, u8)>,
     /// Since when a Down has been held back because this node is late.
     pub(super) held_since: Option<Time>,
+    /// What its outcomes show of the path to it.
+    pub(super) sight: Sight,
 }
 
 /// Why a node probes a check.
@@ -116,6 +121,7 @@ impl Duty {
             generation: 0,
             measured_before: false,
             backoff: Backoff::default(),
+            was_up: false,
             published: None,
         }
     }
@@ -136,7 +142,7 @@ impl Duty {
 }
 
 impl Probing {
-    pub(super) const fn new(basis: Basis, paid_until: Time, outcome_due: Time) -> Self {
+    pub(super) fn new(basis: Basis, paid_until: Time, outcome_due: Time) -> Self {
         Self {
             basis,
             paid_until,
@@ -148,6 +154,7 @@ impl Probing {
             attended: true,
             confirmed: None,
             held_since: None,
+            sight: Sight::default(),
         }
     }
 }

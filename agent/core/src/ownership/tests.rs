@@ -36,6 +36,7 @@ fn view(node: u64, checks: u64) -> View {
         capacity: 100,
         draining: false,
         healthy: true,
+        braked: false,
         checks,
     }
 }
@@ -58,6 +59,8 @@ impl Bench {
             interval: Duration::from_secs(1),
             timeout: TIMEOUT,
             carried: false,
+            network: 0,
+            reference: false,
         };
         let all: Vec<_> = (0..checks).map(|n| (check(n), meta)).collect();
         bench.act(|duties, ctx| duties.add(ctx, &all));

@@ -400,7 +400,8 @@ impl Replicator {
             | ArchivedReplica::SetAsk { .. }
             | ArchivedReplica::SetPart { .. }
             | ArchivedReplica::Ask { .. }
-            | ArchivedReplica::Opinion { .. } => self.counters.refused += 1,
+            | ArchivedReplica::Opinion { .. }
+            | ArchivedReplica::Weather { .. } => self.counters.refused += 1,
         }
     }
 

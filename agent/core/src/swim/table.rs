@@ -328,6 +328,7 @@ mod tests {
                 capacity: 1,
                 draining: false,
                 prober_healthy: true,
+                braked: false,
                 checks: 0,
                 protocol_min: 2,
                 protocol_max: 2,

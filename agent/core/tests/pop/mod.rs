@@ -617,6 +617,8 @@ impl Pop {
                         );
                     }
                 }
+                // These probers have no fast interval.
+                Output::Hurry(_) => {}
                 Output::BulkConnect { conn, to, hello } => {
                     let to = host_of(to);
                     let open = !self.cut.contains(&(host, to)) && self.hosts[to].node.is_some();
@@ -735,6 +737,8 @@ fn meta() -> CheckMeta {
         interval: INTERVAL,
         timeout: TIMEOUT,
         carried: false,
+        network: 0,
+        reference: false,
     }
 }
 

@@ -435,6 +435,7 @@ impl Engine {
                 entry.unmeasured_in_a_row = 0;
                 entry.flags.clear(Flags::UNMEASURED);
                 entry.latency_us = phases.total_us;
+                let was_contrary = entry.health.contrary() > 0;
                 let transition = match outcome {
                     Outcome::Fail(_) if at_once => entry.health.record_down(),
                     outcome => entry.health.record(outcome == Outcome::Pass),
@@ -446,7 +447,9 @@ impl Engine {
                 } else {
                     entry.flags.clear(Flags::DEGRADED);
                 }
-                let changed = transition.is_some() || was_degraded != phases.degraded;
+                // The core weighs first failures against each other.
+                let turned = was_contrary != (entry.health.contrary() > 0);
+                let changed = transition.is_some() || turned || was_degraded != phases.degraded;
                 let news = changed || entry.flags.has(Flags::ATTEND);
                 if news {
                     entry.flags.clear(Flags::ATTEND);

@@ -64,6 +64,8 @@ pub struct Engine {
     turn_late_us: u32,
     /// Numbers the turns.
     late_turn: u32,
+    /// What is in doubt is probed at its fast interval.
+    hurry: bool,
     /// Slots whose operation was handed to the driver in the last turn.
     submitted: Vec<Slot>,
     stats: Stats,
@@ -103,6 +105,7 @@ impl Engine {
             asking: 0,
             turn_late_us: 0,
             late_turn: 0,
+            hurry: true,
             submitted: Vec::new(),
             stats: Stats::new(),
         }
@@ -156,6 +159,12 @@ impl Engine {
         if let Some(index) = self.index.remove(&id) {
             self.retire(index);
         }
+    }
+
+    /// Whether what is in doubt is probed at its fast interval, as it is unless
+    /// this says otherwise.
+    pub const fn set_hurry(&mut self, hurry: bool) {
+        self.hurry = hurry;
     }
 
     /// Reports the next measured outcome of a check even if nothing changes.
@@ -382,7 +391,7 @@ impl Engine {
     /// that starting it now would only pile it onto what is due next.
     fn fall_due(&mut self, index: u32, now: Time) {
         let entry = &mut self.entries[index as usize];
-        let (step, align) = step(&entry.spec, &entry.health);
+        let (step, align) = step(&entry.spec, &entry.health, self.hurry);
         let late = now.since(entry.due);
         if late > step / 2 {
             let next = self
@@ -409,7 +418,7 @@ impl Engine {
             self.stats.lateness_us.saturating_record(late_us.max(1));
             // One that was this late when it fell due was not let in, so it
             // lost the time while it waited for a slot.
-            let (step, _) = step(&entry.spec, &entry.health);
+            let (step, _) = step(&entry.spec, &entry.health, self.hurry);
             if u128::from(late_us) > step.as_micros() / 2 {
                 self.stats
                     .count(Outcome::NotMeasured(Unmeasured::InFlightFull));
@@ -490,7 +499,7 @@ impl Engine {
             self.wait(index, now);
             return;
         }
-        let (step, align) = step(&entry.spec, &entry.health);
+        let (step, align) = step(&entry.spec, &entry.health, self.hurry);
         let next = self
             .config
             .schedule
@@ -508,7 +517,7 @@ impl Engine {
         if !self.starts.is_armed(index) {
             return;
         }
-        let (step, _) = step(&entry.spec, &entry.health);
+        let (step, _) = step(&entry.spec, &entry.health, self.hurry);
         let step_us = u64::try_from(step.as_micros()).unwrap_or(u64::MAX).max(1);
         let part = entry.id.prefix().rotate_left(entry.unmeasured_in_a_row) % step_us;
         // Between half a step and one and a half from now: a step on average.

@@ -24,7 +24,8 @@ pub struct Report {
 pub enum ReportKind {
     /// A probe was measured: reported for the first one after a start, after
     /// an attend and after unmeasured ones, and for every one that changed the
-    /// verdict or whether it is degraded.
+    /// verdict, whether the last outcome contradicts it, or whether it is
+    /// degraded.
     Measured {
         /// After rise and fall.
         verdict: Verdict,

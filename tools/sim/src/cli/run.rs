@@ -13,6 +13,7 @@ use watchfire_sim::faults::{Fault, FaultSet};
 use watchfire_sim::run::{self, Summary, Verdict};
 use watchfire_sim::stats::Sample;
 use watchfire_sim::trace::Trace;
+use watchfire_sim::uplink::Uplink;
 use watchfire_sim::workload::Options;
 
 use super::{all_threads, progress};
@@ -51,6 +52,10 @@ pub(crate) struct Run {
     /// Seal frames with a real key instead of a checksum.
     #[arg(long)]
     sealed: bool,
+    /// Instead of the standard workload: the way to the origins fails (dead,
+    /// slow, lossy, half-of-pop), or many origins really do (third, networks).
+    #[arg(long)]
+    uplink: Option<Uplink>,
     /// Let processors cost time: `own`, a core for each node, or how many cores
     /// all nodes share. The production probe engine probes then, and what
     /// agents may send, probe and spend is bounded.
@@ -81,6 +86,7 @@ impl Run {
             quiet_s: self.quiet_s,
             sealed: self.sealed,
             mutation: self.mutation,
+            uplink: self.uplink,
             cpu: self.cores.map(CpuOptions::of),
             ..Options::default()
         };

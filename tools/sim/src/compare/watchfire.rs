@@ -47,6 +47,7 @@ pub fn maker(n: usize) -> impl Fn(usize, usize, Rng) -> WatchfirePeer {
             sealed: false,
             protocol_max: watchfire_wire::message::PROTOCOL,
             mutation: None,
+            brake: false,
         };
         WatchfirePeer {
             agent: Agent::start(&boot, Time::ZERO),

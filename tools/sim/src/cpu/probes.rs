@@ -17,6 +17,8 @@ use watchfire_wire::{CheckId, First, Reason, Time, Unmeasured};
 
 use super::gossip::{gossip_of, probes_of};
 use crate::prober::Outcome;
+use crate::uplink;
+use crate::workload::Options;
 use crate::world::{Event, World};
 
 /// Longest wait of a thread, longest time without a turn that is no fault, and
@@ -129,6 +131,11 @@ impl Probes {
     /// As the agent asks its prober.
     pub(crate) fn is_healthy(&self, now: Time) -> bool {
         !self.sick && now.since(self.beat) < STUCK_AFTER
+    }
+
+    /// See [`Engine::set_hurry`].
+    pub(crate) const fn set_hurry(&mut self, hurry: bool) {
+        self.engine.set_hurry(hurry);
     }
 
     /// Probes that measured nothing so far.
@@ -366,7 +373,7 @@ impl World {
     fn open(&mut self, host: usize, slot: Slot) -> Option<(u64, SocketEvent)> {
         let threads = self.hosts[host].threads.as_mut();
         let probes = &mut threads.expect("it asked for this").probes;
-        let check = check_at(probes.engine.target(slot).addr);
+        let check = check_at(probes.engine.target(slot).addr, &self.options);
         let asked = match probes.asking.get_mut(&check) {
             Some(left) => {
                 *left -= 1;
@@ -415,14 +422,20 @@ impl World {
 }
 
 /// Where the origin of a check listens.
-pub(crate) fn origin_addr(check: u32) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(ORIGINS | check)), 80)
+pub(crate) fn origin_addr(check: u32, options: &Options) -> SocketAddr {
+    let place = match options.uplink {
+        Some(_) => uplink::place(check, options),
+        None => check,
+    };
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(ORIGINS | place)), 80)
 }
 
-fn check_at(addr: SocketAddr) -> u32 {
-    match addr.ip() {
-        IpAddr::V4(ip) => ip.to_bits() & !ORIGINS,
-        IpAddr::V6(_) => 0,
+fn check_at(addr: SocketAddr, options: &Options) -> u32 {
+    let IpAddr::V4(ip) = addr.ip() else { return 0 };
+    let place = ip.to_bits() & !ORIGINS;
+    match options.uplink {
+        Some(_) => uplink::check_of(place, options),
+        None => place,
     }
 }
 

@@ -49,7 +49,9 @@ impl Kinds {
                 ArchivedReplica::Part { .. } => 10,
                 ArchivedReplica::BulkOffer { .. } | ArchivedReplica::BulkHello { .. } => 11,
                 ArchivedReplica::Notify { .. } => 12,
-                ArchivedReplica::Ask { .. } | ArchivedReplica::Opinion { .. } => 13,
+                ArchivedReplica::Ask { .. }
+                | ArchivedReplica::Opinion { .. }
+                | ArchivedReplica::Weather { .. } => 13,
                 ArchivedReplica::SetAsk { .. } | ArchivedReplica::SetPart { .. } => 14,
             },
         }

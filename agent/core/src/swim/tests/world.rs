@@ -74,6 +74,7 @@ pub(crate) fn profile(name: &str, addr: SocketAddr) -> Profile {
         capacity: 100,
         draining: false,
         prober_healthy: true,
+        braked: false,
         checks: 0,
         protocol_min: 1,
         protocol_max: 1,

@@ -1,0 +1,316 @@
+//! Where the brake meets duty: what this node's probes show, which Downs are
+//! held, and what happens when they are let go.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use watchfire_wire::message::replica::Weather;
+use watchfire_wire::{NodeId, Reason, Time, Verdict};
+
+use super::brake::{Evidence, Freed, References, Ruling, rule};
+use super::duties::{Ctx, Duties, to_ix};
+use super::ranks::CheckIx;
+use super::role::{Duty, Probing};
+use crate::io::{Event, Output, Released};
+use crate::mutations::Mutation;
+
+/// What a probe of a check showed of the path to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sight {
+    /// The last outcome was a failure that may be the path's.
+    pub(super) failing: bool,
+    /// When the probe began that was the last to fail while the check was good.
+    failed_at: Option<Time>,
+    /// How long that took to show.
+    took: Duration,
+    /// When such a failure was last none a moment later.
+    recovered_at: Option<Time>,
+}
+
+impl Sight {
+    /// A measured outcome of a check, good until then or not. True if it is the
+    /// first failure of a good one.
+    pub(super) fn see(&mut self, now: Time, good: bool, reason: u8, took: Duration) -> bool {
+        let fails = reason != Reason::Passed.code()
+            && !Reason::from_code(reason).is_some_and(Reason::is_answer);
+        let first = fails && !self.failing && good;
+        if first {
+            self.failed_at = Some(now - took);
+            self.took = took;
+        }
+        if self.failing && !fails && self.failed_at.is_some() {
+            self.recovered_at = Some(now);
+        }
+        self.failing = fails;
+        first
+    }
+}
+
+/// The path of one check, as far as it counts.
+struct Seen<'a> {
+    duty: &'a Duty,
+    sight: &'a Sight,
+}
+
+/// Those that fail without being Down.
+#[derive(Clone, Copy, Debug, Default)]
+struct Failing {
+    checks: usize,
+    networks: usize,
+}
+
+impl Duties {
+    /// This node holds new Downs back.
+    #[must_use]
+    pub const fn is_braked(&self) -> bool {
+        self.brake.held_since().is_some()
+    }
+
+    /// The checks that fail, are not Down, and are held as they are.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        if self.is_braked() {
+            self.failing().checks
+        } else {
+            0
+        }
+    }
+
+    /// A member tells how its probes fare.
+    pub fn hear_weather(&mut self, ctx: &mut Ctx<'_>, from: NodeId, weather: Weather) {
+        self.brake.hear(ctx.now, from, weather);
+    }
+
+    /// What a few members are to be told of this node's probes.
+    pub const fn take_weather(&mut self) -> Option<Weather> {
+        self.weather_out.take()
+    }
+
+    /// How many of them.
+    #[must_use]
+    pub const fn weather_peers(&self) -> usize {
+        self.config.brake.peers
+    }
+
+    /// Is this Down to be held? Asked before a second opinion is, and again
+    /// before the Down is written.
+    pub(super) fn is_held(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) -> bool {
+        let duty = &self.duties[ix as usize];
+        let Some(probing) = duty.probing() else {
+            return false;
+        };
+        // Whatever answers has a path to it.
+        if duty.meta.reference || !probing.sight.failing {
+            return false;
+        }
+        if self.is_braked() {
+            return true;
+        }
+        let isolated = self.config.brake.isolated;
+        let since = probing.sight.failed_at;
+        match rule(&self.evidence(ctx), &self.config.brake) {
+            Ruling::Hold => {
+                self.hold(ctx);
+                true
+            }
+            Ruling::Free(_) => {
+                let young = since.is_some_and(|since| ctx.now.since(since) < isolated);
+                young && self.loses_packets(ctx.now)
+            }
+        }
+    }
+
+    /// Tells and reviews, if it is time to.
+    pub(super) fn tick_brake(&mut self, ctx: &mut Ctx<'_>) {
+        if self.brake.next_timeout() > ctx.now {
+            return;
+        }
+        let own = self.weather(ctx.now);
+        if self.brake.tells(ctx.now, &own, &self.config.brake) {
+            self.weather_out = Some(own);
+        }
+        if !self.brake.reviews(ctx.now, &self.config.brake) {
+            return;
+        }
+        if self.mutations.on(Mutation::BrakeNeverLetsGo) {
+            return;
+        }
+        if let Ruling::Free(freed) = rule(&self.evidence(ctx), &self.config.brake) {
+            self.let_go(ctx, freed);
+        }
+    }
+
+    fn hold(&mut self, ctx: &mut Ctx<'_>) {
+        if self.brake.hold(ctx.now, &self.config.brake) {
+            let failing = self.failing();
+            self.counters.brakes += 1;
+            ctx.out.push_back(Output::Hurry(false));
+            ctx.out.push_back(Output::Event(Event::Braked {
+                held: failing.checks,
+                networks: failing.networks,
+            }));
+        }
+    }
+
+    /// What fails must fail anew, from the beginning and at its phase: neither
+    /// all Downs at once nor all probes.
+    fn let_go(&mut self, ctx: &mut Ctx<'_>, freed: Freed) {
+        self.brake.let_go(ctx.now, freed, &self.config.brake);
+        ctx.out.push_back(Output::Hurry(true));
+        let why = match freed {
+            Freed::Passing => Released::Passing,
+            Freed::References => Released::References,
+            Freed::Bound => Released::Bound,
+        };
+        ctx.out.push_back(Output::Event(Event::Released(why)));
+        for ix in 0..self.duties.len() {
+            let duty = &self.duties[ix];
+            let fails = counts(duty).is_some_and(|seen| {
+                let measured = seen.duty.probing().and_then(|probing| probing.measured);
+                seen.sight.failing || measured.is_some_and(|m| m.verdict == Verdict::Down)
+            });
+            if fails {
+                self.begin_anew(ctx, to_ix(ix));
+            }
+        }
+    }
+
+    fn evidence(&self, ctx: &Ctx<'_>) -> Evidence {
+        let own = self.weather(ctx.now);
+        let config = &self.config.brake;
+        Evidence {
+            pooled: self.brake.pooled(ctx.now, own, config),
+            members: self.members.living().saturating_sub(1),
+            braked: self.members.braked(self.me),
+            references: self.references(ctx),
+            held_for: self.brake.held_since().map(|since| ctx.now.since(since)),
+            trusted: self.brake.is_trusted(ctx.now),
+        }
+    }
+
+    /// What this node's own probes show. While it holds: of all that was probed
+    /// since. Before that: of first failures, in a window as long as anybody's
+    /// go back. Since passes are not reported, what was probed is reckoned: a
+    /// check is probed once in its interval.
+    fn weather(&self, now: Time) -> Weather {
+        let config = &self.config.brake;
+        let held = self.brake.held_since().map(|since| now.since(since));
+        let recent = |sight: &Sight| {
+            sight
+                .failed_at
+                .filter(|&at| now.since(at) <= config.window + sight.took)
+        };
+        let mut sizes: BTreeMap<u64, u32> = BTreeMap::new();
+        let mut oldest: Option<Time> = None;
+        let (mut took, mut fails) = (Duration::ZERO, 0);
+        for seen in self.duties.iter().filter_map(counts) {
+            *sizes.entry(seen.duty.meta.network).or_default() += 1;
+            if let Some(at) = recent(seen.sight) {
+                oldest = Some(oldest.map_or(at, |oldest: Time| oldest.min(at)));
+                took += seen.sight.took;
+                fails += 1;
+            }
+        }
+        let span = held.unwrap_or_else(|| self.brake.window(now, oldest, config));
+        let own_span = oldest.map_or(Duration::ZERO, |since| now.since(since));
+        // Probes that began later may still be under way.
+        let late = if fails > 0 && held.is_none() {
+            took / fails
+        } else {
+            Duration::ZERO
+        };
+        let window = span.saturating_sub(late).max(config.telling / 2);
+        let mut sum = Weather {
+            window_ms: u32::try_from(span.as_millis()).unwrap_or(u32::MAX),
+            ..Weather::default()
+        };
+        for seen in self.duties.iter().filter_map(counts) {
+            let network = seen.duty.meta.network;
+            let size = sizes.get(&network).copied().unwrap_or(1).max(1);
+            let interval = seen.duty.meta.interval.as_micros().max(1);
+            let part = (window.as_micros() * 1_000 / interval).min(1_000);
+            let part = u32::try_from(part).unwrap_or(1_000);
+            sum.probed += part;
+            sum.networks_probed += part / size;
+            let failed = if held.is_some() {
+                seen.sight.failing.then_some(part)
+            } else {
+                recent(seen.sight).map(|_| 1_000)
+            };
+            if let Some(weight) = failed {
+                sum.failed += weight;
+                sum.networks_failed += weight / size;
+                // The top bits of a product are as good as a hash.
+                sum.networks |= 1 << (network.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+            }
+        }
+        // The window begins with a failure: that one is there by construction.
+        if held.is_none() && fails > 1 && own_span + Duration::from_millis(1) >= span {
+            let per_network = sum.networks_failed / fails;
+            sum.failed -= 1_000;
+            sum.networks_failed -= per_network;
+        }
+        sum.failed = sum.failed.min(sum.probed);
+        sum.networks_failed = sum.networks_failed.min(sum.networks_probed);
+        sum
+    }
+
+    fn failing(&self) -> Failing {
+        let failing = self.duties.iter().filter_map(counts);
+        let networks: Vec<u64> = failing
+            .filter(|seen| seen.sight.failing)
+            .map(|seen| seen.duty.meta.network)
+            .collect();
+        let distinct: std::collections::BTreeSet<_> = networks.iter().collect();
+        Failing {
+            checks: networks.len(),
+            networks: distinct.len(),
+        }
+    }
+
+    /// Failures that were none a moment later are too many for origins.
+    fn loses_packets(&self, now: Time) -> bool {
+        let config = &self.config.brake;
+        let (mut checks, mut recovered) = (0_u64, 0_u64);
+        for seen in self.duties.iter().filter_map(counts) {
+            checks += 1;
+            let lately = |at: Time| now.since(at) < 2 * config.window;
+            recovered += u64::from(seen.sight.recovered_at.is_some_and(lately));
+        }
+        recovered > 1 && recovered * 1_000 >= checks * config.lossy
+    }
+
+    fn references(&self, ctx: &Ctx<'_>) -> References {
+        let (mut up, mut all) = (0, 0);
+        for &ix in &self.references {
+            let duty = &self.duties[ix as usize];
+            let verdict = ctx
+                .store
+                .winner(duty.check)
+                .map(|word| word.slot.value.verdict);
+            if verdict == Some(Verdict::Up) {
+                up += 1;
+            }
+            all += usize::from(duty.was_up);
+        }
+        match (up, all) {
+            (_, 0) => References::None,
+            (0, _) => References::Dead,
+            (up, all) if 2 * up > all => References::Living,
+            _ => References::Unsure,
+        }
+    }
+}
+
+/// A check that this node probes and that is not Down: only of these may a
+/// failure be news.
+fn counts(duty: &Duty) -> Option<Seen<'_>> {
+    let probing: &Probing = duty.probing()?;
+    let down = duty
+        .published
+        .is_some_and(|published| published.verdict == Verdict::Down);
+    (!down && probing.measured.is_some()).then_some(Seen {
+        duty,
+        sight: &probing.sight,
+    })
+}
