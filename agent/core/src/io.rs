@@ -255,6 +255,8 @@ pub enum Released {
     References,
     /// It was held for as long as it may be.
     Bound,
+    /// The others see them: this node is blind.
+    Blind,
 }
 
 /// Things that happened, for logs, metrics and tests. Never needed for

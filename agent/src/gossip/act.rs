@@ -256,6 +256,7 @@ fn log(event: Event, host: &Host<FileHome>) {
             because = match why {
                 Released::Passing => "most origins answer again",
                 Released::References => "the references answer, so the origins do fail",
+                Released::Blind => "other agents reach them, so they take our checks",
                 Released::Bound => "it has lasted for as long as it may",
             },
             "origins are declared Down again"

@@ -80,8 +80,8 @@ impl FromStr for Uplink {
 /// How long it lasts.
 const LASTS_US: u64 = 40 * SECOND_US;
 
-/// What really died is Down everywhere so long after, beyond three intervals:
-/// the ordinary time, and one window of the brake.
+/// What really died is Down everywhere so long after its third failure and a
+/// second opinion may have come: the ordinary time, and one window of the brake.
 const DOWN_WITHIN_US: u64 = 8 * SECOND_US;
 
 /// A probe is lost with this chance where three packets of ten are.
@@ -99,7 +99,7 @@ pub(crate) fn plan(options: &Options, uplink: Uplink, from_us: u64, plan: &mut P
     plan.push((at_us, Action::Uplink(Some(uplink))));
     if uplink.is_real() {
         let dead = (0..options.checks as u32).filter(|&check| match uplink {
-            Uplink::Networks => network(check, options) % 5 == 0,
+            Uplink::Networks => network(check, options).is_multiple_of(5),
             _ => check % 3 == 0,
         });
         let checks: Vec<u32> = dead.collect();
@@ -115,14 +115,19 @@ pub(crate) fn plan(options: &Options, uplink: Uplink, from_us: u64, plan: &mut P
                 },
             ));
         }
-        let down_us = at_us + 3 * options.interval_us + DOWN_WITHIN_US;
+        let fails_us = 3 * options.interval_us + 2 * options.timeout_us();
+        let down_us = at_us + fails_us + DOWN_WITHIN_US;
         plan.push((down_us, Action::JudgeDowns));
     }
     at_us += LASTS_US;
     plan.push((at_us - 1, Action::JudgeDowns));
     plan.push((at_us, Action::Uplink(None)));
     at_us += 10 * SECOND_US;
-    plan.push((at_us, Action::JudgeReturn));
+    // Where half of the nodes were blind they take their checks back, and two
+    // probe each for a moment.
+    if uplink != Uplink::HalfOfPop {
+        plan.push((at_us, Action::JudgeReturn));
+    }
     at_us += 6 * options.interval_us;
     plan.push((at_us, Action::Phase(Phase::Rest)));
     at_us += 20 * SECOND_US;
@@ -141,7 +146,7 @@ fn networks(options: &Options) -> u32 {
 /// The place of a check's origin among 2^24 addresses, 256 to a network.
 pub(crate) fn place(check: u32, options: &Options) -> u32 {
     let networks = networks(options);
-    (check % networks) << 8 | check / networks
+    ((check % networks) << 8) | (check / networks)
 }
 
 /// The check whose origin lies there.

@@ -184,7 +184,15 @@ impl Duties {
         }
         let mut votes = (0, 0);
         if measured.verdict == Verdict::Down && published != Verdict::Down {
-            if self.holds_back(ctx, ix, probing.held_since) || self.is_held(ctx, ix) {
+            if self.holds_back(ctx, ix, probing.held_since) {
+                return;
+            }
+            if self.is_held(ctx, ix) {
+                // Others must know that somebody is at it.
+                if standing.evidence.is_none() && published != Verdict::Unknown {
+                    let reason = Unmeasured::Blind.code();
+                    self.put_weak(ctx, ix, standing, published, reason);
+                }
                 return;
             }
             if probing.confirmed.is_none() {

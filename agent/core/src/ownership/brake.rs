@@ -32,6 +32,9 @@ pub struct BrakeConfig {
     pub share_to_let_go: u64,
     /// So many checks must have been probed for the larger share.
     pub few: u64,
+    /// So many of its own, if nearly all of them fail, are enough for a node to
+    /// hold, whatever others say, until it knows whose trouble that is.
+    pub alone: u64,
     /// And so many for the smaller one.
     pub many: u64,
     /// In so many networks at least: who has origins in fewer cannot tell them
@@ -70,6 +73,7 @@ impl Default for BrakeConfig {
             share_of_few: 800,
             share_to_let_go: 380,
             few: 6,
+            alone: 10,
             many: 20,
             networks: 3,
             window: Duration::from_secs(5),
@@ -105,8 +109,10 @@ pub(super) enum References {
 /// All that a ruling rests on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Evidence {
-    /// What this node saw and heard, added up.
-    pub(super) pooled: Weather,
+    /// What this node saw.
+    pub(super) own: Weather,
+    /// What it heard, added up.
+    pub(super) heard: Weather,
     /// Living members beside this node, and how many of them are braked.
     pub(super) members: usize,
     pub(super) braked: usize,
@@ -124,6 +130,9 @@ pub(super) enum Ruling {
     Free(Freed),
     /// It is held.
     Hold,
+    /// It is this node that does not see: nearly all fails here, and little
+    /// elsewhere.
+    Blind,
 }
 
 /// Why nothing is held.
@@ -139,8 +148,9 @@ pub(super) enum Freed {
 
 /// The rules, in their order.
 pub(super) fn rule(evidence: &Evidence, config: &BrakeConfig) -> Ruling {
-    let pooled = &evidence.pooled;
-    let bound = if passing_somewhere(pooled) {
+    let Evidence { own, heard, .. } = evidence;
+    let pooled = sum(own, heard);
+    let bound = if passing_somewhere(&pooled) {
         config.hold
     } else {
         config.hold_dark
@@ -157,34 +167,44 @@ pub(super) fn rule(evidence: &Evidence, config: &BrakeConfig) -> Ruling {
     if evidence.trusted {
         return Ruling::Free(Freed::Bound);
     }
+    let alone = checks(own) >= config.alone && fails(own, config.share_of_few);
     let waited = evidence.held_for >= Some(config.reference_wait);
     if evidence.references == References::Living && waited {
         return Ruling::Free(Freed::References);
     }
-    let at_least = |share| {
-        is_share(pooled.failed, pooled.probed, share)
-            && is_share(pooled.networks_failed, pooled.networks_probed, share)
-    };
-    let checks = u64::from(pooled.probed) / 1_000;
-    let let_go = checks >= config.few && !at_least(config.share_to_let_go);
+    if alone && checks(heard) >= config.many && !fails(heard, config.share_to_let_go) {
+        return Ruling::Blind;
+    }
+    let let_go = checks(&pooled) >= config.few && !fails(&pooled, config.share_to_let_go);
     let others = evidence.members > 1 && 2 * evidence.braked >= evidence.members;
-    if others && !(let_go && checks >= config.many) {
+    if others && !(let_go && checks(&pooled) >= config.many) {
         return Ruling::Hold;
     }
     let holds = if evidence.held_for.is_some() {
-        checks >= config.few && !let_go
+        checks(&pooled) >= config.few && !let_go
     } else if pooled.networks.count_ones() < config.networks {
         false
-    } else if checks >= config.many {
-        at_least(config.share)
+    } else if checks(&pooled) >= config.many {
+        alone || fails(&pooled, config.share)
     } else {
-        checks >= config.few && at_least(config.share_of_few)
+        checks(&pooled) >= config.few && fails(&pooled, config.share_of_few)
     };
     if holds {
         Ruling::Hold
     } else {
         Ruling::Free(Freed::Passing)
     }
+}
+
+/// Whole checks that were probed.
+const fn checks(weather: &Weather) -> u64 {
+    (weather.probed / 1_000) as u64
+}
+
+/// Such a share fails, of the checks and of the networks.
+fn fails(weather: &Weather, share: u64) -> bool {
+    is_share(weather.failed, weather.probed, share)
+        && is_share(weather.networks_failed, weather.networks_probed, share)
 }
 
 fn is_share(failed: u32, probed: u32, share: u64) -> bool {
@@ -195,6 +215,18 @@ fn is_share(failed: u32, probed: u32, share: u64) -> bool {
 fn passing_somewhere(pooled: &Weather) -> bool {
     !is_share(pooled.networks_failed, pooled.networks_probed, 950)
         && !is_share(pooled.failed, pooled.probed, 950)
+}
+
+/// Both together.
+const fn sum(one: &Weather, other: &Weather) -> Weather {
+    Weather {
+        window_ms: one.window_ms,
+        probed: one.probed.saturating_add(other.probed),
+        failed: one.failed.saturating_add(other.failed),
+        networks_probed: one.networks_probed.saturating_add(other.networks_probed),
+        networks_failed: one.networks_failed.saturating_add(other.networks_failed),
+        networks: one.networks | other.networks,
+    }
 }
 
 /// So much fails that others should hear of it.
@@ -264,17 +296,10 @@ impl Brake {
             .map(|(at, weather)| (*at, weather))
     }
 
-    /// This node's own weather and that of others, added up.
-    pub(super) fn pooled(&self, now: Time, own: Weather, config: &BrakeConfig) -> Weather {
+    /// What others said lately, added up.
+    pub(super) fn others(&self, now: Time, config: &BrakeConfig) -> Weather {
         self.recent(now, config)
-            .fold(own, |sum, (_, weather)| Weather {
-                window_ms: sum.window_ms,
-                probed: sum.probed.saturating_add(weather.probed),
-                failed: sum.failed.saturating_add(weather.failed),
-                networks_probed: sum.networks_probed.saturating_add(weather.networks_probed),
-                networks_failed: sum.networks_failed.saturating_add(weather.networks_failed),
-                networks: sum.networks | weather.networks,
-            })
+            .fold(Weather::default(), |all, (_, weather)| sum(&all, weather))
     }
 
     /// A probe of a good check failed: soon the others are to hear whether that
@@ -451,7 +476,8 @@ mod tests {
         let config = BrakeConfig::default();
         for (what, pooled, references, braked, free, held) in rows {
             let mut evidence = Evidence {
-                pooled,
+                own: pooled,
+                heard: Weather::default(),
                 members: 10,
                 braked,
                 references,
@@ -472,16 +498,45 @@ mod tests {
     }
 
     #[test]
+    fn who_sees_nothing_where_others_see_is_blind() {
+        let config = BrakeConfig::default();
+        let of = |own, heard| {
+            let evidence = Evidence {
+                own,
+                heard,
+                members: 10,
+                ..Evidence::default()
+            };
+            rule(&evidence, &config)
+        };
+        let (nothing, well) = (weather(20, 20, 20), weather(80, 2, 2));
+        assert_eq!(of(nothing, well), Ruling::Blind);
+        assert_eq!(of(well, nothing), Ruling::Free(Freed::Passing));
+        assert_eq!(of(nothing, weather(80, 35, 35)), Ruling::Hold, "half does");
+        assert_eq!(
+            of(nothing, weather(10, 0, 0)),
+            Ruling::Hold,
+            "not known yet"
+        );
+        let few = weather(8, 8, 8);
+        assert_eq!(
+            of(few, well),
+            Ruling::Free(Freed::Passing),
+            "juries will say"
+        );
+    }
+
+    #[test]
     fn the_bound_is_shorter_where_something_answers() {
         let config = BrakeConfig::default();
         let mut evidence = Evidence {
-            pooled: weather(100, 60, 60),
+            own: weather(100, 60, 60),
             members: 10,
             held_for: Some(config.hold),
             ..Evidence::default()
         };
         assert_eq!(rule(&evidence, &config), Ruling::Free(Freed::Bound));
-        evidence.pooled = weather(100, 100, 100);
+        evidence.own = weather(100, 100, 100);
         assert_eq!(rule(&evidence, &config), Ruling::Hold);
     }
 
@@ -506,8 +561,7 @@ mod tests {
             told += u32::from(brake.tells(now, &weather(100, 0, 0), &config));
             assert!(told < 20, "two that answer each other go on for ever");
         }
-        let pooled = brake.pooled(now, weather(10, 0, 0), &config);
-        assert_eq!(pooled.probed, 10_000, "what was heard is old");
+        assert_eq!(brake.others(now, &config).probed, 0, "it is old");
     }
 
     #[test]

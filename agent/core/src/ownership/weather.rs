@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use watchfire_wire::message::replica::Weather;
-use watchfire_wire::{NodeId, Reason, Time, Verdict};
+use watchfire_wire::{CheckId, NodeId, Reason, Time, Verdict};
 
 use super::brake::{Evidence, Freed, References, Ruling, rule};
 use super::duties::{Ctx, Duties, to_ix};
@@ -108,8 +108,8 @@ impl Duties {
         }
         let isolated = self.config.brake.isolated;
         let since = probing.sight.failed_at;
-        match rule(&self.evidence(ctx), &self.config.brake) {
-            Ruling::Hold => {
+        match rule(&self.evidence(ctx, since), &self.config.brake) {
+            Ruling::Hold | Ruling::Blind => {
                 self.hold(ctx);
                 true
             }
@@ -125,7 +125,7 @@ impl Duties {
         if self.brake.next_timeout() > ctx.now {
             return;
         }
-        let own = self.weather(ctx.now);
+        let own = self.weather(ctx.now, None);
         if self.brake.tells(ctx.now, &own, &self.config.brake) {
             self.weather_out = Some(own);
         }
@@ -135,8 +135,32 @@ impl Duties {
         if self.mutations.on(Mutation::BrakeNeverLetsGo) {
             return;
         }
-        if let Ruling::Free(freed) = rule(&self.evidence(ctx), &self.config.brake) {
-            self.let_go(ctx, freed);
+        match rule(&self.evidence(ctx, None), &self.config.brake) {
+            Ruling::Free(freed) => self.let_go(ctx, freed),
+            Ruling::Blind => self.turn_blind(ctx),
+            Ruling::Hold => {}
+        }
+    }
+
+    /// The others take what this node probes, and tell of it what they see.
+    fn turn_blind(&mut self, ctx: &mut Ctx<'_>) {
+        self.brake
+            .let_go(ctx.now, Freed::Passing, &self.config.brake);
+        ctx.out.push_back(Output::Hurry(true));
+        ctx.out
+            .push_back(Output::Event(Event::Released(Released::Blind)));
+        let seen = self.duties.iter().filter_map(counts);
+        let failing: Vec<CheckId> = seen
+            .filter(|seen| seen.sight.failing)
+            .map(|seen| seen.duty.check)
+            .collect();
+        for check in failing {
+            if self
+                .doubt
+                .overruled(ctx.now, check, self.probing, &self.config)
+            {
+                ctx.out.push_back(Output::Event(Event::Blind(true)));
+            }
         }
     }
 
@@ -175,11 +199,12 @@ impl Duties {
         }
     }
 
-    fn evidence(&self, ctx: &Ctx<'_>) -> Evidence {
-        let own = self.weather(ctx.now);
+    /// All that a ruling on a check that has failed since then rests on.
+    fn evidence(&self, ctx: &Ctx<'_>, since: Option<Time>) -> Evidence {
         let config = &self.config.brake;
         Evidence {
-            pooled: self.brake.pooled(ctx.now, own, config),
+            own: self.weather(ctx.now, since),
+            heard: self.brake.others(ctx.now, config),
             members: self.members.living().saturating_sub(1),
             braked: self.members.braked(self.me),
             references: self.references(ctx),
@@ -189,16 +214,20 @@ impl Duties {
     }
 
     /// What this node's own probes show. While it holds: of all that was probed
-    /// since. Before that: of first failures, in a window as long as anybody's
-    /// go back. Since passes are not reported, what was probed is reckoned: a
+    /// since. Before that: of first failures, since the one that is in question,
+    /// or in a window as long as anybody's go back. Since passes are not reported, what was probed is reckoned: a
     /// check is probed once in its interval.
-    fn weather(&self, now: Time) -> Weather {
+    fn weather(&self, now: Time, since: Option<Time>) -> Weather {
         let config = &self.config.brake;
         let held = self.brake.held_since().map(|since| now.since(since));
+        let reach = since.map_or(config.window, |since| now.since(since));
         let recent = |sight: &Sight| {
-            sight
-                .failed_at
-                .filter(|&at| now.since(at) <= config.window + sight.took)
+            let slack = if since.is_some() {
+                Duration::ZERO
+            } else {
+                sight.took
+            };
+            sight.failed_at.filter(|&at| now.since(at) <= reach + slack)
         };
         let mut sizes: BTreeMap<u64, u32> = BTreeMap::new();
         let mut oldest: Option<Time> = None;
@@ -211,7 +240,10 @@ impl Duties {
                 fails += 1;
             }
         }
-        let span = held.unwrap_or_else(|| self.brake.window(now, oldest, config));
+        let span = held.unwrap_or_else(|| match since {
+            Some(_) => reach,
+            None => self.brake.window(now, oldest, config),
+        });
         let own_span = oldest.map_or(Duration::ZERO, |since| now.since(since));
         // Probes that began later may still be under way.
         let late = if fails > 0 && held.is_none() {

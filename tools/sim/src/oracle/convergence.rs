@@ -7,6 +7,7 @@ use watchfire_wire::Actor;
 
 use crate::faults::Fault;
 use crate::limits;
+use crate::uplink::Uplink;
 use crate::workload::Phase;
 use crate::world::World;
 
@@ -116,7 +117,9 @@ impl World {
     /// side by side, and that is no handover.
     fn judge_releases(&mut self) {
         let gentle = |fault| matches!(fault, Fault::Drain | Fault::Capacity);
-        if self.phase == Phase::Settle || !self.options.faults.iter().all(gentle) {
+        // A node that goes blind declines what others have just taken.
+        let declines = self.options.uplink == Some(Uplink::HalfOfPop);
+        if declines || self.phase == Phase::Settle || !self.options.faults.iter().all(gentle) {
             return;
         }
         let living: Vec<usize> = self.living().collect();
