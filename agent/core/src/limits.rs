@@ -53,6 +53,9 @@ pub const OVERTAKEN: usize = 4;
 /// unless it fits [`PARTS_LOW`] datagrams.
 pub const STREAM_TENTHS: u32 = 8;
 
+/// Pulls by stream that wait for their answer, of one node.
+pub const STREAM_PULLS: usize = 2;
+
 /// See [`STREAM_TENTHS`].
 pub const PARTS_LOW: usize = 1;
 

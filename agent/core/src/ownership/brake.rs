@@ -167,7 +167,8 @@ pub(super) fn rule(evidence: &Evidence, config: &BrakeConfig) -> Ruling {
     if evidence.trusted {
         return Ruling::Free(Freed::Bound);
     }
-    let alone = checks(own) >= config.alone && fails(own, config.share_of_few);
+    let far_apart = |weather: &Weather| weather.networks.count_ones() >= config.networks;
+    let alone = far_apart(own) && checks(own) >= config.alone && fails(own, config.share_of_few);
     let waited = evidence.held_for >= Some(config.reference_wait);
     if evidence.references == References::Living && waited {
         return Ruling::Free(Freed::References);
@@ -182,7 +183,7 @@ pub(super) fn rule(evidence: &Evidence, config: &BrakeConfig) -> Ruling {
     }
     let holds = if evidence.held_for.is_some() {
         checks(&pooled) >= config.few && !let_go
-    } else if pooled.networks.count_ones() < config.networks {
+    } else if !far_apart(&pooled) {
         false
     } else if checks(&pooled) >= config.many {
         alone || fails(&pooled, config.share)

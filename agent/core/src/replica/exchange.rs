@@ -396,6 +396,9 @@ impl Replicator {
             self.gathering = true;
             return;
         }
+        if self.spare.tenths() < limits::STREAM_TENTHS {
+            return self.pump_stream(now, out);
+        }
         let most_open = if low { 2 } else { limits::PULLS };
         while self.pulls.waiting() < most_open && self.spare.has(Class::Pull) {
             let mut asked: Option<Peer> = None;
@@ -443,6 +446,71 @@ impl Replicator {
                 }
             }
         }
+    }
+
+    /// Asks one of those who have something that is wanted for all that it has,
+    /// on a stream: it takes no datagram there and none back.
+    fn pump_stream(&mut self, now: Time, out: &mut Vec<Out>) {
+        if self.pulls.waiting() >= limits::STREAM_PULLS {
+            return;
+        }
+        let unasked = |want: &&Want| want.asked.is_none();
+        let peers: Vec<Peer> = self
+            .pulls
+            .wanted
+            .values()
+            .filter(unasked)
+            .filter_map(|want| {
+                let living = want.sources.iter().rev();
+                living.filter_map(|&node| find(&self.peers, node)).next()
+            })
+            .filter(|peer| self.pulls.with_peer(peer.actor.node) == 0)
+            .collect();
+        if peers.is_empty() {
+            // Nobody lives who spoke of it: digests will bring it back.
+            self.pulls.wanted.retain(|_, want| {
+                want.asked.is_some()
+                    || want
+                        .sources
+                        .iter()
+                        .any(|&node| find(&self.peers, node).is_some())
+            });
+            return;
+        }
+        let peer = peers[self.rng.below(peers.len())];
+        let most = limits::claims_per_pull(limits::BULK_FRAME_BYTES);
+        let claims: Vec<Claim> = self
+            .pulls
+            .wanted
+            .keys()
+            .take(most)
+            .map(|&actor| self.store.claim_on(actor))
+            .collect();
+        let id = self.rng.u64();
+        for claim in &claims {
+            if let Some(want) = self.pulls.wanted.get_mut(&claim.actor)
+                && want.asked.is_none()
+                && want.sources.contains(&peer.actor.node)
+            {
+                want.asked = Some(id);
+            }
+        }
+        let conn = self.new_conn();
+        let deadline = now + self.config.bulk_timeout;
+        let mut pull = Pull::new(peer, claims, None, Class::Pull, now, deadline);
+        pull.conn = Some(conn);
+        self.counters.pulls += 1;
+        out.push(Out::BulkConnect {
+            conn,
+            to: peer.addr,
+            hello: Replica::Pull {
+                pull: id,
+                claims: pull.claims.clone(),
+                cover: None,
+                floors: Vec::new(),
+            },
+        });
+        self.pulls.open.insert(id, pull);
     }
 
     fn ask(

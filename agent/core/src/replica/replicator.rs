@@ -16,7 +16,7 @@ use super::config::{ReplicaConfig, ReplicaCounters};
 use super::delta;
 use super::news::News;
 use super::pulls::Pulls;
-use super::serve::{self, Asked, Frame, Offers, Streams};
+use super::serve::{self, Asked, Frame, Offer, Offers, Streams};
 use super::store::Store;
 use crate::budget::{Class, Spare};
 use crate::io::ConnId;
@@ -373,8 +373,8 @@ impl Replicator {
                     return;
                 }
                 open.lapsed = false;
-                self.next_conn = (self.next_conn + 1) & !ConnId::ACCEPTED;
-                let conn = ConnId(self.next_conn);
+                let conn = ConnId((self.next_conn + 1) & !ConnId::ACCEPTED);
+                self.next_conn = conn.0;
                 open.conn = Some(conn);
                 open.deadline = now + self.config.bulk_timeout;
                 out.push(Out::BulkConnect {
@@ -422,24 +422,55 @@ impl Replicator {
                     self.refuse_bulk(conn, out);
                     return;
                 };
-                if self.streams.len() >= limits::BULK_SERVED {
+                let Offer { claims, cover, .. } = offer;
+                self.serve_stream(conn, from.actor, pull, &claims, cover, out);
+            }
+            ArchivedReplica::Pull { pull, claims, .. } => {
+                let claims = rkyv::deserialize::<Vec<Claim>, Failure>(claims);
+                let Some(claims) = claims.ok().filter(|claims| {
+                    claims.is_sorted_by_key(|claim| claim.actor) && claims.len() <= limits::LOGS
+                }) else {
                     self.refuse_bulk(conn, out);
                     return;
-                }
-                let answer = self.store.answer(from.actor, &offer.claims, offer.cover);
-                self.store.note_fetched(answer.reaches(self.store.me()));
-                let parts = serve::parts(
-                    pull,
-                    self.rng.u64(),
-                    answer,
-                    limits::SLOTS_PER_BULK_FRAME,
-                    limits::BULK_FRAMES,
-                );
-                self.counters.bulk_served += 1;
-                self.streams.add(conn, parts.unwrap_or_default());
+                };
+                self.counters.answers += 1;
+                self.serve_stream(conn, from.actor, pull.to_native(), &claims, None, out);
             }
             _ => self.refuse_bulk(conn, out),
         }
+    }
+
+    /// A name for a stream that this node opens.
+    pub(super) const fn new_conn(&mut self) -> ConnId {
+        self.next_conn = (self.next_conn + 1) & !ConnId::ACCEPTED;
+        ConnId(self.next_conn)
+    }
+
+    /// Serves an answer on a stream, unless there are too many.
+    fn serve_stream(
+        &mut self,
+        conn: ConnId,
+        to: Actor,
+        pull: u64,
+        claims: &[Claim],
+        cover: Option<Cover>,
+        out: &mut Vec<Out>,
+    ) {
+        if self.streams.len() >= limits::BULK_SERVED {
+            self.refuse_bulk(conn, out);
+            return;
+        }
+        let answer = self.store.answer(to, claims, cover);
+        self.store.note_fetched(answer.reaches(self.store.me()));
+        let parts = serve::parts(
+            pull,
+            self.rng.u64(),
+            answer,
+            limits::SLOTS_PER_BULK_FRAME,
+            limits::BULK_FRAMES,
+        );
+        self.counters.bulk_served += 1;
+        self.streams.add(conn, parts.unwrap_or_default());
     }
 
     /// Refuses a bulk stream.
