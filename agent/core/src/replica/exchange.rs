@@ -1,6 +1,7 @@
 //! The two sides of a pull: asking and taking in, answering and offering.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use rkyv::rancor::Failure;
 use smallvec::SmallVec;
@@ -390,7 +391,7 @@ impl Replicator {
                 self.gathering = true;
                 return;
             }
-            self.next_round = now + self.config.mass_gathering * (1 + 2 * missing);
+            self.next_round = now + self.config.mass_gathering * (1 + 2 * missing).min(5);
         }
         if !self.spare.has(Class::Pull) {
             self.gathering = true;
@@ -478,13 +479,14 @@ impl Replicator {
             return;
         }
         let peer = peers[self.rng.below(peers.len())];
+        // What this node tells of is named too: whoever lacks it learns it so.
         let most = limits::claims_per_pull(limits::BULK_FRAME_BYTES);
-        let claims: Vec<Claim> = self
-            .pulls
-            .wanted
-            .keys()
+        let wanted = self.pulls.wanted.keys().copied();
+        let actors: BTreeSet<Actor> = wanted.chain(self.news.told()).collect();
+        let claims: Vec<Claim> = actors
+            .into_iter()
             .take(most)
-            .map(|&actor| self.store.claim_on(actor))
+            .map(|actor| self.store.claim_on(actor))
             .collect();
         let id = self.rng.u64();
         for claim in &claims {

@@ -105,6 +105,11 @@ impl News {
         self.faded(now, config) > limits::TREE_HEADS
     }
 
+    /// Whose logs are being told of.
+    pub(super) fn told(&self) -> impl Iterator<Item = Actor> + '_ {
+        self.told.keys().copied()
+    }
+
     /// Nothing is being told.
     pub(super) fn is_silent(&self) -> bool {
         self.told.is_empty()

@@ -460,7 +460,10 @@ impl Replicator {
             self.refuse_bulk(conn, out);
             return;
         }
-        let answer = self.store.answer(to, claims, cover);
+        let mut answer = self.store.answer(to, claims, cover);
+        for head in core::mem::take(&mut answer.behind) {
+            self.want(head, to.node, limits::HOPS, false, out);
+        }
         self.store.note_fetched(answer.reaches(self.store.me()));
         let parts = serve::parts(
             pull,
