@@ -66,6 +66,11 @@ fn mistakes_in_the_agents_file_are_named_by_line() {
         ("[probe]", "[probe]\nbackend = \"dpdk\"", "dpdk"),
         ("[probe]", "[probe]\ndeny = [\"10.0.0.1/8\"]", "10.0.0.0/8"),
         (
+            "join = [",
+            "join = [\"[2001:db8::1]:7946\", ",
+            "another family",
+        ),
+        (
             "[probe]",
             "[probe]\ndeny = [\"10.0.0.0/33\"]",
             "not a network",

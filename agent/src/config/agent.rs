@@ -252,7 +252,7 @@ fn node_name(source: &Source, name: &Spanned<String>) -> Result<String, ConfigEr
 }
 
 fn gossip(source: &Source, base: &Path, raw: &RawGossip) -> Result<Gossip, ConfigError> {
-    let bind = address(source, &raw.bind)?;
+    let bind = member_address(source, &raw.bind)?;
     if bind.port() == 0 {
         return Err(source.error(
             raw.bind.span(),
@@ -268,7 +268,7 @@ fn gossip(source: &Source, base: &Path, raw: &RawGossip) -> Result<Gossip, Confi
         ));
     }
     let advertise = match &raw.advertise {
-        Some(text) => match address(source, text)? {
+        Some(text) => match member_address(source, text)? {
             addr if addr.ip().is_unspecified() || addr.port() == 0 => {
                 return Err(source.error(
                     text.span(),
@@ -276,7 +276,7 @@ fn gossip(source: &Source, base: &Path, raw: &RawGossip) -> Result<Gossip, Confi
                     "write this server's own address and port",
                 ));
             }
-            addr if addr.is_ipv4() != bind.is_ipv4() && !bind.ip().is_unspecified() => {
+            addr if !reaches(bind, addr) => {
                 return Err(source.error(
                     text.span(),
                     format!("{addr} is of another family than gossip.bind, {bind}"),
@@ -324,12 +324,42 @@ fn gossip(source: &Source, base: &Path, raw: &RawGossip) -> Result<Gossip, Confi
         join: raw
             .join
             .iter()
-            .map(|text| address(source, text))
+            .map(|text| join_address(source, bind, text))
             .collect::<Result<_, _>>()?,
         key_file: raw.key_file.as_ref().map(|path| base.join(path)),
         period,
         datagram_bytes,
     })
+}
+
+/// Whether a socket on `bind` can send to `addr`: each to its own family, and
+/// `[::]` to both.
+fn reaches(bind: SocketAddr, addr: SocketAddr) -> bool {
+    let both = bind.is_ipv6() && bind.ip().is_unspecified();
+    both || addr.is_ipv4() == bind.is_ipv4()
+}
+
+fn join_address(
+    source: &Source,
+    bind: SocketAddr,
+    text: &Spanned<String>,
+) -> Result<SocketAddr, ConfigError> {
+    let addr = member_address(source, text)?;
+    if reaches(bind, addr) {
+        return Ok(addr);
+    }
+    Err(source.error(
+        text.span(),
+        format!("{addr} is of another family than gossip.bind, {bind}"),
+        "join by an address of the same family, or bind to [::], which is both",
+    ))
+}
+
+/// A member's address in the one form that the POP knows: IPv4 in IPv6's form
+/// is IPv4.
+fn member_address(source: &Source, text: &Spanned<String>) -> Result<SocketAddr, ConfigError> {
+    let addr = address(source, text)?;
+    Ok(SocketAddr::new(addr.ip().to_canonical(), addr.port()))
 }
 
 fn probe_options(

@@ -53,7 +53,7 @@ impl Act {
                 Effect::Datagram { to, bytes } => {
                     // A full socket buffer loses the datagram like the network
                     // would; the core's protocols expect that.
-                    if shell.udp.socket.send_to(&bytes, to).is_err() {
+                    if shell.udp.send(&bytes, to).is_err() {
                         self.datagrams_unsent += 1;
                     }
                 }
