@@ -20,7 +20,7 @@ use crate::error::{StartError, UringError};
 use crate::limits::FILES_BESIDE;
 use crate::mailbox::Mailbox;
 use crate::options::{Backend, Options};
-use crate::tls_roots;
+use crate::tls_roots::Trust;
 use crate::worker::{Waker, Worker};
 
 /// The threads that run.
@@ -41,7 +41,7 @@ pub(crate) fn start(
     let (backend, fallback) = choose(options)?;
     let now = clock::now();
     let wall_us = clock::wall_us();
-    let tls = tls_roots::context(options, wall_us / 1_000_000)?;
+    let tls = Trust::read(options)?.context;
     let config = Config {
         slots: slots(options, backend),
         pacing,
