@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod control;
 mod demo;
+mod files;
 mod gossip;
 mod keys;
 mod limits;

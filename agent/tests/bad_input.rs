@@ -125,7 +125,7 @@ fn mistakes_in_an_origins_file_are_named_by_line() {
         (
             format!("{good}{}", good.replace(":80", ":81")),
             "name",
-            "another definition",
+            "defined differently",
         ),
         (
             format!("{good}[[origin]]\nname = \"b"),
@@ -139,7 +139,7 @@ fn mistakes_in_an_origins_file_are_named_by_line() {
         let error = refused(agent);
         assert!(error.contains(word), "no {word} in: {error}");
         let mut line = line_of(&agent.origins_file(), needle);
-        if word == "another definition" {
+        if word == "defined differently" {
             line += 3;
         }
         let place = format!("{}:{line}:", agent.origins_file().display());

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{Failure, Format, print_json};
-use crate::config::AgentConfig;
+use crate::config::ConfigErrors;
+use crate::control::sources::Sources;
 use crate::keys;
 use watchfire_core::gate::Keys;
 
@@ -58,12 +59,15 @@ pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    let config = AgentConfig::load(&options.config)?;
-    let origins = config.load_origins()?;
-    let sealed = matches!(
-        keys::load(config.gossip.key_file.as_deref())?,
-        Keys::Sealed(_)
-    );
+    let (_, reading) = Sources::start(&options.config, |_| None)?;
+    let config = reading.agent;
+    let sealed = matches!(reading.keys, Some(Keys::Sealed(_)));
+    let read = reading.read.ok_or("the origins files were not read")?;
+    if !read.held.is_empty() {
+        let errors = read.held.into_iter().flat_map(|held| held.errors).collect();
+        return Err(ConfigErrors(errors).into());
+    }
+    let origins = read.origins;
     if options.format.json {
         return print_json(&serde_json::json!({
             "node": config.name,
@@ -105,6 +109,7 @@ pub(super) fn key(verb: &KeyVerb) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AgentConfig;
 
     #[test]
     fn the_example_is_a_configuration_that_is_accepted() {

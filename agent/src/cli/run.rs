@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use nix::sys::signal::{SigSet, Signal};
 use tracing_subscriber::EnvFilter;
 use watchfire_core::node::{Node, NodeConfig};
 use watchfire_table::{Writer, WriterOptions};
@@ -11,7 +12,9 @@ use watchfire_wire::Actor;
 
 use super::Failure;
 use crate::config::AgentConfig;
-use crate::control::reload::{self, Configuration};
+use crate::control::reload::Configuration;
+use crate::control::sources::Sources;
+use crate::files::Kept;
 use crate::gossip::{Ending, Gossip};
 use crate::limits::LOG_LINES;
 use crate::{clock, control};
@@ -40,9 +43,16 @@ enum LogFormat {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let reading = reload::read(&options.config)?;
-    let config = reading.agent.clone();
+    // A reload that comes while we start waits until we can hear it: the default
+    // would be to end.
+    let mut hangup = SigSet::empty();
+    hangup.add(Signal::SIGHUP);
+    hangup.thread_block()?;
     let _log = start_log(options.log);
+    let kept = |agent: &AgentConfig| Some(Kept::new(&agent.state_dir, &agent.name));
+    let (sources, reading) = Sources::start(&options.config, kept)?;
+    let config = reading.agent.clone();
+    let keys = reading.keys.clone().expect("a start reads them");
 
     let persisted_epoch = control::epoch::load(&config.state_dir, &config.name);
     let mut random = [0; 40];
@@ -62,7 +72,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             .filter(|seed| *seed != config.gossip.advertise)
             .collect(),
         capacity: config.capacity,
-        keys: reading.keys.clone(),
+        keys,
         join_patience: config.join_patience,
         datagram_bytes: config.gossip.datagram_bytes,
         ..NodeConfig::new(config.name.clone(), config.gossip.advertise)
@@ -72,7 +82,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let node = Node::new(node_config, now);
     let table = open_table(&config, node.actor())?;
     let gossip = Gossip::start(&config, node, table)?;
-    let configuration = Configuration::new(reading);
+    let configuration = Configuration::new(sources, reading);
     match control::run(configuration, gossip, &config)? {
         Ending::Left => {
             tracing::info!("left the POP");

@@ -13,11 +13,15 @@ use watchfire_probe_core::policy::{Network, NetworkError, Policy};
 use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTES};
 
 use super::duration::Span;
-use super::origins::{OriginDefaults, OriginSet};
+use super::origins::OriginDefaults;
 use super::source::{ConfigError, Source};
 
 /// Smallest datagram budget that still carries every message, bytes.
 const DATAGRAM_BYTES_LEAST: usize = 576;
+
+/// Of the origins so many percent may leave at once, unless configured. A file
+/// that was emptied by accident takes all or most; a roll-out takes some.
+const REMOVALS_MAX_PERCENT: u8 = 50;
 
 /// What one agent runs on.
 #[derive(Clone, Debug)]
@@ -50,6 +54,8 @@ pub(crate) struct AgentConfig {
     pub(crate) origins: Vec<String>,
     /// Whether changed origins files are read without being told.
     pub(crate) watch_origins: bool,
+    /// Of the origins so many percent may leave at once without being asked for.
+    pub(crate) removals_max_percent: u8,
     /// What an origin is given where it says nothing itself.
     pub(crate) defaults: OriginDefaults,
 }
@@ -173,11 +179,11 @@ struct RawListen {
 struct RawOrigins {
     files: Vec<String>,
     watch: Option<bool>,
+    removals_max_percent: Option<Spanned<u8>>,
 }
 
 impl AgentConfig {
-    /// Reads the agent's file. The origins files that it names are read by
-    /// [`load_origins`](Self::load_origins).
+    /// Reads the agent's file. The files that it names are read by others.
     ///
     /// # Errors
     ///
@@ -216,20 +222,15 @@ impl AgentConfig {
             ),
             metrics_listen: listen(&raw.metrics)?,
             agent_check_listen: listen(&raw.agent_check)?,
+            removals_max_percent: match &raw.origins.removals_max_percent {
+                None => REMOVALS_MAX_PERCENT,
+                Some(share) => within(&source, share, 0, 100, "removals_max_percent")?,
+            },
             origins: raw.origins.files,
             watch_origins: raw.origins.watch.unwrap_or(true),
             defaults: raw.defaults,
             name,
         })
-    }
-
-    /// Reads the origins files that it names.
-    ///
-    /// # Errors
-    ///
-    /// As for [`super::origins::load`].
-    pub(crate) fn load_origins(&self) -> Result<OriginSet, ConfigError> {
-        super::origins::load(&self.origins, self.base(), &self.defaults, &self.policy)
     }
 
     /// The folder that relative paths start from: the file's own.

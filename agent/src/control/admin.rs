@@ -30,7 +30,11 @@ pub(crate) enum Verb {
     /// Why an origin has its verdict.
     Why { origin: String },
     /// Read the configuration again.
-    Reload,
+    Reload {
+        /// Origins may leave, however many.
+        #[serde(default)]
+        allow_removals: bool,
+    },
     /// Hand over all checks and take no new ones.
     Drain,
     /// Take part again.
@@ -118,8 +122,11 @@ fn clear_way(path: &Path) -> Result<(), AdminError> {
     if !meta.file_type().is_socket() {
         return Err(AdminError::NoSocket(path.to_owned()));
     }
-    if BlockingStream::connect(path).is_ok() {
-        return Err(AdminError::Taken(path.to_owned()));
+    // Only a socket that nobody holds refuses. An agent that is stopped or busy
+    // does not answer, and is there.
+    match BlockingStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        Ok(_) | Err(_) => return Err(AdminError::Taken(path.to_owned())),
     }
     fs::remove_file(path).map_err(|e| AdminError::Bind(path.to_owned(), e))
 }
@@ -178,9 +185,13 @@ async fn answer(verb: Verb, doors: &Doors) -> Answer {
                 "no origin is named \"{origin}\" in this agent's configuration"
             )),
         },
-        Verb::Reload => {
+        Verb::Reload { allow_removals } => {
             let (reply, answer) = oneshot::channel();
-            if doors.requests.send(Request::Reload(reply)).await.is_err() {
+            let request = Request::Reload {
+                allow_removals,
+                reply,
+            };
+            if doors.requests.send(request).await.is_err() {
                 return Answer::Error("the agent is ending".into());
             }
             match answer.await {

@@ -95,8 +95,13 @@ impl Collector for Snapshot {
             ),
             (
                 "config_refused",
-                "Whether the last reload was refused",
+                "Whether the last reload was refused, in whole or in part",
                 usize::from(status.config_error.is_some()),
+            ),
+            (
+                "config_files_held",
+                "Files that are refused and keep their last good content",
+                status.files_held.len(),
             ),
             (
                 "draining",

@@ -9,18 +9,21 @@ pub(crate) mod admin;
 mod agent_check;
 pub(crate) mod epoch;
 mod metrics;
-pub(crate) mod origins;
 pub(crate) mod reload;
+pub(crate) mod sources;
 
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use nix::sys::signal::{SigSet, Signal};
+use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use self::reload::Configuration;
+use self::reload::{Configuration, Reply};
 use crate::config::AgentConfig;
+use crate::files::Held;
 use crate::gossip::command::{Command, CommandSender};
+use crate::gossip::status::HeldStatus;
 use crate::gossip::{Ending, Gossip};
 use crate::limits::{COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH};
 
@@ -28,7 +31,11 @@ use crate::limits::{COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH};
 pub(crate) enum Request {
     /// Read the configuration again; the answer says what changed or why it
     /// was refused.
-    Reload(oneshot::Sender<Result<String, String>>),
+    Reload {
+        /// Origins may leave, however many.
+        allow_removals: bool,
+        reply: Reply,
+    },
 }
 
 /// What connections show of the configuration in force.
@@ -36,8 +43,10 @@ pub(crate) enum Request {
 pub(crate) struct ConfigState {
     /// When it was read, milliseconds since 1970.
     pub(crate) loaded_ms: u64,
-    /// Why the last attempt to read another was refused.
+    /// Why the last attempt to read another was refused, in whole or in part.
     pub(crate) error: Option<String>,
+    /// Files that do not count as they are.
+    pub(crate) held: Vec<Held>,
     /// The table's file.
     pub(crate) table: String,
 }
@@ -58,6 +67,7 @@ impl Doors {
         status.table.clone_from(&config.table);
         status.config_loaded_ms = config.loaded_ms;
         status.config_error.clone_from(&config.error);
+        status.files_held = config.held.iter().map(HeldStatus::of).collect();
         Some(status)
     }
 }
@@ -108,6 +118,15 @@ async fn control(
         requests,
         config: configuration.state(),
     };
+    let mut hangup = listen(SignalKind::hangup())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    // One that came while we started comes now.
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGHUP);
+    blocked
+        .thread_unblock()
+        .map_err(|errno| ControlError::Signals(errno.into()))?;
     let _socket = admin::serve(&config.admin_socket, doors.clone())?;
     if let Some(addr) = config.metrics_listen {
         metrics::serve(addr, doors.clone()).await?;
@@ -125,9 +144,6 @@ async fn control(
         "started"
     );
 
-    let mut hangup = listen(SignalKind::hangup())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
     let mut look = tokio::time::interval(ORIGINS_WATCH);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut epochs = gossip.epoch.clone();
@@ -140,15 +156,17 @@ async fn control(
                     Ending::Failed("the gossip thread panicked; its message is above".into())
                 }));
             }
-            Some(Request::Reload(reply)) = inbox.recv() => {
-                // Whoever asked may be gone; the log has the answer too.
-                let _ = reply.send(configuration.reload(&gossip.commands).await);
+            Some(Request::Reload { allow_removals, reply }) = inbox.recv() => {
+                configuration.ask(Some(reply), allow_removals);
             }
-            _ = hangup.recv() => {
-                // Success and refusal are both logged where they happen.
-                let _ = configuration.reload(&gossip.commands).await;
+            // Success and refusal are both logged where they happen.
+            _ = hangup.recv() => configuration.ask(None, false),
+            _ = look.tick() => configuration.look(),
+            done = configuration.done() => {
+                if let Err(error) = configuration.finish(done, &gossip.commands).await {
+                    return Ok(Ending::Failed(error));
+                }
             }
-            _ = look.tick() => configuration.look(&gossip.commands).await,
             Ok(()) = epochs.changed() => {
                 let epoch = *epochs.borrow_and_update();
                 epoch::store(&config.state_dir, &config.name, epoch);
@@ -182,8 +200,8 @@ async fn until(deadline: Option<tokio::time::Instant>) {
     }
 }
 
-fn listen(kind: SignalKind) -> Result<Signal, ControlError> {
-    signal(kind).map_err(ControlError::Signals)
+fn listen(kind: SignalKind) -> Result<unix::Signal, ControlError> {
+    unix::signal(kind).map_err(ControlError::Signals)
 }
 
 /// Reads one line of at most `limit` bytes, within `patience`. Nothing comes
