@@ -14,6 +14,7 @@ mod files;
 mod gossip;
 mod keys;
 mod limits;
+mod preflight;
 
 use std::process::ExitCode;
 

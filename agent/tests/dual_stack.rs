@@ -72,12 +72,7 @@ fn members_of_both_families_are_one_pop() {
         expected.sort();
         assert_eq!(shown, expected, "{}", agent.log());
         let status = agent.status();
-        for counter in [
-            "swim_deaths",
-            "strangers",
-            "bulk_refused",
-            "datagrams_unsent",
-        ] {
+        for counter in ["swim_deaths", "bulk_refused", "datagrams_unsent"] {
             assert_eq!(status["counters"][counter], 0, "{counter}: {status}");
         }
         assert!(!agent.log().contains("died"), "{}", agent.log());

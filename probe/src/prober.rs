@@ -75,6 +75,16 @@ impl Prober {
         Self::start_paced(options, waker, Pacing::Scheduled)
     }
 
+    /// Whether the driver that the options insist on works here. Nothing is left
+    /// running.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not.
+    pub fn try_backend(options: &Options) -> Result<(), StartError> {
+        start::choose(options).map(drop)
+    }
+
     pub(crate) fn start_paced(
         options: Options,
         waker: Waker,

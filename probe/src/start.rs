@@ -78,7 +78,7 @@ pub(crate) fn start(
 }
 
 /// The driver to run on, and why not the better one.
-fn choose(options: &Options) -> Result<(Backend, Option<String>), StartError> {
+pub(crate) fn choose(options: &Options) -> Result<(Backend, Option<String>), StartError> {
     if options.backend == Backend::Epoll {
         return Ok((Backend::Epoll, None));
     }

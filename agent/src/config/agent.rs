@@ -14,7 +14,7 @@ use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTE
 
 use super::duration::Span;
 use super::origins::OriginDefaults;
-use super::source::{ConfigError, Source};
+use super::source::{ConfigError, ConfigErrors, Source};
 
 /// Smallest datagram budget that still carries every message, bytes.
 const DATAGRAM_BYTES_LEAST: usize = 576;
@@ -187,22 +187,38 @@ impl AgentConfig {
     ///
     /// # Errors
     ///
-    /// The file cannot be read or parsed, or a value makes no sense.
-    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+    /// The file cannot be read or parsed, or values make no sense: all of those.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let source = Source::read(path)?;
         let raw: Raw = source.parse()?;
-        raw.defaults.check(&source)?;
         let base = path.parent().unwrap_or(Path::new("."));
-        let name = node_name(&source, &raw.node.name)?;
-        let gossip = gossip(&source, base, &raw.gossip)?;
-        let (probe, join_patience) = probe_options(&source, base, &raw.probe, &name)?;
-        let policy = policy(&source, &raw.probe, &gossip)?;
-        let table = table(&source, base, &raw.table)?;
-        let listen = |raw: &Option<RawListen>| {
-            raw.as_ref()
-                .map(|raw| address(&source, &raw.listen))
-                .transpose()
+        let mut errors = Errors::default();
+        errors.keep(raw.defaults.check(&source));
+        let name = errors.keep(node_name(&source, &raw.node.name));
+        let gossip = errors.keep(gossip(&source, base, &raw.gossip));
+        let shown = raw.node.name.get_ref();
+        let probe = errors.keep(probe_options(&source, base, &raw.probe, shown));
+        let policy = errors.keep(policy(&source, &raw.probe, gossip.as_ref()));
+        let table = errors.keep(table(&source, base, &raw.table));
+        let mut listen = |raw: &Option<RawListen>| {
+            let raw = raw.as_ref()?;
+            errors.keep(address(&source, &raw.listen))
         };
+        let (metrics_listen, agent_check_listen) = (listen(&raw.metrics), listen(&raw.agent_check));
+        let removals_max_percent = match &raw.origins.removals_max_percent {
+            None => Some(REMOVALS_MAX_PERCENT),
+            Some(share) => errors.keep(within(&source, share, 0, 100, "removals_max_percent")),
+        };
+        let Errors(errors) = errors;
+        let (Some(name), Some(gossip), Some(probe), Some(policy), Some(table), Some(removals)) =
+            (name, gossip, probe, policy, table, removals_max_percent)
+        else {
+            return Err(ConfigErrors(errors));
+        };
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        let (probe, join_patience) = probe;
         Ok(Self {
             file: path.to_owned(),
             capacity: raw.node.capacity.unwrap_or(100),
@@ -220,12 +236,9 @@ impl AgentConfig {
                 raw.admin
                     .map_or_else(|| "/run/watchfire/admin.sock".into(), |admin| admin.socket),
             ),
-            metrics_listen: listen(&raw.metrics)?,
-            agent_check_listen: listen(&raw.agent_check)?,
-            removals_max_percent: match &raw.origins.removals_max_percent {
-                None => REMOVALS_MAX_PERCENT,
-                Some(share) => within(&source, share, 0, 100, "removals_max_percent")?,
-            },
+            metrics_listen,
+            agent_check_listen,
+            removals_max_percent: removals,
             origins: raw.origins.files,
             watch_origins: raw.origins.watch.unwrap_or(true),
             defaults: raw.defaults,
@@ -236,6 +249,16 @@ impl AgentConfig {
     /// The folder that relative paths start from: the file's own.
     pub(crate) fn base(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new("."))
+    }
+}
+
+/// What is wrong so far.
+#[derive(Default)]
+struct Errors(Vec<ConfigError>);
+
+impl Errors {
+    fn keep<T>(&mut self, read: Result<T, ConfigError>) -> Option<T> {
+        read.map_err(|error| self.0.push(error)).ok()
     }
 }
 
@@ -423,7 +446,7 @@ fn probe_options(
     Ok((options, patience))
 }
 
-fn policy(source: &Source, raw: &RawProbe, gossip: &Gossip) -> Result<Policy, ConfigError> {
+fn policy(source: &Source, raw: &RawProbe, gossip: Option<&Gossip>) -> Result<Policy, ConfigError> {
     let networks = |texts: &[Spanned<String>]| -> Result<Vec<Network>, ConfigError> {
         if let Some(beyond) = texts.get(POLICY_NETWORKS) {
             return Err(source.error(
@@ -439,12 +462,12 @@ fn policy(source: &Source, raw: &RawProbe, gossip: &Gossip) -> Result<Policy, Co
         });
         read.collect()
     };
-    let mut members = gossip.join.clone();
-    members.push(gossip.advertise);
+    let mut members = gossip.map(|gossip| gossip.join.clone()).unwrap_or_default();
+    members.extend(gossip.map(|gossip| gossip.advertise));
     Ok(Policy {
         allow: networks(&raw.allow)?,
         deny: networks(&raw.deny)?,
-        bind: Some(gossip.bind),
+        bind: gossip.map(|gossip| gossip.bind),
         members,
     })
 }

@@ -12,6 +12,7 @@ mod metrics;
 pub(crate) mod reload;
 pub(crate) mod sources;
 
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -19,7 +20,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use self::reload::{Configuration, Reply};
+use self::reload::{Configuration, DiffReply, Reply};
 use crate::config::AgentConfig;
 use crate::files::Held;
 use crate::gossip::command::{Command, CommandSender};
@@ -36,6 +37,8 @@ pub(crate) enum Request {
         allow_removals: bool,
         reply: Reply,
     },
+    /// What a reload would do, as JSON; nothing is done.
+    Diff(DiffReply),
 }
 
 /// What connections show of the configuration in force.
@@ -87,8 +90,41 @@ pub(crate) enum ControlError {
     },
     #[error(transparent)]
     Table(#[from] watchfire_table::TableError),
+    #[error(
+        "cannot set up the control thread: {0}\n  help: check the limit of open files (`ulimit -n`)"
+    )]
+    Set(std::io::Error),
     #[error("cannot watch for signals: {0}")]
     Signals(std::io::Error),
+}
+
+/// What people and programs connect to, bound before anything is made that a
+/// failed start would leave behind.
+pub(crate) struct Listeners {
+    admin: admin::AdminSocket,
+    metrics: Option<TcpListener>,
+    agent_check: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds all of them, or none.
+    pub(crate) fn bind(config: &AgentConfig) -> Result<Self, ControlError> {
+        let listen = |addr: Option<SocketAddr>, what| {
+            let listen = |addr| {
+                let bound = TcpListener::bind(addr).and_then(|listener| {
+                    listener.set_nonblocking(true)?;
+                    Ok(listener)
+                });
+                bound.map_err(|source| ControlError::Listen { addr, what, source })
+            };
+            addr.map(listen).transpose()
+        };
+        Ok(Self {
+            metrics: listen(config.metrics_listen, "metrics")?,
+            agent_check: listen(config.agent_check_listen, "agent checks")?,
+            admin: admin::AdminSocket::bind(&config.admin_socket)?,
+        })
+    }
 }
 
 /// Runs the control loop on this thread until the gossip thread ends.
@@ -96,12 +132,13 @@ pub(crate) fn run(
     configuration: Configuration,
     gossip: Gossip,
     config: &AgentConfig,
+    listeners: Listeners,
 ) -> Result<Ending, ControlError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(ControlError::Signals)?;
-    let ending = runtime.block_on(control(configuration, gossip, config));
+        .map_err(ControlError::Set)?;
+    let ending = runtime.block_on(control(configuration, gossip, config, listeners));
     // Connections that still wait for an answer will not get one.
     runtime.shutdown_background();
     ending
@@ -111,6 +148,7 @@ async fn control(
     mut configuration: Configuration,
     mut gossip: Gossip,
     config: &AgentConfig,
+    listeners: Listeners,
 ) -> Result<Ending, ControlError> {
     let (requests, mut inbox) = mpsc::channel(COMMANDS);
     let doors = Doors {
@@ -121,18 +159,16 @@ async fn control(
     let mut hangup = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
-    // One that came while we started comes now.
-    let mut blocked = SigSet::empty();
-    blocked.add(Signal::SIGHUP);
-    blocked
+    // Those that came while we started come now.
+    signals(&[Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT])
         .thread_unblock()
         .map_err(|errno| ControlError::Signals(errno.into()))?;
-    let _socket = admin::serve(&config.admin_socket, doors.clone())?;
-    if let Some(addr) = config.metrics_listen {
-        metrics::serve(addr, doors.clone()).await?;
+    let _socket = listeners.admin.serve(doors.clone())?;
+    if let Some(listener) = listeners.metrics {
+        metrics::serve(listener, doors.clone()).map_err(ControlError::Set)?;
     }
-    if let Some(addr) = config.agent_check_listen {
-        agent_check::serve(addr, &config.table.path).await?;
+    if let Some(listener) = listeners.agent_check {
+        agent_check::serve(listener, &config.table.path)?;
     }
     configuration.send_first(&gossip.commands).await;
     tracing::info!(
@@ -156,9 +192,12 @@ async fn control(
                     Ending::Failed("the gossip thread panicked; its message is above".into())
                 }));
             }
-            Some(Request::Reload { allow_removals, reply }) = inbox.recv() => {
-                configuration.ask(Some(reply), allow_removals);
-            }
+            Some(request) = inbox.recv() => match request {
+                Request::Reload { allow_removals, reply } => {
+                    configuration.ask(Some(reply), allow_removals);
+                }
+                Request::Diff(reply) => configuration.diff(reply),
+            },
             // Success and refusal are both logged where they happen.
             _ = hangup.recv() => configuration.ask(None, false),
             _ = look.tick() => configuration.look(),
@@ -198,6 +237,17 @@ async fn until(deadline: Option<tokio::time::Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
+}
+
+/// Lets these signals wait until the control loop hears them. Threads that are
+/// started meanwhile never do.
+pub(crate) fn hold_back(which: &[Signal]) -> Result<(), ControlError> {
+    let held = signals(which).thread_block();
+    held.map_err(|errno| ControlError::Signals(errno.into()))
+}
+
+fn signals(which: &[Signal]) -> SigSet {
+    which.iter().copied().collect()
 }
 
 fn listen(kind: SignalKind) -> Result<unix::Signal, ControlError> {

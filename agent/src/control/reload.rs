@@ -4,8 +4,10 @@
 //! Reading is done on a thread of its own, one reading at a time: a file on a
 //! mount that does not answer holds up later readings, and nothing else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
@@ -25,6 +27,24 @@ const READ_PATIENCE: Duration = Duration::from_secs(8);
 /// The answer to who asked: what was done, or what was refused, for people.
 pub(crate) type Reply = oneshot::Sender<Result<String, String>>;
 
+/// The answer to who asked what a reload would do.
+pub(crate) type DiffReply = oneshot::Sender<Result<Diff, String>>;
+
+/// What a reload would do.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Diff {
+    /// Names that would be new.
+    pub(crate) added: Vec<String>,
+    /// Names that would have another check.
+    pub(crate) changed: Vec<String>,
+    /// Names that would go.
+    pub(crate) removed: Vec<String>,
+    /// What would be refused, and why.
+    pub(crate) refused: Vec<String>,
+    /// Keys of the agent's own file that wait for a restart.
+    pub(crate) after_restart: Vec<String>,
+}
+
 /// What is in force now and where it came from.
 pub(crate) struct Configuration {
     agent: AgentConfig,
@@ -37,6 +57,7 @@ pub(crate) struct Configuration {
     running: Option<Running>,
     /// Asked for while a reading was going on: one reading answers all.
     waiting: Vec<Asked>,
+    plans: Vec<DiffReply>,
     /// Why the last reading was refused as a whole.
     refused: Option<String>,
     /// Origins files that do not count as they are.
@@ -80,6 +101,7 @@ impl Configuration {
             sources: Some(sources),
             running: None,
             waiting: Vec::new(),
+            plans: Vec::new(),
             refused: None,
             held_origins: held,
         }
@@ -113,6 +135,12 @@ impl Configuration {
         self.begin_asked();
     }
 
+    /// Somebody wants to know what a reload would do.
+    pub(crate) fn diff(&mut self, reply: DiffReply) {
+        self.plans.push(reply);
+        self.begin_asked();
+    }
+
     /// Looks for changes, unless a reading is going on; who has waited for too
     /// long is answered.
     pub(crate) fn look(&mut self) {
@@ -136,7 +164,13 @@ impl Configuration {
     }
 
     fn begin_asked(&mut self) {
-        if self.waiting.is_empty() || self.sources.is_none() {
+        if self.sources.is_none() {
+            return;
+        }
+        if self.waiting.is_empty() {
+            if !self.plans.is_empty() {
+                self.begin(How::Plan, Vec::new());
+            }
             return;
         }
         let asked = std::mem::take(&mut self.waiting);
@@ -176,6 +210,16 @@ impl Configuration {
         let (sources, result) =
             done.map_err(|error| format!("reading the configuration failed: {error}"))?;
         self.sources = Some(sources);
+        if how == How::Plan {
+            for reply in std::mem::take(&mut self.plans) {
+                let _ = reply.send(match &result {
+                    Ok(reading) => Ok(self.planned(reading)),
+                    Err(errors) => Err(errors.to_string()),
+                });
+            }
+            self.begin_asked();
+            return Ok(());
+        }
         let answer = match result {
             Ok(reading) => self.take(reading, how, gossip).await,
             Err(errors) => Err(self.refuse(errors, how)),
@@ -186,6 +230,40 @@ impl Configuration {
         }
         self.begin_asked();
         Ok(())
+    }
+
+    fn planned(&self, reading: &Reading) -> Diff {
+        let Some(read) = &reading.read else {
+            return Diff::default();
+        };
+        let (old, new) = (&self.origins.origins.names, &read.origins.origins.names);
+        let change = OriginChange::between(Some(&self.origins.origins), &read.origins.origins);
+        let set = change.names_set.iter().map(|(name, _)| name);
+        let (changed, added): (Vec<_>, Vec<_>) = set.partition(|name| old.contains_key(*name));
+        let names = |names: Vec<&Arc<str>>| names.into_iter().map(ToString::to_string).collect();
+        let held = reading.held.iter().chain(&read.held);
+        let waiting = read.waiting.iter();
+        let waiting = waiting.map(|file| format!("{}: somebody is writing it", file.display()));
+        debug_assert!(
+            change
+                .names_removed
+                .iter()
+                .all(|name| !new.contains_key(name))
+        );
+        Diff {
+            added: names(added),
+            changed: names(changed),
+            removed: names(change.names_removed.iter().collect()),
+            refused: held
+                .flat_map(|held| held.errors.iter().map(ToString::to_string))
+                .chain(waiting)
+                .collect(),
+            after_restart: self
+                .waiting_for_a_restart(&reading.agent)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+        }
     }
 
     fn refuse(&mut self, errors: ConfigErrors, how: How) -> String {

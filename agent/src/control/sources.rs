@@ -48,7 +48,7 @@ impl Sources {
             key: Single::default(),
             roots: Single::default(),
         };
-        let mut errors = Vec::new();
+        let mut errors = crate::preflight::errors(&agent);
         sources.key.take(agent.gossip.key_file.as_deref());
         sources.roots.take(Trust::file(&agent.probe).as_deref());
         let keys = keys::load(agent.gossip.key_file.as_deref());
@@ -56,13 +56,16 @@ impl Sources {
         let read = sources.files.read(&agent, How::Start);
         let keys = keys.map_err(|error| errors.push(error)).ok();
         let trust = trust.map_err(|error| errors.push(error)).ok();
-        let read = read.map_err(|more| errors.extend(more.0)).ok();
+        let read = read.map_err(|more| errors.extend(more.0)).ok().flatten();
         if !errors.is_empty() {
+            // Whoever mends the one mends the others in the same go.
+            let held = read.iter().flat_map(|read| &read.held);
+            errors.extend(held.flat_map(|held| held.errors.clone()));
             return Err(ConfigErrors(errors));
         }
         let reading = Reading {
             agent,
-            read: read.flatten(),
+            read,
             keys,
             trust,
             held: Vec::new(),
@@ -94,6 +97,24 @@ impl Sources {
         let (agent, read) = agent;
         let mut held = Vec::new();
         let key_file = agent.gossip.key_file.as_deref();
+        if how == How::Plan {
+            let keys = keys::load(key_file).map(drop).err();
+            let trust = trust(&agent).map(drop).err();
+            let errors = keys.into_iter().chain(trust);
+            held.extend(errors.map(|error| Held {
+                file: error.file.clone(),
+                errors: vec![error],
+                since_ms: crate::clock::wall_ms(),
+                has_last_good: true,
+            }));
+            return Ok(Reading {
+                agent,
+                read,
+                keys: None,
+                trust: None,
+                held,
+            });
+        }
         let keys = self.key.read(key_file, asked, || keys::load(key_file));
         held.extend(self.key.held.clone());
         let roots = Trust::file(&agent.probe);

@@ -46,6 +46,8 @@ pub(crate) enum How {
     Start,
     /// Now and then, for changes.
     Look,
+    /// Somebody wants to know what a reload would do; nothing is remembered.
+    Plan,
     /// Somebody asked.
     Reload {
         /// Origins may leave, however many.
@@ -195,6 +197,14 @@ impl Files {
         let decided = decide::decide(candidates, agent, how);
         if how == How::Start {
             refuse_without_any_good(&decided)?;
+        }
+        if how == How::Plan {
+            let candidates = decided.candidates.into_iter();
+            return Ok(Some(Read {
+                origins: decided.set,
+                held: candidates.filter_map(|one| one.held).collect(),
+                waiting,
+            }));
         }
         self.defaults = agent.defaults.clone();
         Ok(Some(self.take(decided, waiting)))
