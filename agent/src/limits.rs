@@ -64,8 +64,9 @@ pub(crate) const BULK_OUTBOUND_BYTES: usize = 256 << 20;
 /// after many of them.
 pub(crate) const TABLE_HEARTBEAT: Duration = Duration::from_millis(100);
 
-/// How often the origins files' times and sizes are looked at.
-pub(crate) const ORIGINS_WATCH: Duration = Duration::from_secs(1);
+/// How often the files are looked at. A change counts at the second look, and
+/// what is gone for longer.
+pub(crate) const ORIGINS_WATCH: Duration = Duration::from_millis(500);
 
 /// Longest line that the admin socket reads, bytes. A longer one is refused.
 pub(crate) const ADMIN_LINE_BYTES: usize = 4_096;

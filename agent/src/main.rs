@@ -10,9 +10,11 @@ mod clock;
 mod config;
 mod control;
 mod demo;
+mod files;
 mod gossip;
 mod keys;
 mod limits;
+mod preflight;
 
 use std::process::ExitCode;
 

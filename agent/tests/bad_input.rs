@@ -66,6 +66,11 @@ fn mistakes_in_the_agents_file_are_named_by_line() {
         ("[probe]", "[probe]\nbackend = \"dpdk\"", "dpdk"),
         ("[probe]", "[probe]\ndeny = [\"10.0.0.1/8\"]", "10.0.0.0/8"),
         (
+            "join = [",
+            "join = [\"[2001:db8::1]:7946\", ",
+            "another family",
+        ),
+        (
             "[probe]",
             "[probe]\ndeny = [\"10.0.0.0/33\"]",
             "not a network",
@@ -120,7 +125,7 @@ fn mistakes_in_an_origins_file_are_named_by_line() {
         (
             format!("{good}{}", good.replace(":80", ":81")),
             "name",
-            "another definition",
+            "defined differently",
         ),
         (
             format!("{good}[[origin]]\nname = \"b"),
@@ -134,7 +139,7 @@ fn mistakes_in_an_origins_file_are_named_by_line() {
         let error = refused(agent);
         assert!(error.contains(word), "no {word} in: {error}");
         let mut line = line_of(&agent.origins_file(), needle);
-        if word == "another definition" {
+        if word == "defined differently" {
             line += 3;
         }
         let place = format!("{}:{line}:", agent.origins_file().display());

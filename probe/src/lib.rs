@@ -33,5 +33,6 @@ pub use error::{StartError, UringError};
 pub use once::{OnceReport, once};
 pub use options::{Backend, Options, OptionsError, THREADS_MAX, UnknownBackend};
 pub use prober::Prober;
+pub use tls_roots::Trust;
 pub use watchfire_probe_core::engine::{Inherited, Report, ReportKind};
 pub use watchfire_probe_core::{CheckSpec, KIND_KEYS, Kind, Outcome, Phases, Stats};

@@ -8,6 +8,7 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use watchfire_probe_core::engine::{Inherited, Report};
 use watchfire_probe_core::rate::Caps;
+use watchfire_probe_core::stream::tls::TlsContext;
 use watchfire_probe_core::{CheckSpec, Stats};
 use watchfire_wire::{CheckId, First};
 
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     },
     /// Probe it no more.
     Stop(CheckId),
+    /// Trust by this from now on.
+    Trust(Arc<TlsContext>),
     /// Report its next outcome.
     Attend(CheckId),
     /// Probe once and answer.

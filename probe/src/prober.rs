@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use watchfire_probe_core::engine::{Inherited, Pacing, Report};
 use watchfire_probe_core::rate::Caps;
+use watchfire_probe_core::stream::tls::TlsContext;
 use watchfire_probe_core::{CheckSpec, Outcome, Phases, Stats};
 use watchfire_wire::message::replica::Answer;
 use watchfire_wire::{CheckId, First, Time, Unmeasured};
@@ -22,6 +23,7 @@ use crate::mailbox::{Command, Mailbox};
 use crate::options::{Backend, Options};
 use crate::paces::Paces;
 use crate::start::{self, Started};
+use crate::tls_roots::Trust;
 use crate::worker::Waker;
 
 /// The probe threads.
@@ -48,6 +50,8 @@ struct Lane {
     /// The checks of `pending`, in the order in which they got there.
     order: VecDeque<CheckId>,
     asks: VecDeque<Command>,
+    /// What the thread is to trust by, if it was not told yet.
+    trust: Option<Arc<TlsContext>>,
 }
 
 /// What one check's thread is to be told: only the last word counts.
@@ -71,6 +75,16 @@ impl Prober {
         Self::start_paced(options, waker, Pacing::Scheduled)
     }
 
+    /// Whether the driver that the options insist on works here. Nothing is left
+    /// running.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not.
+    pub fn try_backend(options: &Options) -> Result<(), StartError> {
+        start::choose(options).map(drop)
+    }
+
     pub(crate) fn start_paced(
         options: Options,
         waker: Waker,
@@ -91,6 +105,7 @@ impl Prober {
                 pending: HashMap::new(),
                 order: VecDeque::new(),
                 asks: VecDeque::new(),
+                trust: None,
             })
             .collect();
         Ok(Self {
@@ -182,6 +197,14 @@ impl Prober {
                 phases: Phases::default(),
             },
         });
+    }
+
+    /// Sessions that begin from now on trust by this. Takes effect with the next
+    /// flush; connections that are kept open go on.
+    pub fn trust(&mut self, trust: &Trust) {
+        for lane in &mut self.lanes {
+            lane.trust = Some(Arc::clone(&trust.context));
+        }
     }
 
     /// Hands what waits to the threads and wakes them. Returns whether
@@ -325,7 +348,12 @@ impl Lane {
         let all = loop {
             // A check's words go together, or wait together.
             if self.mailbox.commands.capacity() - self.mailbox.commands.len() < WORDS_PER_CHECK {
-                break self.order.is_empty() && self.asks.is_empty();
+                break self.order.is_empty() && self.asks.is_empty() && self.trust.is_none();
+            }
+            if let Some(trust) = self.trust.take() {
+                any = true;
+                self.send(Command::Trust(trust));
+                continue;
             }
             if let Some(ask) = self.asks.pop_front() {
                 any = true;

@@ -20,7 +20,7 @@ use crate::error::{StartError, UringError};
 use crate::limits::FILES_BESIDE;
 use crate::mailbox::Mailbox;
 use crate::options::{Backend, Options};
-use crate::tls_roots;
+use crate::tls_roots::Trust;
 use crate::worker::{Waker, Worker};
 
 /// The threads that run.
@@ -41,7 +41,7 @@ pub(crate) fn start(
     let (backend, fallback) = choose(options)?;
     let now = clock::now();
     let wall_us = clock::wall_us();
-    let tls = tls_roots::context(options, wall_us / 1_000_000)?;
+    let tls = Trust::read(options)?.context;
     let config = Config {
         slots: slots(options, backend),
         pacing,
@@ -78,7 +78,7 @@ pub(crate) fn start(
 }
 
 /// The driver to run on, and why not the better one.
-fn choose(options: &Options) -> Result<(Backend, Option<String>), StartError> {
+pub(crate) fn choose(options: &Options) -> Result<(Backend, Option<String>), StartError> {
     if options.backend == Backend::Epoll {
         return Ok((Backend::Epoll, None));
     }

@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use watchfire_probe_core::stream::tls::TlsContext;
 
+use crate::clock;
 use crate::error::StartError;
 use crate::options::Options;
 
@@ -18,23 +19,59 @@ const SYSTEM: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The TLS context of a prober. Without any trusted certificate, checks that
-/// verify measure nothing; a file that was named must hold one.
-pub(crate) fn context(options: &Options, wall_s: u64) -> Result<Arc<TlsContext>, StartError> {
-    let roots = match &options.tls_roots {
-        Some(path) => read(path).map_err(|cause| StartError::TlsRoots {
-            path: path.clone(),
-            cause,
-        })?,
-        None => SYSTEM
-            .iter()
-            .map(PathBuf::from)
-            .find_map(|path| read(&path).ok())
-            .unwrap_or_default(),
-    };
-    TlsContext::new(roots, wall_s)
-        .map(Arc::new)
-        .map_err(|error| StartError::Tls(error.to_string()))
+/// The certificates that checks trust, read from disk.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    pub(crate) context: Arc<TlsContext>,
+    certificates: Arc<[CertificateDer<'static>]>,
+}
+
+impl Trust {
+    /// Reads the file that the options name, or the system's own. Without any
+    /// trusted certificate, checks that verify measure nothing; a file that was
+    /// named must hold one.
+    ///
+    /// # Errors
+    ///
+    /// The named file cannot be read or holds no certificate.
+    pub fn read(options: &Options) -> Result<Self, StartError> {
+        let roots = match &options.tls_roots {
+            Some(path) => read(path).map_err(|cause| StartError::TlsRoots {
+                path: path.clone(),
+                cause,
+            })?,
+            None => SYSTEM
+                .iter()
+                .find_map(|path| read(Path::new(path)).ok())
+                .unwrap_or_default(),
+        };
+        let certificates = roots.clone().into();
+        let context = TlsContext::new(roots, clock::wall_us() / 1_000_000)
+            .map_err(|error| StartError::Tls(error.to_string()))?;
+        Ok(Self {
+            context: Arc::new(context),
+            certificates,
+        })
+    }
+
+    /// How many certificates it holds.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.certificates.len()
+    }
+
+    /// Whether both hold the same certificates, in the same order.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.certificates == other.certificates
+    }
+
+    /// The file that [`read`](Self::read) would read now: to be watched.
+    #[must_use]
+    pub fn file(options: &Options) -> Option<PathBuf> {
+        let system = || SYSTEM.iter().map(PathBuf::from).find(|path| path.exists());
+        options.tls_roots.clone().or_else(system)
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

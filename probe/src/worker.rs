@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use watchfire_probe_core::engine::{Action, Config, Engine, Report, ReportKind};
 use watchfire_probe_core::sickness::{self, Sickness};
+use watchfire_probe_core::stream::tls::TlsContext;
 use watchfire_wire::{Time, Unmeasured};
 
 use crate::clock;
@@ -32,13 +33,14 @@ pub(crate) struct Worker<'a, D> {
     /// When the statistics are published next.
     publish_at: Time,
     sickness: Sickness,
-    config_tls: Option<Arc<watchfire_probe_core::stream::tls::TlsContext>>,
+    /// Told the wall clock, by which certificates are judged.
+    tls: Option<Arc<TlsContext>>,
 }
 
 impl<'a, D: Driver> Worker<'a, D> {
     pub(crate) fn new(driver: D, config: Config, mailbox: &'a Mailbox, waker: Waker) -> Self {
         let now = clock::now();
-        let config_tls = config.tls.clone();
+        let tls = config.tls.clone();
         Self {
             driver,
             engine: Engine::new(config, now),
@@ -49,7 +51,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             served: 0,
             publish_at: now + PUBLISH_EVERY,
             sickness: Sickness::new(now),
-            config_tls,
+            tls,
         }
     }
 
@@ -139,6 +141,10 @@ impl<'a, D: Driver> Worker<'a, D> {
                         });
                     }
                 }
+                Command::Trust(tls) => {
+                    self.tls = Some(Arc::clone(&tls));
+                    self.engine.trust(tls);
+                }
                 Command::Stop(id) => self.engine.stop(id),
                 Command::Attend(id) => self.engine.attend(id),
                 Command::Ask {
@@ -177,7 +183,7 @@ impl<'a, D: Driver> Worker<'a, D> {
         if now >= self.publish_at || ticket != self.served {
             self.publish_at = now + PUBLISH_EVERY;
             self.publish(ticket, now);
-            if let Some(tls) = &self.config_tls {
+            if let Some(tls) = &self.tls {
                 tls.set_wall_s(clock::wall_us() / 1_000_000);
             }
         }

@@ -11,7 +11,7 @@ use common::{Bench, backends, options};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use watchfire_probe::{CheckSpec, Kind, Options, Outcome};
+use watchfire_probe::{CheckSpec, Kind, Options, Outcome, Trust};
 use watchfire_probe_core::{KIND_KEYS, TlsSpec};
 use watchfire_wire::{First, Reason, Unmeasured};
 
@@ -101,6 +101,35 @@ fn https(addr: SocketAddr, server_name: &str, verify: bool) -> CheckSpec {
         verify,
     });
     spec
+}
+
+#[test]
+fn trust_changes_while_probes_run() {
+    let ours = generate_simple_self_signed(vec!["origin.test".to_owned()]).unwrap();
+    let other = generate_simple_self_signed(vec!["origin.test".to_owned()]).unwrap();
+    let roots = tempfile::NamedTempFile::new().unwrap();
+    let spec = https(server(Manner::Answers, &other), "origin.test", true);
+    for backend in backends() {
+        std::fs::write(roots.path(), ours.cert.pem()).unwrap();
+        let options = Options {
+            tls_roots: Some(roots.path().to_owned()),
+            ..options(backend)
+        };
+        let before = Trust::read(&options).unwrap();
+        let mut bench = Bench::new(options.clone());
+        let unknown = Outcome::Fail(Reason::TlsUnknownIssuer);
+        assert_eq!(bench.ask(&spec).0, unknown, "{backend}");
+        let both = format!("{}{}", ours.cert.pem(), other.cert.pem());
+        std::fs::write(roots.path(), both).unwrap();
+        let after = Trust::read(&options).unwrap();
+        assert!(!after.is_same(&before) && after.count() == 2);
+        bench.prober.trust(&after);
+        assert_eq!(bench.ask(&spec).0, Outcome::Pass, "{backend}");
+        bench.prober.trust(&before);
+        assert_eq!(bench.ask(&spec).0, unknown, "{backend}");
+        std::fs::write(roots.path(), "no certificate\n").unwrap();
+        assert!(Trust::read(&options).is_err());
+    }
 }
 
 #[test]

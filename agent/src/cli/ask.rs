@@ -17,6 +17,21 @@ pub(super) struct Options {
 }
 
 #[derive(Args)]
+#[command(
+    after_help = "Each origins file stands for itself. One that is refused keeps its last good \
+                        content, and hurts no other.\n\n\
+                        Exit status:\n  0  everything is in force as it is written\n  \
+                        2  something was refused, or no agent answers"
+)]
+pub(super) struct ReloadOptions {
+    /// Believe that origins have left, however many
+    #[arg(long)]
+    allow_removals: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Args)]
 pub(super) struct WhyOptions {
     /// The origin's name, as in the origins file
     origin: String,
@@ -50,11 +65,22 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
         status.backend
     );
     say!("state {}, table {}", status.digest, status.table);
-    if let Some(error) = &status.config_error {
+    if let Some(error) = &status.config_error
+        && status.files_held.is_empty()
+    {
         say!(
             "the last reload was refused, the configuration of {} ago stays:\n{error}",
             ago(status.config_loaded_ms)
         );
+    }
+    for held in &status.files_held {
+        let what = if held.has_last_good {
+            "what it held before stays"
+        } else {
+            "nothing of it is in force"
+        };
+        let since = ago(held.since_ms);
+        say!("{}, for {since} ({what}):\n{}", held.file, held.why);
     }
     let head = ["MEMBER", "ADDRESS", "STATE", "CAPACITY", "EPOCH", ""];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -125,6 +151,11 @@ pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
         say!("  same check as  {}", why.shared_with.join(", "));
     }
     Ok(())
+}
+
+pub(super) fn reload(options: &ReloadOptions) -> Result<(), Failure> {
+    let allow_removals = options.allow_removals;
+    order(&options.options, &Verb::Reload { allow_removals })
 }
 
 /// A verb whose answer is one sentence.

@@ -1,11 +1,16 @@
 //! `watchfire config` and `watchfire key`: what an operator does before `run`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, Format, print_json};
-use crate::config::AgentConfig;
+use super::text::columns;
+use super::{AgentAddress, Failure, Format, print_json};
+use crate::config::{ConfigErrors, Cost};
+use crate::control::admin::{Verb, ask};
+use crate::control::reload::Diff;
+use crate::control::sources::Sources;
 use crate::keys;
 use watchfire_core::gate::Keys;
 
@@ -14,13 +19,34 @@ const EXAMPLE: &str = include_str!("../../examples/agent.toml");
 
 #[derive(Subcommand)]
 pub(super) enum ConfigVerb {
-    /// Read a configuration and its origins files as `run` would.
+    /// Read a configuration and its files, and try what this host must have, as
+    /// `run` would.
     Check(CheckOptions),
+    /// Ask the running agent what a reload would do.
+    Diff(DiffOptions),
     /// Print an agent.toml with every key explained.
     Example,
 }
 
 #[derive(Args)]
+#[command(
+    after_help = "Exit status:\n  0  a reload would change nothing\n  1  it would\n  \
+                        2  it would refuse something, or no agent answers"
+)]
+pub(super) struct DiffOptions {
+    #[command(flatten)]
+    agent: AgentAddress,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Run it as the agent's user: what a user may not do is found too. Ports and \
+                        tables that another process holds are no mistake of a configuration.\n\n\
+                        Exit status:\n  0  `run` would start with all of it\n  \
+                        2  `run` would refuse it, or leave out a file that has no last good content"
+)]
 pub(super) struct CheckOptions {
     /// The agent's configuration file
     #[arg(value_name = "FILE")]
@@ -53,17 +79,22 @@ pub(super) struct NewOptions {
 pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
     let options = match verb {
         ConfigVerb::Check(options) => options,
+        ConfigVerb::Diff(options) => return diff(options),
         ConfigVerb::Example => {
             say!("{}", EXAMPLE.trim_end());
             return Ok(());
         }
     };
-    let config = AgentConfig::load(&options.config)?;
-    let origins = config.load_origins()?;
-    let sealed = matches!(
-        keys::load(config.gossip.key_file.as_deref())?,
-        Keys::Sealed(_)
-    );
+    let (_, reading) = Sources::start(&options.config, |_| None)?;
+    let config = reading.agent;
+    let sealed = matches!(reading.keys, Some(Keys::Sealed(_)));
+    let read = reading.read.ok_or("the origins files were not read")?;
+    if !read.held.is_empty() {
+        let errors = read.held.into_iter().flat_map(|held| held.errors).collect();
+        return Err(ConfigErrors(errors).into());
+    }
+    let origins = read.origins;
+    let cost = Cost::of(&origins.origins, config.gossip.period);
     if options.format.json {
         return print_json(&serde_json::json!({
             "node": config.name,
@@ -72,6 +103,7 @@ pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
             "not_probed": origins.denied.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "files": origins.files,
             "sealed": sealed,
+            "cost": cost,
         }));
     }
     say!(
@@ -84,7 +116,77 @@ pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
         if sealed { "sealed" } else { "not sealed" },
         config.gossip.bind,
     );
+    say!(
+        "{} checks to probe in {} networks, {:.1} probes a second over the whole POP",
+        cost.checks,
+        cost.networks,
+        cost.probes_per_s
+    );
+    if !cost.classes.is_empty() {
+        let head = [
+            "KIND",
+            "CHECKS",
+            "INTERVAL",
+            "TIMEOUT",
+            "FAILS",
+            "FAULT TO TABLE, AT WORST",
+        ];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        for class in cost.classes.iter().take(CLASSES_SHOWN) {
+            let span = |ms| humantime::format_duration(Duration::from_millis(ms)).to_string();
+            rows.push(vec![
+                class.kind.to_owned(),
+                class.checks.to_string(),
+                span(class.interval_ms),
+                span(class.timeout_ms),
+                class.fails.to_string(),
+                span(class.fault_to_table_ms),
+            ]);
+        }
+        say!("{}", columns(&rows).trim_end());
+        if let Some(more @ 1..) = cost.classes.len().checked_sub(CLASSES_SHOWN) {
+            say!("and {more} faster classes");
+        }
+    }
     origins.say_denied(None, |line| say!("{line}"));
+    Ok(())
+}
+
+/// Classes of checks that people are shown; the rest are counted.
+const CLASSES_SHOWN: usize = 20;
+
+fn diff(options: &DiffOptions) -> Result<(), Failure> {
+    let answer = ask(&options.agent.socket()?, &Verb::Diff)?;
+    let diff: Diff = serde_json::from_value(answer.clone())?;
+    let changes = diff.added.len() + diff.changed.len() + diff.removed.len();
+    if options.format.json {
+        print_json(&answer)?;
+    } else {
+        for (sign, names) in [
+            ("+", &diff.added),
+            ("~", &diff.changed),
+            ("-", &diff.removed),
+        ] {
+            for name in names {
+                say!("{sign} {name}");
+            }
+        }
+        for key in &diff.after_restart {
+            say!("! {key} changes after a restart only");
+        }
+        say!(
+            "{} added, {} changed, {} removed",
+            diff.added.len(),
+            diff.changed.len(),
+            diff.removed.len()
+        );
+    }
+    if !diff.refused.is_empty() {
+        return Err(Failure::Error(diff.refused.join("\n")));
+    }
+    if changes + diff.after_restart.len() > 0 {
+        return Err(Failure::No);
+    }
     Ok(())
 }
 
@@ -105,6 +207,7 @@ pub(super) fn key(verb: &KeyVerb) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AgentConfig;
 
     #[test]
     fn the_example_is_a_configuration_that_is_accepted() {

@@ -52,7 +52,7 @@ enum Verb {
     /// Tell why an origin has its verdict, who probes it and who would next.
     Why(ask::WhyOptions),
     /// Let the running agent read its configuration again.
-    Reload(ask::Options),
+    Reload(ask::ReloadOptions),
     /// Let the running agent hand over all its checks.
     Drain(ask::Options),
     /// Let a drained agent take part again.
@@ -101,7 +101,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Check(options) => check::run(&options),
         Verb::Status(options) => ask::status(&options),
         Verb::Why(options) => ask::why(&options),
-        Verb::Reload(options) => ask::order(&options, &crate::control::admin::Verb::Reload),
+        Verb::Reload(options) => ask::reload(&options),
         Verb::Drain(options) => ask::order(&options, &crate::control::admin::Verb::Drain),
         Verb::Undrain(options) => ask::order(&options, &crate::control::admin::Verb::Undrain),
         Verb::Table(verb) => table::run(&verb),

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use nix::sys::signal::Signal;
 use tracing_subscriber::EnvFilter;
 use watchfire_core::node::{Node, NodeConfig};
 use watchfire_table::{Writer, WriterOptions};
@@ -11,7 +12,9 @@ use watchfire_wire::Actor;
 
 use super::Failure;
 use crate::config::AgentConfig;
-use crate::control::reload::{self, Configuration};
+use crate::control::reload::Configuration;
+use crate::control::sources::Sources;
+use crate::files::Kept;
 use crate::gossip::{Ending, Gossip};
 use crate::limits::LOG_LINES;
 use crate::{clock, control};
@@ -40,9 +43,14 @@ enum LogFormat {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let reading = reload::read(&options.config)?;
-    let config = reading.agent.clone();
+    // A reload that comes while we start waits until we can hear it: the default
+    // would be to end.
+    control::hold_back(&[Signal::SIGHUP])?;
     let _log = start_log(options.log);
+    let kept = |agent: &AgentConfig| Some(Kept::new(&agent.state_dir, &agent.name));
+    let (sources, reading) = Sources::start(&options.config, kept)?;
+    let config = reading.agent.clone();
+    let keys = reading.keys.clone().expect("a start reads them");
 
     let persisted_epoch = control::epoch::load(&config.state_dir, &config.name);
     let mut random = [0; 40];
@@ -62,7 +70,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             .filter(|seed| *seed != config.gossip.advertise)
             .collect(),
         capacity: config.capacity,
-        keys: reading.keys.clone(),
+        keys,
         join_patience: config.join_patience,
         datagram_bytes: config.gossip.datagram_bytes,
         ..NodeConfig::new(config.name.clone(), config.gossip.advertise)
@@ -70,10 +78,14 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     .with_period(config.gossip.period);
 
     let node = Node::new(node_config, now);
-    let table = open_table(&config, node.actor())?;
-    let gossip = Gossip::start(&config, node, table)?;
-    let configuration = Configuration::new(reading);
-    match control::run(configuration, gossip, &config)? {
+    // From here on there is something to clear away before we end.
+    control::hold_back(&[Signal::SIGTERM, Signal::SIGINT])?;
+    // The table comes last: a start that fails leaves nothing behind.
+    let listeners = control::Listeners::bind(&config)?;
+    let actor = node.actor();
+    let gossip = Gossip::start(&config, node, || open_table(&config, actor))?;
+    let configuration = Configuration::new(sources, reading);
+    match control::run(configuration, gossip, &config, listeners)? {
         Ending::Left => {
             tracing::info!("left the POP");
             Ok(())
@@ -86,7 +98,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-fn open_table(config: &AgentConfig, actor: Actor) -> Result<Writer, Failure> {
+fn open_table(config: &AgentConfig, actor: Actor) -> Result<Writer, String> {
     if let Some(dir) = config.table.path.parent() {
         fs::create_dir_all(dir).map_err(|error| {
             format!(
@@ -102,16 +114,16 @@ fn open_table(config: &AgentConfig, actor: Actor) -> Result<Writer, Failure> {
         group: config.table.group.as_deref().map(group_id).transpose()?,
         ..WriterOptions::new(actor, &config.name)
     };
-    Ok(Writer::open(&config.table.path, &options, clock::now_ns())?)
+    Writer::open(&config.table.path, &options, clock::now_ns()).map_err(|e| e.to_string())
 }
 
-fn group_id(name: &str) -> Result<u32, Failure> {
+fn group_id(name: &str) -> Result<u32, String> {
     match nix::unistd::Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) | Err(_) => Err(Failure::Error(format!(
+        Ok(None) | Err(_) => Err(format!(
             "there is no group \"{name}\" on this host\n  help: name one of /etc/group as \
              table.group, or leave it out"
-        ))),
+        )),
     }
 }
 

@@ -13,11 +13,15 @@ use watchfire_probe_core::policy::{Network, NetworkError, Policy};
 use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTES};
 
 use super::duration::Span;
-use super::origins::{OriginDefaults, OriginSet};
-use super::source::{ConfigError, Source};
+use super::origins::OriginDefaults;
+use super::source::{ConfigError, ConfigErrors, Source};
 
 /// Smallest datagram budget that still carries every message, bytes.
 const DATAGRAM_BYTES_LEAST: usize = 576;
+
+/// Of the origins so many percent may leave at once, unless configured. A file
+/// that was emptied by accident takes all or most; a roll-out takes some.
+const REMOVALS_MAX_PERCENT: u8 = 50;
 
 /// What one agent runs on.
 #[derive(Clone, Debug)]
@@ -50,6 +54,8 @@ pub(crate) struct AgentConfig {
     pub(crate) origins: Vec<String>,
     /// Whether changed origins files are read without being told.
     pub(crate) watch_origins: bool,
+    /// Of the origins so many percent may leave at once without being asked for.
+    pub(crate) removals_max_percent: u8,
     /// What an origin is given where it says nothing itself.
     pub(crate) defaults: OriginDefaults,
 }
@@ -173,30 +179,46 @@ struct RawListen {
 struct RawOrigins {
     files: Vec<String>,
     watch: Option<bool>,
+    removals_max_percent: Option<Spanned<u8>>,
 }
 
 impl AgentConfig {
-    /// Reads the agent's file. The origins files that it names are read by
-    /// [`load_origins`](Self::load_origins).
+    /// Reads the agent's file. The files that it names are read by others.
     ///
     /// # Errors
     ///
-    /// The file cannot be read or parsed, or a value makes no sense.
-    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+    /// The file cannot be read or parsed, or values make no sense: all of those.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let source = Source::read(path)?;
         let raw: Raw = source.parse()?;
-        raw.defaults.check(&source)?;
         let base = path.parent().unwrap_or(Path::new("."));
-        let name = node_name(&source, &raw.node.name)?;
-        let gossip = gossip(&source, base, &raw.gossip)?;
-        let (probe, join_patience) = probe_options(&source, base, &raw.probe, &name)?;
-        let policy = policy(&source, &raw.probe, &gossip)?;
-        let table = table(&source, base, &raw.table)?;
-        let listen = |raw: &Option<RawListen>| {
-            raw.as_ref()
-                .map(|raw| address(&source, &raw.listen))
-                .transpose()
+        let mut errors = Errors::default();
+        errors.keep(raw.defaults.check(&source));
+        let name = errors.keep(node_name(&source, &raw.node.name));
+        let gossip = errors.keep(gossip(&source, base, &raw.gossip));
+        let shown = raw.node.name.get_ref();
+        let probe = errors.keep(probe_options(&source, base, &raw.probe, shown));
+        let policy = errors.keep(policy(&source, &raw.probe, gossip.as_ref()));
+        let table = errors.keep(table(&source, base, &raw.table));
+        let mut listen = |raw: &Option<RawListen>| {
+            let raw = raw.as_ref()?;
+            errors.keep(address(&source, &raw.listen))
         };
+        let (metrics_listen, agent_check_listen) = (listen(&raw.metrics), listen(&raw.agent_check));
+        let removals_max_percent = match &raw.origins.removals_max_percent {
+            None => Some(REMOVALS_MAX_PERCENT),
+            Some(share) => errors.keep(within(&source, share, 0, 100, "removals_max_percent")),
+        };
+        let Errors(errors) = errors;
+        let (Some(name), Some(gossip), Some(probe), Some(policy), Some(table), Some(removals)) =
+            (name, gossip, probe, policy, table, removals_max_percent)
+        else {
+            return Err(ConfigErrors(errors));
+        };
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        let (probe, join_patience) = probe;
         Ok(Self {
             file: path.to_owned(),
             capacity: raw.node.capacity.unwrap_or(100),
@@ -214,8 +236,9 @@ impl AgentConfig {
                 raw.admin
                     .map_or_else(|| "/run/watchfire/admin.sock".into(), |admin| admin.socket),
             ),
-            metrics_listen: listen(&raw.metrics)?,
-            agent_check_listen: listen(&raw.agent_check)?,
+            metrics_listen,
+            agent_check_listen,
+            removals_max_percent: removals,
             origins: raw.origins.files,
             watch_origins: raw.origins.watch.unwrap_or(true),
             defaults: raw.defaults,
@@ -223,18 +246,19 @@ impl AgentConfig {
         })
     }
 
-    /// Reads the origins files that it names.
-    ///
-    /// # Errors
-    ///
-    /// As for [`super::origins::load`].
-    pub(crate) fn load_origins(&self) -> Result<OriginSet, ConfigError> {
-        super::origins::load(&self.origins, self.base(), &self.defaults, &self.policy)
-    }
-
     /// The folder that relative paths start from: the file's own.
     pub(crate) fn base(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new("."))
+    }
+}
+
+/// What is wrong so far.
+#[derive(Default)]
+struct Errors(Vec<ConfigError>);
+
+impl Errors {
+    fn keep<T>(&mut self, read: Result<T, ConfigError>) -> Option<T> {
+        read.map_err(|error| self.0.push(error)).ok()
     }
 }
 
@@ -252,7 +276,7 @@ fn node_name(source: &Source, name: &Spanned<String>) -> Result<String, ConfigEr
 }
 
 fn gossip(source: &Source, base: &Path, raw: &RawGossip) -> Result<Gossip, ConfigError> {
-    let bind = address(source, &raw.bind)?;
+    let bind = member_address(source, &raw.bind)?;
     if bind.port() == 0 {
         return Err(source.error(
             raw.bind.span(),
@@ -268,7 +292,7 @@ fn gossip(source: &Source, base: &Path, raw: &RawGossip) -> Result<Gossip, Confi
         ));
     }
     let advertise = match &raw.advertise {
-        Some(text) => match address(source, text)? {
+        Some(text) => match member_address(source, text)? {
             addr if addr.ip().is_unspecified() || addr.port() == 0 => {
                 return Err(source.error(
                     text.span(),
@@ -276,7 +300,7 @@ fn gossip(source: &Source, base: &Path, raw: &RawGossip) -> Result<Gossip, Confi
                     "write this server's own address and port",
                 ));
             }
-            addr if addr.is_ipv4() != bind.is_ipv4() && !bind.ip().is_unspecified() => {
+            addr if !reaches(bind, addr) => {
                 return Err(source.error(
                     text.span(),
                     format!("{addr} is of another family than gossip.bind, {bind}"),
@@ -324,12 +348,42 @@ fn gossip(source: &Source, base: &Path, raw: &RawGossip) -> Result<Gossip, Confi
         join: raw
             .join
             .iter()
-            .map(|text| address(source, text))
+            .map(|text| join_address(source, bind, text))
             .collect::<Result<_, _>>()?,
         key_file: raw.key_file.as_ref().map(|path| base.join(path)),
         period,
         datagram_bytes,
     })
+}
+
+/// Whether a socket on `bind` can send to `addr`: each to its own family, and
+/// `[::]` to both.
+fn reaches(bind: SocketAddr, addr: SocketAddr) -> bool {
+    let both = bind.is_ipv6() && bind.ip().is_unspecified();
+    both || addr.is_ipv4() == bind.is_ipv4()
+}
+
+fn join_address(
+    source: &Source,
+    bind: SocketAddr,
+    text: &Spanned<String>,
+) -> Result<SocketAddr, ConfigError> {
+    let addr = member_address(source, text)?;
+    if reaches(bind, addr) {
+        return Ok(addr);
+    }
+    Err(source.error(
+        text.span(),
+        format!("{addr} is of another family than gossip.bind, {bind}"),
+        "join by an address of the same family, or bind to [::], which is both",
+    ))
+}
+
+/// A member's address in the one form that the POP knows: IPv4 in IPv6's form
+/// is IPv4.
+fn member_address(source: &Source, text: &Spanned<String>) -> Result<SocketAddr, ConfigError> {
+    let addr = address(source, text)?;
+    Ok(SocketAddr::new(addr.ip().to_canonical(), addr.port()))
 }
 
 fn probe_options(
@@ -392,7 +446,7 @@ fn probe_options(
     Ok((options, patience))
 }
 
-fn policy(source: &Source, raw: &RawProbe, gossip: &Gossip) -> Result<Policy, ConfigError> {
+fn policy(source: &Source, raw: &RawProbe, gossip: Option<&Gossip>) -> Result<Policy, ConfigError> {
     let networks = |texts: &[Spanned<String>]| -> Result<Vec<Network>, ConfigError> {
         if let Some(beyond) = texts.get(POLICY_NETWORKS) {
             return Err(source.error(
@@ -408,12 +462,12 @@ fn policy(source: &Source, raw: &RawProbe, gossip: &Gossip) -> Result<Policy, Co
         });
         read.collect()
     };
-    let mut members = gossip.join.clone();
-    members.push(gossip.advertise);
+    let mut members = gossip.map(|gossip| gossip.join.clone()).unwrap_or_default();
+    members.extend(gossip.map(|gossip| gossip.advertise));
     Ok(Policy {
         allow: networks(&raw.allow)?,
         deny: networks(&raw.deny)?,
-        bind: Some(gossip.bind),
+        bind: gossip.map(|gossip| gossip.bind),
         members,
     })
 }

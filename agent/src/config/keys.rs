@@ -36,7 +36,7 @@ const COMMON: &[&str] = &[
 
 /// What an origin is given where it says nothing itself: every key of an
 /// `[[origin]]` but its name and address.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(transparent)]
 pub(crate) struct OriginDefaults(Table);
 

@@ -5,6 +5,7 @@
 //! configuration that was refused has changed nothing.
 
 mod agent;
+mod cost;
 mod duration;
 mod keys;
 mod origins;
@@ -13,5 +14,7 @@ mod strangers;
 
 pub(crate) use agent::AgentConfig;
 pub(crate) use agent::{USER_AGENT, USER_AGENT_OF_NODE, user_agent};
-pub(crate) use origins::{OriginSet, files as origin_files};
-pub(crate) use source::ConfigError;
+pub(crate) use cost::Cost;
+pub(crate) use origins::{FileOrigins, OriginDefaults, OriginSet, expand, merge, parse};
+pub(crate) use source::{ConfigError, ConfigErrors, Source};
+pub(crate) use strangers::{Stranger, line as strangers_line};

@@ -15,7 +15,7 @@ const FILE_BYTES: u64 = 64 << 20;
 
 /// Why a configuration was refused: where, what, and the way out. The agent's
 /// state has not changed.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConfigError {
     /// The file at fault.
     pub(crate) file: PathBuf,
@@ -50,6 +50,28 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// All that is wrong, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConfigErrors(pub(crate) Vec<ConfigError>);
+
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            let gap = if index > 0 { "\n" } else { "" };
+            write!(f, "{gap}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
 
 /// The text of one file.
 pub(crate) struct Source {
@@ -184,6 +206,11 @@ impl Source {
     /// The line of a place in the text, counted from 1.
     pub(crate) fn line(&self, span: Range<usize>) -> usize {
         1 + self.line_ends.partition_point(|end| *end < span.start)
+    }
+
+    /// The whole text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// The file.

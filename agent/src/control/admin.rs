@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +30,13 @@ pub(crate) enum Verb {
     /// Why an origin has its verdict.
     Why { origin: String },
     /// Read the configuration again.
-    Reload,
+    Reload {
+        /// Origins may leave, however many.
+        #[serde(default)]
+        allow_removals: bool,
+    },
+    /// What a reload would do.
+    Diff,
     /// Hand over all checks and take no new ones.
     Drain,
     /// Take part again.
@@ -66,30 +72,60 @@ pub(crate) enum AdminError {
     Refused(String),
 }
 
-/// Removes the socket's file at the end.
-pub(crate) struct SocketFile(PathBuf);
+/// The socket, bound before anything else is made. Its file is removed at the
+/// end.
+pub(crate) struct AdminSocket {
+    listener: std::os::unix::net::UnixListener,
+    file: SocketFile,
+}
+
+/// Removes the socket's file at the end, unless another has taken its place.
+struct SocketFile {
+    path: PathBuf,
+    inode: Option<u64>,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Already gone is as good.
-        let _ = fs::remove_file(&self.0);
+        if self.inode.is_some() && inode(&self.path) == self.inode {
+            // Already gone is as good.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
-/// Serves the admin socket from now on.
-pub(crate) fn serve(path: &Path, doors: Doors) -> Result<SocketFile, AdminError> {
-    clear_way(path)?;
-    let bind_error = |error| AdminError::Bind(path.to_owned(), error);
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(bind_error)?;
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|meta| meta.ino())
+}
+
+impl AdminSocket {
+    /// Takes the socket's path, if no other agent has it.
+    pub(crate) fn bind(path: &Path) -> Result<Self, AdminError> {
+        clear_way(path)?;
+        let bind_error = |error| AdminError::Bind(path.to_owned(), error);
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).map_err(bind_error)?;
+        }
+        // The mode must be right from the first instant: set by the mask, not after.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let bound = std::os::unix::net::UnixListener::bind(path);
+        umask(before);
+        let listener = bound.map_err(bind_error)?;
+        let file = SocketFile {
+            path: path.to_owned(),
+            inode: inode(path),
+        };
+        listener.set_nonblocking(true).map_err(bind_error)?;
+        Ok(Self { listener, file })
     }
-    // The mode must be right from the first instant: set by the mask, not after.
-    let before = umask(Mode::from_bits_truncate(0o177));
-    let bound = UnixListener::bind(path);
-    umask(before);
-    let listener = bound.map_err(bind_error)?;
-    tokio::spawn(accept(listener, doors));
-    Ok(SocketFile(path.to_owned()))
+
+    /// Serves it from now on, for as long as the answer is kept.
+    pub(super) fn serve(self, doors: Doors) -> Result<impl Drop, AdminError> {
+        let listener = UnixListener::from_std(self.listener)
+            .map_err(|error| AdminError::Bind(self.file.path.clone(), error))?;
+        tokio::spawn(accept(listener, doors));
+        Ok(self.file)
+    }
 }
 
 /// Asks a running agent, from a program that is no agent itself.
@@ -118,8 +154,11 @@ fn clear_way(path: &Path) -> Result<(), AdminError> {
     if !meta.file_type().is_socket() {
         return Err(AdminError::NoSocket(path.to_owned()));
     }
-    if BlockingStream::connect(path).is_ok() {
-        return Err(AdminError::Taken(path.to_owned()));
+    // Only a socket that nobody holds refuses. An agent that is stopped or busy
+    // does not answer, and is there.
+    match BlockingStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        Ok(_) | Err(_) => return Err(AdminError::Taken(path.to_owned())),
     }
     fs::remove_file(path).map_err(|e| AdminError::Bind(path.to_owned(), e))
 }
@@ -178,13 +217,28 @@ async fn answer(verb: Verb, doors: &Doors) -> Answer {
                 "no origin is named \"{origin}\" in this agent's configuration"
             )),
         },
-        Verb::Reload => {
+        Verb::Reload { allow_removals } => {
             let (reply, answer) = oneshot::channel();
-            if doors.requests.send(Request::Reload(reply)).await.is_err() {
+            let request = Request::Reload {
+                allow_removals,
+                reply,
+            };
+            if doors.requests.send(request).await.is_err() {
                 return Answer::Error("the agent is ending".into());
             }
             match answer.await {
                 Ok(Ok(summary)) => Answer::Ok(Value::String(summary)),
+                Ok(Err(error)) => Answer::Error(error),
+                Err(_) => Answer::Error("the agent is ending".into()),
+            }
+        }
+        Verb::Diff => {
+            let (reply, answer) = oneshot::channel();
+            if doors.requests.send(Request::Diff(reply)).await.is_err() {
+                return Answer::Error("the agent is ending".into());
+            }
+            match answer.await {
+                Ok(Ok(diff)) => show(&diff),
                 Ok(Err(error)) => Answer::Error(error),
                 Err(_) => Answer::Error("the agent is ending".into()),
             }

@@ -2,7 +2,6 @@
 //! out, straight from the table. The conversation is
 //! [`watchfire_table::agentcheck`]'s.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,15 +17,9 @@ use crate::clock;
 use crate::limits::{AGENT_CHECK_CONNECTIONS, LINE_PATIENCE};
 
 /// Answers agent checks from now on.
-pub(super) async fn serve(addr: SocketAddr, table: &Path) -> Result<(), ControlError> {
+pub(super) fn serve(listener: std::net::TcpListener, table: &Path) -> Result<(), ControlError> {
     let reader = Reader::open(table)?;
-    let listener = TcpListener::bind(addr)
-        .await
-        .map_err(|source| ControlError::Listen {
-            addr,
-            what: "agent checks",
-            source,
-        })?;
+    let listener = TcpListener::from_std(listener).map_err(ControlError::Set)?;
     tokio::spawn(accept(listener, Arc::new(reader)));
     Ok(())
 }

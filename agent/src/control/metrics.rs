@@ -3,7 +3,8 @@
 //! Nothing is kept here: each scrape asks the gossip thread once and renders
 //! what it says.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::TcpListener;
 
 use axum::Router;
 use axum::extract::State;
@@ -16,20 +17,14 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{ControlError, Doors};
+use super::Doors;
 use crate::gossip::status::Status;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves `/metrics` from now on.
-pub(super) async fn serve(addr: SocketAddr, doors: Doors) -> Result<(), ControlError> {
-    let listener = tokio::net::TcpListener::bind(addr)
-        .await
-        .map_err(|source| ControlError::Listen {
-            addr,
-            what: "metrics",
-            source,
-        })?;
+pub(super) fn serve(listener: TcpListener, doors: Doors) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let app = Router::new()
         .route("/metrics", get(scrape))
         .with_state(doors);
@@ -95,8 +90,13 @@ impl Collector for Snapshot {
             ),
             (
                 "config_refused",
-                "Whether the last reload was refused",
+                "Whether the last reload was refused, in whole or in part",
                 usize::from(status.config_error.is_some()),
+            ),
+            (
+                "config_files_held",
+                "Files that are refused and keep their last good content",
+                status.files_held.len(),
             ),
             (
                 "draining",

@@ -9,18 +9,22 @@ pub(crate) mod admin;
 mod agent_check;
 pub(crate) mod epoch;
 mod metrics;
-pub(crate) mod origins;
 pub(crate) mod reload;
+pub(crate) mod sources;
 
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use nix::sys::signal::{SigSet, Signal};
+use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use self::reload::Configuration;
+use self::reload::{Configuration, DiffReply, Reply};
 use crate::config::AgentConfig;
+use crate::files::Held;
 use crate::gossip::command::{Command, CommandSender};
+use crate::gossip::status::HeldStatus;
 use crate::gossip::{Ending, Gossip};
 use crate::limits::{COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH};
 
@@ -28,7 +32,13 @@ use crate::limits::{COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH};
 pub(crate) enum Request {
     /// Read the configuration again; the answer says what changed or why it
     /// was refused.
-    Reload(oneshot::Sender<Result<String, String>>),
+    Reload {
+        /// Origins may leave, however many.
+        allow_removals: bool,
+        reply: Reply,
+    },
+    /// What a reload would do, as JSON; nothing is done.
+    Diff(DiffReply),
 }
 
 /// What connections show of the configuration in force.
@@ -36,8 +46,10 @@ pub(crate) enum Request {
 pub(crate) struct ConfigState {
     /// When it was read, milliseconds since 1970.
     pub(crate) loaded_ms: u64,
-    /// Why the last attempt to read another was refused.
+    /// Why the last attempt to read another was refused, in whole or in part.
     pub(crate) error: Option<String>,
+    /// Files that do not count as they are.
+    pub(crate) held: Vec<Held>,
     /// The table's file.
     pub(crate) table: String,
 }
@@ -58,6 +70,7 @@ impl Doors {
         status.table.clone_from(&config.table);
         status.config_loaded_ms = config.loaded_ms;
         status.config_error.clone_from(&config.error);
+        status.files_held = config.held.iter().map(HeldStatus::of).collect();
         Some(status)
     }
 }
@@ -77,8 +90,41 @@ pub(crate) enum ControlError {
     },
     #[error(transparent)]
     Table(#[from] watchfire_table::TableError),
+    #[error(
+        "cannot set up the control thread: {0}\n  help: check the limit of open files (`ulimit -n`)"
+    )]
+    Set(std::io::Error),
     #[error("cannot watch for signals: {0}")]
     Signals(std::io::Error),
+}
+
+/// What people and programs connect to, bound before anything is made that a
+/// failed start would leave behind.
+pub(crate) struct Listeners {
+    admin: admin::AdminSocket,
+    metrics: Option<TcpListener>,
+    agent_check: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds all of them, or none.
+    pub(crate) fn bind(config: &AgentConfig) -> Result<Self, ControlError> {
+        let listen = |addr: Option<SocketAddr>, what| {
+            let listen = |addr| {
+                let bound = TcpListener::bind(addr).and_then(|listener| {
+                    listener.set_nonblocking(true)?;
+                    Ok(listener)
+                });
+                bound.map_err(|source| ControlError::Listen { addr, what, source })
+            };
+            addr.map(listen).transpose()
+        };
+        Ok(Self {
+            metrics: listen(config.metrics_listen, "metrics")?,
+            agent_check: listen(config.agent_check_listen, "agent checks")?,
+            admin: admin::AdminSocket::bind(&config.admin_socket)?,
+        })
+    }
 }
 
 /// Runs the control loop on this thread until the gossip thread ends.
@@ -86,12 +132,13 @@ pub(crate) fn run(
     configuration: Configuration,
     gossip: Gossip,
     config: &AgentConfig,
+    listeners: Listeners,
 ) -> Result<Ending, ControlError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(ControlError::Signals)?;
-    let ending = runtime.block_on(control(configuration, gossip, config));
+        .map_err(ControlError::Set)?;
+    let ending = runtime.block_on(control(configuration, gossip, config, listeners));
     // Connections that still wait for an answer will not get one.
     runtime.shutdown_background();
     ending
@@ -101,6 +148,7 @@ async fn control(
     mut configuration: Configuration,
     mut gossip: Gossip,
     config: &AgentConfig,
+    listeners: Listeners,
 ) -> Result<Ending, ControlError> {
     let (requests, mut inbox) = mpsc::channel(COMMANDS);
     let doors = Doors {
@@ -108,12 +156,19 @@ async fn control(
         requests,
         config: configuration.state(),
     };
-    let _socket = admin::serve(&config.admin_socket, doors.clone())?;
-    if let Some(addr) = config.metrics_listen {
-        metrics::serve(addr, doors.clone()).await?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    // Those that came while we started come now.
+    signals(&[Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT])
+        .thread_unblock()
+        .map_err(|errno| ControlError::Signals(errno.into()))?;
+    let _socket = listeners.admin.serve(doors.clone())?;
+    if let Some(listener) = listeners.metrics {
+        metrics::serve(listener, doors.clone()).map_err(ControlError::Set)?;
     }
-    if let Some(addr) = config.agent_check_listen {
-        agent_check::serve(addr, &config.table.path).await?;
+    if let Some(listener) = listeners.agent_check {
+        agent_check::serve(listener, &config.table.path)?;
     }
     configuration.send_first(&gossip.commands).await;
     tracing::info!(
@@ -125,9 +180,6 @@ async fn control(
         "started"
     );
 
-    let mut hangup = listen(SignalKind::hangup())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
     let mut look = tokio::time::interval(ORIGINS_WATCH);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut epochs = gossip.epoch.clone();
@@ -140,15 +192,20 @@ async fn control(
                     Ending::Failed("the gossip thread panicked; its message is above".into())
                 }));
             }
-            Some(Request::Reload(reply)) = inbox.recv() => {
-                // Whoever asked may be gone; the log has the answer too.
-                let _ = reply.send(configuration.reload(&gossip.commands).await);
+            Some(request) = inbox.recv() => match request {
+                Request::Reload { allow_removals, reply } => {
+                    configuration.ask(Some(reply), allow_removals);
+                }
+                Request::Diff(reply) => configuration.diff(reply),
+            },
+            // Success and refusal are both logged where they happen.
+            _ = hangup.recv() => configuration.ask(None, false),
+            _ = look.tick() => configuration.look(),
+            done = configuration.done() => {
+                if let Err(error) = configuration.finish(done, &gossip.commands).await {
+                    return Ok(Ending::Failed(error));
+                }
             }
-            _ = hangup.recv() => {
-                // Success and refusal are both logged where they happen.
-                let _ = configuration.reload(&gossip.commands).await;
-            }
-            _ = look.tick() => configuration.look(&gossip.commands).await,
             Ok(()) = epochs.changed() => {
                 let epoch = *epochs.borrow_and_update();
                 epoch::store(&config.state_dir, &config.name, epoch);
@@ -182,8 +239,19 @@ async fn until(deadline: Option<tokio::time::Instant>) {
     }
 }
 
-fn listen(kind: SignalKind) -> Result<Signal, ControlError> {
-    signal(kind).map_err(ControlError::Signals)
+/// Lets these signals wait until the control loop hears them. Threads that are
+/// started meanwhile never do.
+pub(crate) fn hold_back(which: &[Signal]) -> Result<(), ControlError> {
+    let held = signals(which).thread_block();
+    held.map_err(|errno| ControlError::Signals(errno.into()))
+}
+
+fn signals(which: &[Signal]) -> SigSet {
+    which.iter().copied().collect()
+}
+
+fn listen(kind: SignalKind) -> Result<unix::Signal, ControlError> {
+    unix::signal(kind).map_err(ControlError::Signals)
 }
 
 /// Reads one line of at most `limit` bytes, within `patience`. Nothing comes

@@ -53,7 +53,7 @@ impl Act {
                 Effect::Datagram { to, bytes } => {
                     // A full socket buffer loses the datagram like the network
                     // would; the core's protocols expect that.
-                    if shell.udp.socket.send_to(&bytes, to).is_err() {
+                    if shell.udp.send(&bytes, to).is_err() {
                         self.datagrams_unsent += 1;
                     }
                 }
@@ -93,6 +93,7 @@ impl Act {
             Command::Origins(change) => shell.host.configure(now, &change),
             Command::Capacity(capacity) => shell.host.handle(now, Input::Capacity(capacity)),
             Command::Keys(keys) => shell.host.set_keys(keys),
+            Command::Trust(trust) => shell.prober.trust(&trust),
             Command::Drain(drain) => {
                 self.draining = drain;
                 tracing::info!(
@@ -204,6 +205,7 @@ impl Act {
             table: String::new(),
             config_loaded_ms: 0,
             config_error: None,
+            files_held: Vec::new(),
             counters,
             latencies,
         }

@@ -17,6 +17,7 @@ use watchfire_core::io::ConnId;
 use watchfire_wire::Time;
 use watchfire_wire::frame::OVERHEAD_BYTES;
 
+use super::datagrams::plain;
 use crate::limits::{
     BULK_ACCEPTED, BULK_ACCEPTS_PER_TURN, BULK_CONNECTED, BULK_FIRST_FRAME, BULK_FRAME_BYTES,
     BULK_LIFE, BULK_LIFE_MAX, BULK_OUTBOUND_BYTES, BULK_STREAMS_PER_ADDRESS,
@@ -96,7 +97,9 @@ impl BulkStreams {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => return,
             };
-            if !self.has_room_for(peer.ip()) {
+            // One peer has one count, whichever family its address is shown in.
+            let peer = plain(peer).ip();
+            if !self.has_room_for(peer) {
                 self.refused += 1;
                 continue;
             }
@@ -104,7 +107,7 @@ impl BulkStreams {
             self.next_accepted += 1;
             let stream = Stream {
                 first_frame_by: Some(now + BULK_FIRST_FRAME),
-                ..Stream::new(conn, socket, peer.ip(), now)
+                ..Stream::new(conn, socket, peer, now)
             };
             if self.insert(stream, registry).is_err() {
                 self.refused += 1;

@@ -7,6 +7,7 @@ use mio::Waker;
 use tokio::sync::oneshot;
 use watchfire_core::gate::Keys;
 use watchfire_host::OriginChange;
+use watchfire_probe::Trust;
 
 use super::status::Status;
 use crate::limits::COMMANDS;
@@ -19,6 +20,8 @@ pub(crate) enum Command {
     Capacity(u16),
     /// The POP's keys changed.
     Keys(Keys),
+    /// The certificates that checks trust changed.
+    Trust(Trust),
     /// Hand over all checks, or take part again.
     Drain(bool),
     /// What is there now.

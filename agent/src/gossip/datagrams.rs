@@ -17,6 +17,8 @@ use crate::clock;
 /// The gossip socket.
 pub(super) struct Datagrams {
     pub(super) socket: UdpSocket,
+    /// It is an IPv6 socket, which knows IPv4 in IPv6's form only.
+    dual_stack: bool,
     /// When it was last seen empty: what is read later came later.
     emptied: Time,
     control: Vec<u8>,
@@ -35,8 +37,10 @@ impl Datagrams {
         // Without it every age is what the socket's emptiness says: an upper
         // bound.
         let _ = setsockopt(&socket, sockopt::ReceiveTimestampns, &true);
+        let dual_stack = socket.local_addr().is_ok_and(|addr| addr.is_ipv6());
         Self {
             socket,
+            dual_stack,
             emptied: clock::now(),
             control: nix::cmsg_space!(TimeSpec),
         }
@@ -80,6 +84,20 @@ impl Datagrams {
         let age = stamped.map_or(most, |at| clock::wall().saturating_sub(at).min(most));
         Ok(Some(Received { bytes, from, age }))
     }
+
+    /// Sends one datagram, to whichever family this socket reaches it by.
+    ///
+    /// # Errors
+    /// The kernel did not take it.
+    pub(super) fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+        let to = match to {
+            SocketAddr::V4(v4) if self.dual_stack => {
+                SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+            }
+            to => to,
+        };
+        self.socket.send_to(bytes, to)
+    }
 }
 
 fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
@@ -89,8 +107,17 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
         .or_else(|| {
             storage
                 .as_sockaddr_in6()
-                .map(|addr| SocketAddr::V6((*addr).into()))
+                .map(|addr| plain(SocketAddr::V6((*addr).into())))
         })
+}
+
+/// An address in the one form that members, joins and lists know: a socket on
+/// `[::]` shows IPv4 peers in IPv6's form.
+pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip if ip == addr.ip() => addr,
+        ip => SocketAddr::new(ip, addr.port()),
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +125,26 @@ mod tests {
     use std::thread::sleep;
 
     use super::*;
+
+    #[test]
+    fn a_socket_of_both_families_knows_ipv4_by_its_plain_form() {
+        let (both, _listener) = crate::gossip::sockets::bind("[::]:0".parse().expect("valid"))
+            .expect("a dual-stack host");
+        let mut both = Datagrams::new(both);
+        let port = both.socket.local_addr().expect("bound").port();
+        let old = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        let old_addr = old.local_addr().expect("bound");
+        old.send_to(b"hello", ("127.0.0.1", port)).expect("sent");
+        sleep(Duration::from_millis(50));
+        let mut buffer = [0; 64];
+        let received = both.receive(&mut buffer).expect("read").expect("there");
+        assert_eq!(received.from, old_addr);
+        both.send(b"back", received.from).expect("sent");
+        old.set_read_timeout(Some(Duration::from_secs(2)))
+            .expect("set");
+        let (count, from) = old.recv_from(&mut buffer).expect("answered");
+        assert_eq!((count, from.port()), (4, port));
+    }
 
     #[test]
     fn the_age_is_the_time_in_the_socket() {

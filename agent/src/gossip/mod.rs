@@ -48,6 +48,8 @@ pub(crate) enum Ending {
 pub(crate) enum StartError {
     #[error(transparent)]
     Bind(#[from] sockets::BindError),
+    #[error("{0}")]
+    Table(String),
     #[error(transparent)]
     Probe(#[from] watchfire_probe::StartError),
     #[error(
@@ -68,11 +70,12 @@ pub(crate) struct Gossip {
 }
 
 impl Gossip {
-    /// Binds the sockets, starts the probe threads and the gossip thread.
+    /// Binds the sockets, starts the probe threads, makes the table and starts the
+    /// gossip thread.
     pub(crate) fn start(
         config: &AgentConfig,
         node: Node,
-        table: Writer,
+        table: impl FnOnce() -> Result<Writer, String>,
     ) -> Result<Self, StartError> {
         let (udp, listener) = sockets::bind(config.gossip.bind)?;
         let poll = Poll::new()?;
@@ -83,6 +86,7 @@ impl Gossip {
             // costs the time until the next tick.
             Prober::start(config.probe.clone(), Arc::new(move || drop(waker.wake())))?
         };
+        let table = table().map_err(StartError::Table)?;
         let (commands, receiver) = command::queue(waker);
         let wall_at_zero_ms =
             crate::clock::wall_ms().saturating_sub(crate::clock::now().as_millis());

@@ -54,6 +54,7 @@ pub(crate) fn bind(addr: SocketAddr) -> Result<(UdpSocket, TcpListener), BindErr
 fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
+    reach_both(&socket, addr)?;
     // As much as the kernel allows; less only loses more in a mass event.
     let _ = socket.set_recv_buffer_size(SOCKET_RECEIVE_BYTES);
     socket.bind(&SockAddr::from(addr))?;
@@ -63,12 +64,22 @@ fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
 fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    reach_both(&socket, addr)?;
     // Only lets a restarted agent pass over its predecessor's closed streams;
     // a live listener still keeps the port.
     socket.set_reuse_address(true)?;
     socket.bind(&SockAddr::from(addr))?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// `[::]` means every address of this host, IPv4's too, whatever the host's
+/// `net.ipv6.bindv6only` says.
+fn reach_both(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+    if addr.is_ipv6() && addr.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    Ok(())
 }
 
 fn explain(addr: SocketAddr, protocol: &'static str, source: io::Error) -> BindError {

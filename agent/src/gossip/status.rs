@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use watchfire_probe::{KIND_KEYS, Stats};
 use watchfire_wire::{Reason, Unmeasured};
 
+use crate::config::ConfigErrors;
+use crate::files::Held;
+
 /// The whole of it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Status {
@@ -46,12 +49,38 @@ pub(crate) struct Status {
     pub(crate) table: String,
     /// When the configuration in force was read, milliseconds since 1970.
     pub(crate) config_loaded_ms: u64,
-    /// Why the last reload was refused, if it was.
+    /// Why the last reload was refused, in whole or in part, if it was.
     pub(crate) config_error: Option<String>,
+    /// Files that do not count as they are.
+    pub(crate) files_held: Vec<HeldStatus>,
     /// Counters by name, since the start.
     pub(crate) counters: BTreeMap<String, u64>,
     /// Histograms by name.
     pub(crate) latencies: BTreeMap<String, Latency>,
+}
+
+/// A file that does not count as it is.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct HeldStatus {
+    /// The file.
+    pub(crate) file: String,
+    /// What is wrong with it.
+    pub(crate) why: String,
+    /// Since when, milliseconds since 1970.
+    pub(crate) since_ms: u64,
+    /// Whether an earlier content of it is in force.
+    pub(crate) has_last_good: bool,
+}
+
+impl HeldStatus {
+    pub(crate) fn of(held: &Held) -> Self {
+        Self {
+            file: held.file.display().to_string(),
+            why: ConfigErrors(held.errors.clone()).to_string(),
+            since_ms: held.since_ms,
+            has_last_good: held.has_last_good,
+        }
+    }
 }
 
 /// One member as this agent sees it.

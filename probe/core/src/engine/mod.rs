@@ -30,6 +30,7 @@ use crate::outcome::Outcome;
 use crate::rate::Caps;
 use crate::schedule::step;
 use crate::stats::Stats;
+use crate::stream::tls::TlsContext;
 use crate::wheel::Wheel;
 
 pub use boundary::{Action, Config, During, Event, Inherited, Pacing, Slot, Target, TooManyChecks};
@@ -172,6 +173,12 @@ impl Engine {
         if let Some(&index) = self.index.get(&id) {
             self.entries[index as usize].flags.set(Flags::ATTEND);
         }
+    }
+
+    /// Sessions that begin from now on trust by this context; those that stand
+    /// go on.
+    pub fn trust(&mut self, tls: Arc<TlsContext>) {
+        self.config.tls = Some(tls);
     }
 
     /// Probes `spec` once, now, beside any schedule, and answers with
