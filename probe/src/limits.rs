@@ -44,3 +44,7 @@ pub(crate) const PACES_BEFORE_SWEEP: usize = 4_096;
 /// Questions that wait for room on the way to one thread. One more is answered
 /// with silence at once.
 pub(crate) const ASKS_WAITING: usize = 10_000;
+
+/// Ways out of this host for which one thread keeps socket plans. At one more
+/// they are forgotten, and made anew when they are needed.
+pub(crate) const WAYS_KEPT: usize = 1_024;

@@ -131,6 +131,8 @@ fn spec(options: &Options, target: &Target) -> Result<CheckSpec, Failure> {
         target: addr,
         kind,
         tls,
+        proxy: None,
+        egress: None,
         interval: options.timeout,
         timeout: options.timeout,
         fast_interval: None,

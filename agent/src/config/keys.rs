@@ -11,9 +11,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 use toml::{Spanned, Value as Toml};
-use watchfire_probe_core::TlsSpec;
+
 use watchfire_probe_core::keys::{KeyError, Keys, Value};
 use watchfire_probe_core::kind::KINDS;
+use watchfire_probe_core::{Egress, ProxyHeader, TlsSpec};
 
 use super::source::{ConfigError, Source};
 
@@ -274,11 +275,13 @@ fn value(toml: &Toml) -> Value {
 
 /// The kinds that take a key, by name.
 fn kinds_with(key: &str) -> Vec<&'static str> {
-    let in_tls = TlsSpec::KEYS.contains(&key);
+    let in_tls = TlsSpec::KEYS.contains(&key) || key == ProxyHeader::KEY;
+    let on_bytes = key == ProxyHeader::KEY;
     KINDS
         .iter()
         .flat_map(|about| {
-            let own = about.keys.iter().any(|group| group.contains(&key));
+            let own = about.keys.iter().any(|group| group.contains(&key))
+                || on_bytes && about.carries_bytes;
             let [plain, tls] = about.names;
             let plain = own.then_some(plain);
             plain.into_iter().chain((own || in_tls).then_some(tls))
@@ -287,7 +290,7 @@ fn kinds_with(key: &str) -> Vec<&'static str> {
 }
 
 fn is_known(key: &str) -> bool {
-    COMMON.contains(&key) || !kinds_with(key).is_empty()
+    COMMON.contains(&key) || Egress::KEYS.contains(&key) || !kinds_with(key).is_empty()
 }
 
 fn unknown(source: &Source, span: Range<usize>, key: &str) -> ConfigError {

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod egress;
 pub mod engine;
 pub mod errno;
 pub mod health;
@@ -21,6 +22,7 @@ pub mod stream;
 pub mod wheel;
 
 pub use check::{CheckSpec, HealthRule, SpecError};
+pub use egress::Egress;
 pub use engine::Engine;
 pub use health::{Health, Transition};
 pub use kind::http::status::{StatusSet, StatusSetError};
@@ -31,3 +33,4 @@ pub use outcome::{Outcome, Phases};
 pub use schedule::Schedule;
 pub use stats::Stats;
 pub use stream::TlsSpec;
+pub use stream::proxy::ProxyHeader;

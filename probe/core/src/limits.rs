@@ -19,6 +19,10 @@ pub const PATH_BYTES: usize = 2_048;
 /// one is refused.
 pub const HOST_BYTES: usize = 255;
 
+/// Longest name of an interface, bytes: the kernel's (`IFNAMSIZ`, less its
+/// end). A longer one is refused.
+pub const INTERFACE_BYTES: usize = 15;
+
 /// Longest User-Agent, bytes. A longer one is cut.
 pub const USER_AGENT_BYTES: usize = 256;
 

@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -15,7 +16,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use watchfire_probe_core::engine::{Action, During, Engine, Event, Slot};
 use watchfire_wire::Time;
 
-use super::socket::{Manner, Sockaddr, SocketOption, SocketPlans, is_v6};
+use super::socket::{Manner, Sockaddr, SocketOption, SocketPlan, SocketPlans, is_v6};
+use super::ways::Ways;
 use super::{Driver, RECEIVE_BYTES, route};
 use crate::wake::Wake;
 
@@ -32,6 +34,7 @@ pub(crate) struct EpollDriver<'a> {
     slots: Vec<SlotState>,
     buffer: Box<[u8]>,
     plans: &'a SocketPlans,
+    ways: Ways,
     wake: &'a Wake,
     /// What is known already: told with the next harvest.
     pending: Vec<(Slot, Known)>,
@@ -52,6 +55,8 @@ struct SlotState {
     addr: Option<SocketAddr>,
     /// Which of the plan's sources it was bound to; none if past their end.
     source: usize,
+    /// The plan of its check's own way, if that has one.
+    way: Option<Arc<SocketPlan>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +89,7 @@ impl<'a> EpollDriver<'a> {
             slots: (0..slots).map(|_| SlotState::default()).collect(),
             buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             plans,
+            ways: Ways::default(),
             wake,
             pending: Vec::new(),
             ready: Vec::new(),
@@ -94,7 +100,14 @@ impl<'a> EpollDriver<'a> {
     fn open(&mut self, engine: &Engine, slot: Slot) {
         let target = engine.target(slot);
         let v6 = is_v6(&target.addr);
-        let plan = self.plans.of(Manner::of(&target), v6);
+        let manner = Manner::of(&target);
+        let way = engine
+            .egress(slot)
+            .map(|egress| self.ways.plan(self.plans, egress, manner, v6));
+        let plan = match &way {
+            Some(way) => way,
+            None => self.plans.of(manner, v6),
+        };
         self.turn = self.turn.wrapping_add(1);
         let source_at = match plan.sources.len() {
             0 => usize::MAX,
@@ -102,7 +115,8 @@ impl<'a> EpollDriver<'a> {
         };
         let source = plan.sources.get(source_at);
         let state = &mut self.slots[slot as usize];
-        state.manner = Manner::of(&target);
+        state.way.clone_from(&way);
+        state.manner = manner;
         state.readable = false;
         state.addr = Some(target.addr);
         state.source = source_at;
@@ -150,7 +164,10 @@ impl<'a> EpollDriver<'a> {
             return (during, errno);
         };
         let v6 = is_v6(&addr);
-        let plan = self.plans.of(state.manner, v6);
+        let plan = match &state.way {
+            Some(way) => way,
+            None => self.plans.of(state.manner, v6),
+        };
         let source = plan.sources.get(state.source);
         route::judge(during, errno, &Sockaddr::new(addr), v6, plan, source)
     }

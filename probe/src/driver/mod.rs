@@ -6,6 +6,7 @@ pub(crate) mod socket;
 pub(crate) mod uring;
 pub(crate) mod uring_setup;
 mod uring_slots;
+mod ways;
 
 use core::time::Duration;
 use std::io;

@@ -27,7 +27,8 @@ pub(crate) fn judge(
     plan: &SocketPlan,
     source: Option<&Sockaddr>,
 ) -> (During, i32) {
-    if !is_ambiguous(errno) {
+    // What a socket refuses before it connects speaks of no route.
+    if during == During::Open || !is_ambiguous(errno) {
         return (during, errno);
     }
     // No ICMP message of IPv4 becomes EACCES: a prohibiting route, or a

@@ -3,7 +3,9 @@
 use core::ffi::c_int;
 use core::net::{IpAddr, SocketAddr};
 
+use watchfire_probe_core::Egress;
 use watchfire_probe_core::engine::Target;
+use watchfire_probe_core::limits::INTERFACE_BYTES;
 
 use crate::options::Options;
 
@@ -12,7 +14,7 @@ use crate::options::Options;
 pub(crate) struct SocketOption {
     pub(crate) level: c_int,
     pub(crate) name: c_int,
-    value: [u32; 2],
+    value: [u32; 4],
     length: u32,
 }
 
@@ -21,8 +23,25 @@ impl SocketOption {
         Self {
             level,
             name,
-            value: [value, 0],
+            value: [value, 0, 0, 0],
             length: 4,
+        }
+    }
+
+    /// Leave by this interface, whose name is short enough: it was validated.
+    fn by_interface(name: &str) -> Self {
+        let mut bytes = [0; 16];
+        let length = name.len().min(INTERFACE_BYTES);
+        bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+        let mut value = [0; 4];
+        for (word, four) in value.iter_mut().zip(bytes.chunks_exact(4)) {
+            *word = u32::from_ne_bytes([four[0], four[1], four[2], four[3]]);
+        }
+        Self {
+            level: libc::SOL_SOCKET,
+            name: libc::SO_BINDTODEVICE,
+            value,
+            length: 16,
         }
     }
 
@@ -32,7 +51,7 @@ impl SocketOption {
         Self {
             level: libc::SOL_SOCKET,
             name: libc::SO_LINGER,
-            value: [1, 0],
+            value: [1, 0, 0, 0],
             length: 8,
         }
     }
@@ -62,7 +81,7 @@ impl SocketOption {
 }
 
 /// How a connection begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Manner {
     /// It is reset as soon as it stands.
     HalfOpen,
@@ -98,6 +117,7 @@ pub(crate) struct SocketPlan {
 /// The plans of a prober, by manner and family.
 #[derive(Debug)]
 pub(crate) struct SocketPlans {
+    options: Options,
     half_open: [SocketPlan; 2],
     full: [SocketPlan; 2],
     origin_first: [SocketPlan; 2],
@@ -105,16 +125,9 @@ pub(crate) struct SocketPlans {
 
 impl SocketPlans {
     pub(crate) fn new(options: &Options) -> Self {
-        let plan = |manner: Manner, v6: bool| SocketPlan {
-            options: options_of(options, manner, v6),
-            sources: options
-                .source_addrs
-                .iter()
-                .filter(|addr| addr.is_ipv6() == v6)
-                .map(|&addr| Sockaddr::new(SocketAddr::new(addr, 0)))
-                .collect(),
-        };
+        let plan = |manner: Manner, v6: bool| plan_of(options, None, manner, v6);
         Self {
+            options: options.clone(),
             half_open: [plan(Manner::HalfOpen, false), plan(Manner::HalfOpen, true)],
             full: [plan(Manner::Full, false), plan(Manner::Full, true)],
             origin_first: [
@@ -132,6 +145,29 @@ impl SocketPlans {
         };
         &plans[usize::from(v6)]
     }
+
+    /// A plan for checks that say something of their way themselves.
+    pub(crate) fn make(&self, egress: &Egress, manner: Manner, v6: bool) -> SocketPlan {
+        let mut options = self.options.clone();
+        if let Some(source) = egress.source {
+            options.source_addrs = vec![source];
+        }
+        options.mark = egress.mark.or(options.mark);
+        options.dscp = egress.dscp.or(options.dscp);
+        plan_of(&options, egress.interface.as_deref(), manner, v6)
+    }
+}
+
+fn plan_of(options: &Options, interface: Option<&str>, manner: Manner, v6: bool) -> SocketPlan {
+    SocketPlan {
+        options: options_of(options, interface, manner, v6),
+        sources: options
+            .source_addrs
+            .iter()
+            .filter(|addr| addr.is_ipv6() == v6)
+            .map(|&addr| Sockaddr::new(SocketAddr::new(addr, 0)))
+            .collect(),
+    }
 }
 
 /// `IP_LOCAL_PORT_RANGE`, which the C library's headers do not name yet.
@@ -143,7 +179,12 @@ const BACKSTOP_SYNS: u32 = 3;
 /// For how long the kernel keeps trying, where backstops are wanted.
 const BACKSTOP_MS: u32 = 30_000;
 
-fn options_of(options: &Options, manner: Manner, v6: bool) -> Vec<SocketOption> {
+fn options_of(
+    options: &Options,
+    interface: Option<&str>,
+    manner: Manner,
+    v6: bool,
+) -> Vec<SocketOption> {
     let mut list = Vec::new();
     if manner != Manner::OriginFirst {
         // Without quick acknowledgement the handshake's last segment waits:
@@ -153,6 +194,9 @@ fn options_of(options: &Options, manner: Manner, v6: bool) -> Vec<SocketOption> 
     }
     if manner.is_half_open() {
         list.push(SocketOption::reset_on_close());
+    }
+    if let Some(name) = interface {
+        list.push(SocketOption::by_interface(name));
     }
     if let Some(mark) = options.mark {
         list.push(SocketOption::word(libc::SOL_SOCKET, libc::SO_MARK, mark));

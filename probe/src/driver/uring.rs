@@ -27,6 +27,7 @@ use watchfire_wire::Time;
 
 use super::socket::{Manner, Sockaddr, SocketOption, SocketPlans, can_be_used_again, is_v6};
 use super::uring_slots::{GENERATION_MASK, Known, Memory, Op, SlotState, tag, untag};
+use super::ways::Ways;
 use super::{Driver, RECEIVE_BYTES, route};
 use crate::clock;
 use crate::limits::SOCKETS_KEPT;
@@ -57,6 +58,7 @@ pub(crate) struct UringDriver<'a> {
     completions: CompletionQueue<'a>,
     memory: Memory,
     plans: &'a SocketPlans,
+    ways: Ways,
     wake: &'a Wake,
     can_bind: bool,
     /// What is known without asking the kernel: told with the next harvest.
@@ -84,33 +86,19 @@ impl<'a> UringDriver<'a> {
         let (mut submitter, queue, completions) = ring.split();
         // Only a saving: without it each entry looks the ring up.
         let _ = submitter.register_ring_fd();
-        let blank = Sockaddr::new(([0, 0, 0, 0], 0).into());
-        let slot = || SlotState {
-            addr: blank,
-            generation: 0,
-            manner: Manner::Full,
-            open: false,
-            failed: false,
-            busy: false,
-            kept: false,
-            v6: false,
-            source: usize::MAX,
-            watching: false,
-            send_errno: 0,
-            sends_apart: false,
-        };
         let mut driver = Self {
             submitter,
             queue,
             completions,
             memory: Memory {
-                slots: (0..slots).map(|_| slot()).collect(),
+                slots: (0..slots).map(|_| SlotState::new()).collect(),
                 buffers: vec![0; slots as usize * RECEIVE_BYTES],
                 reset: Box::new(SocketOption::reset_on_close()),
                 nowhere: Box::new(Sockaddr::nowhere()),
                 wake: Box::new(0),
             },
             plans,
+            ways: Ways::default(),
             wake,
             can_bind,
             pending: Vec::new(),
@@ -162,7 +150,14 @@ impl<'a> UringDriver<'a> {
     fn open(&mut self, engine: &Engine, slot: Slot) {
         let target = engine.target(slot);
         let v6 = is_v6(&target.addr);
-        let plan = self.plans.of(Manner::of(&target), v6);
+        let manner = Manner::of(&target);
+        let way = engine
+            .egress(slot)
+            .map(|egress| self.ways.plan(self.plans, egress, manner, v6));
+        let plan = match &way {
+            Some(way) => way,
+            None => self.plans.of(manner, v6),
+        };
         let entries = plan.options.len() + OPEN_ENTRIES;
         if !self.reserve(entries, ROOM_TO_END) {
             self.refuse(slot, During::Open, libc::EBUSY, target.half_open);
@@ -179,9 +174,11 @@ impl<'a> UringDriver<'a> {
         };
         let state = &mut self.memory.slots[slot as usize];
         let had_kept = core::mem::take(&mut state.kept);
-        let again = had_kept && target.half_open && state.v6 == v6;
+        // Kept sockets are those of no way of their own.
+        let again = had_kept && target.half_open && state.v6 == v6 && way.is_none();
+        state.way.clone_from(&way);
         state.addr = Sockaddr::new(target.addr);
-        state.manner = Manner::of(&target);
+        state.manner = manner;
         state.open = true;
         state.failed = false;
         state.busy = true;
@@ -244,7 +241,7 @@ impl<'a> UringDriver<'a> {
             // completion alone tells of success.
             self.push(connect.flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS));
             self.push_look(slot, Flags::IO_HARDLINK | Flags::SKIP_SUCCESS);
-            if plan.sources.is_empty() && can_be_used_again(&target.addr) {
+            if way.is_none() && plan.sources.is_empty() && can_be_used_again(&target.addr) {
                 self.push_disconnect(slot, generation);
             } else {
                 // A bound socket is not bound anew, be it by us or by where it
@@ -283,7 +280,7 @@ impl<'a> UringDriver<'a> {
         (during, errno): (During, i32),
     ) {
         let state = &self.memory.slots[slot as usize];
-        let plan = self.plans.of(state.manner, state.v6);
+        let plan = state.plan(self.plans);
         let source = plan.sources.get(state.source);
         let (during, errno) = route::judge(during, errno, &state.addr, state.v6, plan, source);
         engine.on_event(now, slot, Event::Failed { during, errno });

@@ -1,8 +1,10 @@
 //! What the io_uring driver knows of its slots, and how it names completions.
 
+use std::sync::Arc;
+
 use watchfire_probe_core::engine::{During, Slot};
 
-use super::socket::{Manner, Sockaddr, SocketOption};
+use super::socket::{Manner, Sockaddr, SocketOption, SocketPlan, SocketPlans};
 
 /// What the kernel reads and writes while operations are in progress. It
 /// outlives them: see the driver's `drop`.
@@ -29,6 +31,9 @@ pub(super) struct SlotState {
     /// family that `v6` tells, with the options of a half-open one.
     pub(super) kept: bool,
     pub(super) v6: bool,
+    /// The plan of its check's own way, if that has one. It stays until the
+    /// slot is opened anew: the kernel reads options out of it.
+    pub(super) way: Option<Arc<SocketPlan>>,
     /// Which of the plan's sources it was bound to; none if past their end.
     pub(super) source: usize,
     /// The receive in progress began before there was a request.
@@ -39,6 +44,35 @@ pub(super) struct SlotState {
     /// A request was sent beside such a receive: it may be on its way still
     /// when the connection goes.
     pub(super) sends_apart: bool,
+}
+
+impl SlotState {
+    /// A slot that holds nothing yet.
+    pub(super) fn new() -> Self {
+        Self {
+            addr: Sockaddr::new(([0, 0, 0, 0], 0).into()),
+            generation: 0,
+            manner: Manner::Full,
+            open: false,
+            failed: false,
+            busy: false,
+            kept: false,
+            v6: false,
+            way: None,
+            source: usize::MAX,
+            watching: false,
+            send_errno: 0,
+            sends_apart: false,
+        }
+    }
+
+    /// How its socket was made.
+    pub(super) fn plan<'a>(&'a self, plans: &'a SocketPlans) -> &'a SocketPlan {
+        match &self.way {
+            Some(way) => way,
+            None => plans.of(self.manner, self.v6),
+        }
+    }
 }
 
 /// An event that needed no completion.

@@ -8,7 +8,7 @@ use watchfire_probe_core::check::{
 };
 use watchfire_probe_core::keys::{self, KeyError};
 use watchfire_probe_core::limits::{RISE_FALL_MAX, WINDOW_MAX};
-use watchfire_probe_core::{Kind, TlsSpec};
+use watchfire_probe_core::{Egress, Kind, ProxyHeader, TlsSpec};
 use watchfire_wire::Verdict;
 
 use super::super::duration;
@@ -46,11 +46,21 @@ fn read_keys(layers: &mut Layers<'_>) -> Result<CheckSpec, KeyError> {
     } else {
         None
     };
+    // A kind that sends nothing does not take the key, and says so as of any
+    // key that it does not have.
+    let proxy = if kind.carries_bytes(in_tls) {
+        ProxyHeader::read(layers)?
+    } else {
+        None
+    };
+    let egress = Egress::read(layers)?;
     let interval = span(layers, "interval")?.unwrap_or(DEFAULT_INTERVAL);
     Ok(CheckSpec {
         target,
         kind,
         tls,
+        proxy,
+        egress,
         interval,
         timeout: span(layers, "timeout")?.unwrap_or(interval.min(DEFAULT_TIMEOUT)),
         fast_interval: span(layers, "fast_interval")?,

@@ -1,5 +1,6 @@
 //! Origins as people write them, and their mistakes.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use watchfire_probe_core::CheckSpec;
@@ -282,4 +283,45 @@ fn strangers_in_a_folder_are_passed_over_and_a_named_one_is_refused() {
     std::os::unix::fs::symlink("/dev/zero", at("z.toml")).unwrap();
     let error = load_of("*.toml").unwrap_err();
     assert_eq!(error.file, at("z.toml"));
+}
+
+#[test]
+fn the_way_of_the_packets_is_part_of_the_check_and_mistakes_have_their_line() {
+    let id = |more: &str| {
+        let set = load_text(&format!("{GOOD}{more}")).unwrap();
+        set.origins.names["a"]
+    };
+    let ways = [
+        "",
+        "source_address = \"127.0.0.2\"\n",
+        "interface = \"vrf-blue\"\n",
+        "mark = 7\n",
+        "dscp = 8\n",
+        "proxy_protocol = \"v1\"\n",
+        "proxy_protocol = \"v2\"\n",
+    ];
+    let ids: HashSet<_> = ways.iter().map(|way| id(way)).collect();
+    assert_eq!(ids.len(), ways.len());
+    for (line, words) in [
+        ("source_address = \"here\"", "is no address"),
+        ("source_address = \"::1\"", "of the origin's family"),
+        (
+            "source_address = \"0.0.0.0\"",
+            "not the address of one host",
+        ),
+        ("interface = \"a/b\"", "`ip link` lists them"),
+        ("mark = -1", "choose 0 to 4294967295"),
+        ("dscp = 64", "choose 0 to 63"),
+        ("proxy_protocol = \"v3\"", "write one of \"v1\", \"v2\""),
+    ] {
+        refused(&format!("{GOOD}{line}\n"), 4, words);
+    }
+    let tcp = format!("{GOOD}kind = \"tcp\"\n");
+    refused(
+        &format!("{tcp}proxy_protocol = \"v2\"\n"),
+        5,
+        "choose a kind that has it: tls, http, https, send-expect",
+    );
+    let defaults = format!("[defaults]\nproxy_protocol = \"v2\"\n{tcp}");
+    assert!(load_text(&defaults).is_ok(), "it speaks to other kinds");
 }

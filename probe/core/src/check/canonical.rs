@@ -4,7 +4,9 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::{CheckSpec, HealthRule};
+use crate::egress::Egress;
 use crate::stream::TlsSpec;
+use crate::stream::proxy::ProxyHeader;
 
 impl CheckSpec {
     /// The check as bytes: versioned, and no two different checks give the
@@ -12,7 +14,18 @@ impl CheckSpec {
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
         let mut out = Canonical(Vec::with_capacity(160));
-        out.byte(CANONICAL_VERSION);
+        if self.egress.is_some() || self.proxy.is_some() {
+            // In front of all else and under a number of its own, so that the
+            // bytes of whatever follows stay unambiguous.
+            out.byte(CANONICAL_WITH_WAY);
+            out.byte(self.proxy.map_or(0, ProxyHeader::number));
+            self.egress
+                .as_deref()
+                .unwrap_or(&Egress::default())
+                .canonical(&mut out);
+        } else {
+            out.byte(CANONICAL_VERSION);
+        }
         match self.target {
             SocketAddr::V4(v4) => {
                 out.byte(4);
@@ -49,6 +62,10 @@ impl CheckSpec {
 
 /// First byte of the canonical bytes. Another one makes every check a new one.
 const CANONICAL_VERSION: u8 = 1;
+
+/// First byte where the way of the packets, or what stands before the stream,
+/// is written too.
+const CANONICAL_WITH_WAY: u8 = 2;
 
 /// Writes canonical bytes: every field says its own length.
 pub(crate) struct Canonical(Vec<u8>);

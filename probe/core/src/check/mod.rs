@@ -13,8 +13,10 @@ use core::time::Duration;
 
 use watchfire_wire::{CheckId, Verdict};
 
+use crate::egress::Egress;
 use crate::kind::{Kind, Transport, http, tcp};
 use crate::stream::TlsSpec;
+use crate::stream::proxy::ProxyHeader;
 pub(crate) use canonical::Canonical;
 pub use validate::SpecError;
 
@@ -32,6 +34,10 @@ pub struct CheckSpec {
     pub kind: Kind,
     /// Speak TLS on the connection.
     pub tls: Option<TlsSpec>,
+    /// The PROXY header that stands before all else on the connection.
+    pub proxy: Option<ProxyHeader>,
+    /// The way out of this host; the kernel's choice if none.
+    pub egress: Option<Box<Egress>>,
     /// From one scheduled probe to the next.
     pub interval: Duration,
     /// A probe that takes longer has failed. Never above any interval.
@@ -80,6 +86,8 @@ impl CheckSpec {
             target,
             kind: Kind::Tcp(tcp::Spec::default()),
             tls: None,
+            proxy: None,
+            egress: None,
             interval: DEFAULT_INTERVAL,
             timeout: DEFAULT_TIMEOUT,
             fast_interval: None,
@@ -130,7 +138,14 @@ impl fmt::Display for CheckSpec {
         if let Some(down) = self.down_interval {
             write!(f, ", {down:?} when down")?;
         }
-        write!(f, ", timeout {:?}, {}", self.timeout, self.rule)
+        write!(f, ", timeout {:?}, {}", self.timeout, self.rule)?;
+        if let Some(proxy) = self.proxy {
+            write!(f, ", PROXY {}", proxy.as_str())?;
+        }
+        if let Some(egress) = &self.egress {
+            write!(f, ", {egress}")?;
+        }
+        Ok(())
     }
 }
 
@@ -187,6 +202,14 @@ mod tests {
         };
         let base = CheckSpec::http(target(), "/health");
         let fast = Some(Duration::from_millis(600));
+        let by = |change: fn(&mut Egress)| {
+            let mut egress = Box::<Egress>::default();
+            change(&mut egress);
+            CheckSpec {
+                egress: Some(egress),
+                ..base.clone()
+            }
+        };
         let variants = [
             CheckSpec::tcp(target()),
             base.clone(),
@@ -216,6 +239,18 @@ mod tests {
                 http.path = "/health1".into();
                 http.host = "92.0.2.7:8080".into();
             }),
+            CheckSpec {
+                proxy: Some(ProxyHeader::V1),
+                ..base.clone()
+            },
+            CheckSpec {
+                proxy: Some(ProxyHeader::V2),
+                ..base.clone()
+            },
+            by(|egress| egress.source = Some(target().ip())),
+            by(|egress| egress.interface = Some("192.0.2.7".to_owned())),
+            by(|egress| egress.mark = Some(7)),
+            by(|egress| egress.dscp = Some(7)),
             CheckSpec {
                 fast_interval: fast,
                 ..base.clone()
@@ -317,6 +352,20 @@ mod tests {
                 ..http("/", |_| ())
             }),
             "1d37562d893a4392408a6e89135dca75"
+        );
+        let egress = Egress {
+            source: Some("127.0.0.2".parse().unwrap()),
+            interface: Some("vrf-blue".to_owned()),
+            mark: Some(7),
+            dscp: Some(8),
+        };
+        assert_eq!(
+            once(CheckSpec {
+                proxy: Some(ProxyHeader::V2),
+                egress: Some(Box::new(egress)),
+                ..http("/", |_| ())
+            }),
+            "8b0d4ec4f319e4f964fdd501e35a80f0"
         );
     }
 

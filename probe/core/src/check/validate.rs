@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::{CheckSpec, HealthRule};
 use crate::keys::KeyError;
 use crate::limits::{INTERVAL_MAX, INTERVAL_MIN, RISE_FALL_MAX, TIMEOUT_MIN, WINDOW_MAX};
+use crate::stream::proxy::ProxyHeader;
 
 /// Why a check is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +86,16 @@ impl CheckSpec {
         self.kind.validate()?;
         if let Some(tls) = &self.tls {
             tls.validate()?;
+        }
+        if self.proxy.is_some() && !self.kind.carries_bytes(self.tls.is_some()) {
+            return Err(SpecError::Key(KeyError::new(
+                ProxyHeader::KEY,
+                "nothing is sent on the connection, so that no header can stand before it",
+                "choose a kind that speaks, or leave the key out",
+            )));
+        }
+        if let Some(egress) = &self.egress {
+            egress.validate(&self.target)?;
         }
         match self.rule {
             HealthRule::RiseFall { rise, fall } => {

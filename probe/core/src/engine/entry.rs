@@ -9,6 +9,7 @@ use super::report::{Report, ReportKind};
 use crate::check::CheckSpec;
 use crate::health::Health;
 use crate::rate::Caps;
+use crate::stream::proxy::ProxyHeader;
 
 /// A check and its state.
 #[derive(Debug)]
@@ -33,8 +34,11 @@ pub(super) struct Entry {
     pub(super) latency_us: u32,
     pub(super) generation: u32,
     pub(super) health: Health,
-    /// All that a probe may send, without TLS.
+    /// A header that stands before all else on a connection, and then all that
+    /// a probe may send, without TLS.
     pub(super) prepared: Box<[u8]>,
+    /// Bytes of that header.
+    pub(super) header: u8,
     pub(super) spec: Arc<CheckSpec>,
     pub(super) id: CheckId,
     /// Until then its TLS sessions use the broad library: the other one did
@@ -95,6 +99,7 @@ impl Entry {
         caps: Caps,
         user_agent: &str,
     ) -> Self {
+        let header = spec.proxy.map_or(&[][..], ProxyHeader::bytes);
         Self {
             due: Time::NEVER,
             flight: NONE,
@@ -109,7 +114,8 @@ impl Entry {
             latency_us: 0,
             generation,
             health,
-            prepared: spec.kind.prepare(user_agent),
+            prepared: [header, &spec.kind.prepare(user_agent)].concat().into(),
+            header: header.len() as u8,
             spec: Arc::clone(spec),
             id,
             broad_until: Time::ZERO,

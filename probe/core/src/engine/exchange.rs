@@ -34,7 +34,10 @@ impl Engine {
                 }
             }
             (Stage::Opening, Event::Failed { during, errno }) => {
-                let outcome = outcome_of(classify(step_of(during, false, false), errno));
+                let outcome = match &self.entries[flight.check as usize].spec.egress {
+                    Some(_) if lacks_way(during, errno) => Outcome::NotMeasured(Unmeasured::NoWay),
+                    _ => outcome_of(classify(step_of(during, false, false), errno)),
+                };
                 if flight.half_open {
                     flight.stage = Stage::Closing;
                     self.conclude(slot, outcome, now);
@@ -115,6 +118,7 @@ impl Engine {
         flight.stage = Stage::Exchanging;
         let entry = &self.entries[flight.check as usize];
         let Some(tls) = &entry.spec.tls else {
+            flight.headed = entry.header > 0;
             return self.stream_stands(slot, now);
         };
         let side = if now < entry.broad_until {
@@ -127,7 +131,8 @@ impl Engine {
             None => Err(Outcome::NotMeasured(Unmeasured::Unsupported)),
         };
         match session {
-            Ok(session) => {
+            Ok(mut session) => {
+                session.put_first(&entry.prepared[..usize::from(entry.header)]);
                 flight.tls = Some(session);
                 self.actions.push(Action::Exchange(slot));
             }
@@ -154,6 +159,7 @@ impl Engine {
         let Some(exchange) = &mut flight.exchange else {
             return;
         };
+        flight.headed = false;
         if core::mem::take(&mut flight.sending) {
             exchange.flushed();
         }
@@ -203,7 +209,8 @@ impl Engine {
             Next::More => {
                 let more = match &flight.tls {
                     Some(session) => !session.outgoing().is_empty(),
-                    None => false,
+                    // An origin that speaks first waits for the header.
+                    None => flight.headed,
                 };
                 self.actions.push(if more {
                     Action::Exchange(slot)
@@ -214,7 +221,8 @@ impl Engine {
             Next::Send => {
                 flight.sending = true;
                 if let (Some(session), Some(exchange)) = (&mut flight.tls, &flight.exchange) {
-                    let written = session.request(exchange.outgoing(&entry.prepared));
+                    let prepared = &entry.prepared[usize::from(entry.header)..];
+                    let written = session.request(exchange.outgoing(prepared));
                     if let Err(outcome) = written {
                         return self.finish(slot, outcome, true, now);
                     }
@@ -509,6 +517,16 @@ fn excuse(outcome: Outcome, late_us: u32, timeout: core::time::Duration) -> Outc
         Outcome::Fail(_) if spoiled => Outcome::NotMeasured(Unmeasured::Late),
         other => other,
     }
+}
+
+/// Whether a check's own way was refused before anything left this host: it
+/// lacks the address, the interface, or the right to them.
+const fn lacks_way(during: During, errno: i32) -> bool {
+    matches!(during, During::Open)
+        && matches!(
+            errno,
+            libc::EADDRNOTAVAIL | libc::ENODEV | libc::EPERM | libc::EACCES | libc::EINVAL
+        )
 }
 
 const fn outcome_of(fault: Fault) -> Outcome {

@@ -36,6 +36,8 @@ pub(super) struct Flight {
     pub(super) origin_first: bool,
     /// What the kind had to say is on its way.
     pub(super) sending: bool,
+    /// The header that stands before all else has yet to leave.
+    pub(super) headed: bool,
     /// The connection served a probe before this one.
     pub(super) reused: bool,
     pub(super) started: Time,
@@ -60,6 +62,7 @@ impl Flight {
             half_open: false,
             origin_first: false,
             sending: false,
+            headed: false,
             reused: false,
             started: Time::ZERO,
             connect_us: NONE,
@@ -81,6 +84,7 @@ impl Flight {
         self.late_us = 0;
         self.exchange = exchange;
         self.sending = false;
+        self.headed = false;
     }
 
     /// Counts the late turn number `turn`, once.

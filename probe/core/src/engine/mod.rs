@@ -23,6 +23,7 @@ use std::sync::Arc;
 use watchfire_wire::{CheckId, First, Time, Unmeasured};
 
 use crate::check::CheckSpec;
+use crate::egress::Egress;
 use crate::health::Health;
 use crate::kind::Transport;
 use crate::limits::{ASKS, CHECKS, PARKED_PERCENT, PUNCTUAL_US, SLOTS, STALL_US};
@@ -337,6 +338,13 @@ impl Engine {
         }
     }
 
+    /// The way that slot `slot` is to take out of this host.
+    #[must_use]
+    pub fn egress(&self, slot: Slot) -> Option<&Egress> {
+        let flight = &self.flights[slot as usize];
+        self.entries[flight.check as usize].spec.egress.as_deref()
+    }
+
     /// What slot `slot` is to send. The bytes stay where they are until the
     /// exchange has ended.
     #[must_use]
@@ -345,7 +353,17 @@ impl Engine {
         match (&flight.tls, &flight.exchange) {
             (Some(session), _) => session.outgoing(),
             (None, Some(exchange)) => {
-                exchange.outgoing(&self.entries[flight.check as usize].prepared)
+                let entry = &self.entries[flight.check as usize];
+                let (header, prepared) = entry.prepared.split_at(usize::from(entry.header));
+                match (flight.headed, flight.sending) {
+                    (false, _) => exchange.outgoing(prepared),
+                    (true, false) => header,
+                    // What a kind says first stands first.
+                    (true, true) => {
+                        let first = exchange.outgoing(prepared).len();
+                        &entry.prepared[..header.len() + first]
+                    }
+                }
             }
             (None, None) => &[],
         }
@@ -476,7 +494,7 @@ impl Engine {
         flight.stage = Stage::Opening;
         (flight.half_open, flight.origin_first) = match entry.spec.transport() {
             Transport::HalfOpen => (true, false),
-            Transport::Stream { origin_first, .. } => (false, origin_first),
+            Transport::Stream { origin_first, .. } => (false, origin_first && entry.header == 0),
         };
         flight.reused = false;
         flight.started = now;

@@ -27,6 +27,8 @@ pub(crate) trait CheckKind: Sized {
     const TAG: u8;
     /// The keys that it takes from a configuration, in groups.
     const KEYS: &'static [&'static [&'static str]];
+    /// Whether its stream carries bytes of its own, be it in TLS or not.
+    const CARRIES_BYTES: bool = true;
     /// What it remembers of one probe.
     type Exchange: Exchange<Spec = Self>;
 
@@ -162,6 +164,7 @@ macro_rules! kinds {
         pub const KINDS: &[About] = &[$(About {
             names: <$module::Spec as CheckKind>::NAMES,
             keys: <$module::Spec as CheckKind>::KEYS,
+            carries_bytes: <$module::Spec as CheckKind>::CARRIES_BYTES,
         },)*];
 
         impl Kind {
@@ -326,6 +329,8 @@ pub struct About {
     pub names: [&'static str; 2],
     /// The keys that it takes, in groups.
     pub keys: &'static [&'static [&'static str]],
+    /// Whether its stream carries bytes of its own.
+    pub carries_bytes: bool,
 }
 
 impl Kind {
@@ -339,6 +344,13 @@ impl Kind {
     #[must_use]
     pub const fn index(&self, tls: bool) -> usize {
         2 * self.place() + tls as usize
+    }
+
+    /// Whether anything is sent on its connections: a header may stand before
+    /// that.
+    #[must_use]
+    pub const fn carries_bytes(&self, tls: bool) -> bool {
+        tls || KINDS[self.place()].carries_bytes
     }
 
     /// Whether a connection is kept from one probe to the next.

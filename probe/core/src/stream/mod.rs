@@ -1,6 +1,7 @@
 //! What lies between a kind's bytes and the connection: layers that any stream
 //! may have.
 
+pub mod proxy;
 pub mod tls;
 
 use core::net::IpAddr;

@@ -29,6 +29,7 @@ impl CheckKind for Spec {
     const NAMES: [&'static str; 2] = ["tcp", "tls"];
     const TAG: u8 = 0;
     const KEYS: &'static [&'static [&'static str]] = &[&["half_open"]];
+    const CARRIES_BYTES: bool = false;
     type Exchange = Connected;
 
     fn read(keys: &mut dyn Keys, _target: &SocketAddr) -> Result<Self, KeyError> {

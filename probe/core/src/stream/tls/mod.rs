@@ -127,6 +127,11 @@ impl Session {
         &self.out
     }
 
+    /// These bytes go before all else, in the clear.
+    pub(crate) fn put_first(&mut self, bytes: &[u8]) {
+        self.out.splice(0..0, bytes.iter().copied());
+    }
+
     /// All of it was sent.
     pub(crate) fn sent(&mut self) {
         self.out.clear();
