@@ -75,15 +75,16 @@ impl Catalogue {
     }
 
     /// What the core needs to know of a check. `carried`: an origin of it shows
-    /// a verdict from before.
+    /// a verdict from before. `reference`: it says whether the POP reaches the
+    /// world.
     #[must_use]
-    pub fn meta(spec: &CheckSpec, carried: bool) -> CheckMeta {
+    pub fn meta(spec: &CheckSpec, carried: bool, reference: bool) -> CheckMeta {
         CheckMeta {
             interval: spec.interval,
             timeout: spec.timeout,
             carried,
             network: network_of(spec.target.ip()),
-            reference: false,
+            reference,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which origins there are, and what changed since the last time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use watchfire_probe_core::check::CheckSpec;
@@ -15,6 +15,8 @@ pub struct Origins {
     pub checks: BTreeMap<CheckId, Arc<CheckSpec>>,
     /// Checks among them that this agent does not take part in.
     pub refused: BTreeMap<CheckId, Refusal>,
+    /// Checks among them that say whether the POP reaches the world.
+    pub references: BTreeSet<CheckId>,
 }
 
 /// Why this agent does not take part in a check: to the POP it is one that does
@@ -44,8 +46,11 @@ pub struct OriginChange {
     /// Checks, new ones among them, that this agent does not take part in from
     /// now on, or for another reason than before.
     pub refused: Vec<(CheckId, Refusal)>,
-    /// Checks from before that it takes part in from now on.
+    /// Checks from before that it takes part in from now on, or that became
+    /// references or ceased to be some.
     pub accepted: Vec<CheckId>,
+    /// All checks that are references.
+    pub references: BTreeSet<CheckId>,
 }
 
 impl OriginChange {
@@ -78,9 +83,15 @@ impl OriginChange {
                 .map(|(id, refusal)| (*id, refusal.clone()))
                 .collect(),
             accepted: missing(&old.refused, &new.refused)
+                .chain(
+                    old.references
+                        .symmetric_difference(&new.references)
+                        .filter(|id| old.checks.contains_key(id) && !new.refused.contains_key(id)),
+                )
                 .filter(|id| new.checks.contains_key(id))
                 .copied()
                 .collect(),
+            references: new.references.clone(),
         }
     }
 

@@ -70,7 +70,9 @@ impl<H: Home> Host<H> {
             .filter(|id| self.catalogue().refusal(**id).is_none())
             .filter_map(|id| {
                 let spec = self.catalogue().spec(*id)?;
-                Some((*id, Catalogue::meta(spec, self.publisher.carries(*id))))
+                let carried = self.publisher.carries(*id);
+                let reference = change.references.contains(id);
+                Some((*id, Catalogue::meta(spec, carried, reference)))
             })
             .collect();
         let remove = &remove;

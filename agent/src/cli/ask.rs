@@ -64,6 +64,14 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
         status.checks_probed,
         status.backend
     );
+    if let Some(braked) = status.braked {
+        say!(
+            "BRAKED for {}: so much fails at once that the POP's own uplink may be at fault; {} \
+             checks that fail are not called Down (see [brake] in the configuration)",
+            humantime::format_duration(std::time::Duration::from_secs(braked.for_s)),
+            braked.held
+        );
+    }
     say!("state {}, table {}", status.digest, status.table);
     if let Some(error) = &status.config_error
         && status.files_held.is_empty()
@@ -88,6 +96,9 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
         let mut remarks = Vec::new();
         if member.draining {
             remarks.push("draining");
+        }
+        if member.braked {
+            remarks.push("braked");
         }
         if !member.prober_healthy {
             remarks.push("cannot measure");

@@ -57,7 +57,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     getrandom::fill(&mut random)?;
     let (boot, seed) = random.split_at(8);
     let now = clock::now();
-    let node_config = NodeConfig {
+    let mut node_config = NodeConfig {
         boot: u64::from_le_bytes(boot.try_into().expect("eight bytes")),
         rng_seed: seed.try_into().expect("thirty-two bytes"),
         persisted_epoch,
@@ -76,6 +76,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         ..NodeConfig::new(config.name.clone(), config.gossip.advertise)
     }
     .with_period(config.gossip.period);
+    node_config.ownership.brake = config.brake.clone();
 
     let node = Node::new(node_config, now);
     // From here on there is something to clear away before we end.

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
+use watchfire_core::ownership::BrakeConfig;
 use watchfire_probe as probe;
 use watchfire_probe_core::limits::{POLICY_NETWORKS, USER_AGENT_BYTES};
 use watchfire_probe_core::policy::{Network, NetworkError, Policy};
 use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTES};
 
+use super::brake::{RawBrake, brake};
 use super::duration::Span;
 use super::origins::OriginDefaults;
 use super::source::{ConfigError, ConfigErrors, Source};
@@ -40,6 +42,8 @@ pub(crate) struct AgentConfig {
     pub(crate) probe: probe::Options,
     /// Which addresses may be probed.
     pub(crate) policy: Policy,
+    /// When new Downs are held back.
+    pub(crate) brake: BrakeConfig,
     /// How long to wait for a first member before probing alone.
     pub(crate) join_patience: Duration,
     /// The shared-memory table.
@@ -97,6 +101,8 @@ struct Raw {
     gossip: RawGossip,
     #[serde(default)]
     probe: RawProbe,
+    #[serde(default)]
+    brake: RawBrake,
     table: RawTable,
     admin: Option<RawAdmin>,
     metrics: Option<RawListen>,
@@ -200,6 +206,7 @@ impl AgentConfig {
         let probe = errors.keep(probe_options(&source, base, &raw.probe, shown));
         let policy = errors.keep(policy(&source, &raw.probe, gossip.as_ref()));
         let table = errors.keep(table(&source, base, &raw.table));
+        let brake = errors.keep(brake(&source, &raw.brake));
         let mut listen = |raw: &Option<RawListen>| {
             let raw = raw.as_ref()?;
             errors.keep(address(&source, &raw.listen))
@@ -210,9 +217,12 @@ impl AgentConfig {
             Some(share) => errors.keep(within(&source, share, 0, 100, "removals_max_percent")),
         };
         let Errors(errors) = errors;
-        let (Some(name), Some(gossip), Some(probe), Some(policy), Some(table), Some(removals)) =
-            (name, gossip, probe, policy, table, removals_max_percent)
+        let (Some(name), Some(gossip), Some(probe), Some(policy), Some(table), Some(brake)) =
+            (name, gossip, probe, policy, table, brake)
         else {
+            return Err(ConfigErrors(errors));
+        };
+        let Some(removals) = removals_max_percent else {
             return Err(ConfigErrors(errors));
         };
         if !errors.is_empty() {
@@ -230,6 +240,7 @@ impl AgentConfig {
             gossip,
             probe,
             policy,
+            brake,
             join_patience,
             table,
             admin_socket: base.join(
@@ -550,7 +561,7 @@ fn address(source: &Source, text: &Spanned<String>) -> Result<SocketAddr, Config
     })
 }
 
-fn within<T>(
+pub(super) fn within<T>(
     source: &Source,
     value: &Spanned<T>,
     low: T,

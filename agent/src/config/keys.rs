@@ -80,6 +80,8 @@ pub(super) struct Layers<'a> {
     file: &'a Table,
     agent: &'a Table,
     taken: BTreeSet<&'static str>,
+    /// What a key is where no layer has it.
+    otherwise: fn(&str) -> Option<Value>,
     /// What is wrong with a file that a key names.
     failed: Option<KeyError>,
 }
@@ -97,7 +99,18 @@ impl<'a> Layers<'a> {
             file: &file.0,
             agent: &agent.0,
             taken: BTreeSet::new(),
+            otherwise: |_| None,
             failed: None,
+        }
+    }
+
+    /// The keys of a reference. What origins are given by default says nothing
+    /// of it.
+    pub(super) fn of_reference(source: &'a Source, reference: &'a Spanned<Table>) -> Self {
+        static NONE: OriginDefaults = OriginDefaults(Table::new());
+        Self {
+            otherwise: reference_default,
+            ..Self::new(source, reference, &NONE, &NONE)
         }
     }
 
@@ -193,7 +206,9 @@ impl<'a> Layers<'a> {
 impl Keys for Layers<'_> {
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.taken.insert(key);
-        let layer = self.nearest(&[key])?;
+        let Some(layer) = self.nearest(&[key]) else {
+            return (self.otherwise)(key);
+        };
         let found = value(self.table(layer)[key].get_ref());
         if key != HEADERS_FILE {
             return Some(found);
@@ -209,6 +224,20 @@ impl Keys for Layers<'_> {
                 None
             }
         }
+    }
+}
+
+/// A reference says soon whether the POP reaches the world: by a connection each
+/// second, Down after two failures and Up after one pass.
+fn reference_default(key: &str) -> Option<Value> {
+    let text = |text: &str| Some(Value::Text(text.to_owned()));
+    match key {
+        "kind" => text("tcp"),
+        "interval" => text("1s"),
+        "timeout" => text("800ms"),
+        "rise" => Some(Value::Number(1)),
+        "fall" => Some(Value::Number(2)),
+        _ => None,
     }
 }
 

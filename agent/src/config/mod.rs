@@ -5,6 +5,7 @@
 //! configuration that was refused has changed nothing.
 
 mod agent;
+mod brake;
 mod cost;
 mod duration;
 mod keys;

@@ -95,6 +95,9 @@ struct File {
     defaults: OriginDefaults,
     #[serde(default)]
     origin: Vec<Spanned<Table>>,
+    /// Origins of nobody, that say whether the POP reaches the world.
+    #[serde(default)]
+    reference: Vec<Spanned<Table>>,
 }
 
 /// One file's origins, in its order.
@@ -111,6 +114,7 @@ pub(crate) struct Entry {
     line: usize,
     check: CheckId,
     spec: Arc<CheckSpec>,
+    is_reference: bool,
 }
 
 /// Two files that cannot both count.
@@ -137,12 +141,18 @@ pub(crate) fn parse(
     let mut errors: Vec<_> = file.defaults.check(source).err().into_iter().collect();
     let mut lines: HashMap<Arc<str>, (usize, CheckId)> = HashMap::new();
     let mut origins = Vec::new();
-    for origin in &file.origin {
+    let references = file.reference.iter().map(|table| (table, true));
+    let all = file.origin.iter().map(|table| (table, false));
+    for (origin, is_reference) in all.chain(references) {
         if errors.len() >= ERRORS {
             break;
         }
         let mut read = || {
-            let mut layers = Layers::new(source, origin, &file.defaults, agent_defaults);
+            let mut layers = if is_reference {
+                Layers::of_reference(source, origin)
+            } else {
+                Layers::new(source, origin, &file.defaults, agent_defaults)
+            };
             let name = layers.name()?;
             let line = source.line(name.span());
             let text: Arc<str> = check_name(source, &name)?.into();
@@ -160,6 +170,7 @@ pub(crate) fn parse(
                 line,
                 check,
                 spec: Arc::new(spec),
+                is_reference,
             }))
         };
         match read() {
@@ -235,6 +246,9 @@ pub(crate) fn merge(files: &[&FileOrigins], policy: &Policy) -> Result<OriginSet
             let spec = set.origins.checks.entry(entry.check);
             spec.or_insert_with(|| Arc::clone(&entry.spec));
             set.origins.names.insert(entry.name.clone(), entry.check);
+            if entry.is_reference {
+                set.origins.references.insert(entry.check);
+            }
             places.insert(entry.name.clone(), (index, entry.line));
         }
         set.files.push(file.path.clone());

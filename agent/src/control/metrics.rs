@@ -99,6 +99,21 @@ impl Collector for Snapshot {
                 status.files_held.len(),
             ),
             (
+                "braked",
+                "Whether this agent holds new Downs back because so much fails at once",
+                usize::from(status.braked.is_some()),
+            ),
+            (
+                "checks_held",
+                "Failing checks that are not called Down while this agent is braked",
+                status.braked.map_or(0, |braked| braked.held),
+            ),
+            (
+                "members_braked",
+                "Members that hold new Downs back",
+                status.members.iter().filter(|m| m.braked).count(),
+            ),
+            (
                 "draining",
                 "Whether this agent hands over",
                 usize::from(status.draining),

@@ -192,6 +192,12 @@ impl Act {
             epoch: node.actor().epoch,
             uptime_s: clock::now().since(self.started).as_secs(),
             draining: self.draining,
+            braked: node
+                .braked(clock::now())
+                .map(|(lasts, held)| super::status::Braked {
+                    for_s: lasts.as_secs(),
+                    held,
+                }),
             members: members(node),
             origins: shell.host.catalogue().names(),
             checks: shell.host.catalogue().checks(),
@@ -314,6 +320,7 @@ fn members(node: &Node) -> Vec<MemberStatus> {
             state: member.state.as_str().to_owned(),
             capacity: member.profile.capacity,
             draining: member.profile.draining,
+            braked: member.profile.braked,
             prober_healthy: member.profile.prober_healthy,
             epoch: member.actor.epoch,
         })

@@ -25,6 +25,9 @@ pub(crate) struct Status {
     pub(crate) uptime_s: u64,
     /// Whether it hands over what it owns.
     pub(crate) draining: bool,
+    /// Since when this agent holds new Downs back, because so much fails at
+    /// once, and for how many checks; nothing if it does not.
+    pub(crate) braked: Option<Braked>,
     /// Members of the POP, this one included, by name.
     pub(crate) members: Vec<MemberStatus>,
     /// Origins configured here.
@@ -83,6 +86,15 @@ impl HeldStatus {
     }
 }
 
+/// How this agent holds new Downs back.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Braked {
+    /// For so long, seconds.
+    pub(crate) for_s: u64,
+    /// Checks that it probes, that fail, and that are not called Down.
+    pub(crate) held: usize,
+}
+
 /// One member as this agent sees it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct MemberStatus {
@@ -96,6 +108,8 @@ pub(crate) struct MemberStatus {
     pub(crate) capacity: u16,
     /// Whether it hands over what it owns.
     pub(crate) draining: bool,
+    /// Whether it holds new Downs back.
+    pub(crate) braked: bool,
     /// Whether it can measure.
     pub(crate) prober_healthy: bool,
     /// The epoch of its start.

@@ -117,6 +117,7 @@ impl Node {
             ("outcomes_overdue", owner.outcomes_overdue),
             ("weak_words", owner.weak_words),
             ("checks_given_away", owner.given_away),
+            ("brakes", owner.brakes),
             ("second_opinions", owner.second_opinions),
             ("second_opinions_overruled", owner.overruled),
             ("second_opinions_silent", owner.second_opinions_silent),

@@ -11,6 +11,7 @@ mod keeping;
 mod load;
 mod settle;
 
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use rkyv::rancor::Failure;
@@ -353,6 +354,14 @@ impl Node {
     #[must_use]
     pub const fn is_blind(&self) -> bool {
         self.duties.is_blind()
+    }
+
+    /// For how long this node has held new Downs back, and for how many checks
+    /// it does.
+    #[must_use]
+    pub fn braked(&self, now: Time) -> Option<(Duration, usize)> {
+        let lasts = self.duties.braked_for(now)?;
+        Some((lasts, self.duties.held()))
     }
 
     /// The gate, membership: for metrics and oracles.

@@ -215,6 +215,10 @@ impl Duties {
         for &(check, meta) in checks {
             if let Some(ix) = self.ix(check) {
                 self.duties[ix as usize].meta = meta;
+                self.references.retain(|&other| other != ix);
+                if meta.reference {
+                    self.references.push(ix);
+                }
                 continue;
             }
             if self.by_check.len() >= limits::CHECKS {

@@ -66,6 +66,12 @@ impl Duties {
         self.brake.held_since().is_some()
     }
 
+    /// For how long it has done so.
+    #[must_use]
+    pub fn braked_for(&self, now: Time) -> Option<Duration> {
+        self.brake.held_since().map(|since| now.since(since))
+    }
+
     /// The checks that fail, are not Down, and are held as they are.
     #[must_use]
     pub fn held(&self) -> usize {
