@@ -129,6 +129,9 @@ impl Duties {
         if let Some(held_until) = held_until.filter(|&until| until > now) {
             at = at.min(held_until);
         }
+        if let Some(until) = probing.waits_until.filter(|&until| until > now) {
+            at = at.min(until);
+        }
         if let Some(unmeasured) = probing.unmeasured
             && !unmeasured.said
         {
@@ -149,6 +152,7 @@ impl Duties {
         if let Some(probing) = self.duties[ix as usize].probing_mut() {
             probing.silent_until = probing.silent_until.filter(|&until| until > ctx.now);
             probing.held_since = None;
+            probing.waits_until = None;
         }
         let Some(measured) = probing.measured else {
             return;

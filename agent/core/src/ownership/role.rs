@@ -70,6 +70,8 @@ pub(super) struct Probing {
     pub(super) confirmed: Option<(u8, u8)>,
     /// Since when a Down has been held back because this node is late.
     pub(super) held_since: Option<Time>,
+    /// Until then a Down is held because the path loses packets.
+    pub(super) waits_until: Option<Time>,
     /// What its outcomes show of the path to it.
     pub(super) sight: Sight,
 }
@@ -154,6 +156,7 @@ impl Probing {
             attended: true,
             confirmed: None,
             held_since: None,
+            waits_until: None,
             sight: Sight::default(),
         }
     }

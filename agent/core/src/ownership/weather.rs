@@ -120,8 +120,12 @@ impl Duties {
                 true
             }
             Ruling::Free(_) => {
-                let young = since.is_some_and(|since| ctx.now.since(since) < isolated);
-                young && self.loses_packets(ctx.now)
+                let until = since.map_or(ctx.now, |since| since + isolated);
+                let waits = until > ctx.now && self.loses_packets(ctx.now);
+                if let Some(probing) = self.duties[ix as usize].probing_mut() {
+                    probing.waits_until = waits.then_some(until);
+                }
+                waits
             }
         }
     }
@@ -309,6 +313,9 @@ impl Duties {
     /// Failures that were none a moment later are too many for origins.
     fn loses_packets(&self, now: Time) -> bool {
         let config = &self.config.brake;
+        if !config.enabled {
+            return false;
+        }
         let (mut checks, mut recovered) = (0_u64, 0_u64);
         for seen in self.duties.iter().filter_map(counts) {
             checks += 1;
