@@ -56,6 +56,10 @@ pub enum Mutation {
     SocketsFirst,
     /// Once new Downs are held back they are for ever.
     BrakeNeverLetsGo,
+    /// The brake holds where a third of the origins really dies.
+    BrakeHidesAThird,
+    /// Downs are held by nobody, however much fails.
+    NoBrake,
 }
 
 impl Mutation {
@@ -82,6 +86,8 @@ impl Mutation {
         Self::LateAnswersDropped,
         Self::SocketsFirst,
         Self::BrakeNeverLetsGo,
+        Self::BrakeHidesAThird,
+        Self::NoBrake,
     ];
 
     /// The name for reports.
@@ -107,6 +113,8 @@ impl Mutation {
             Self::WeakWordOpensTheDoor => "weak-word-opens-the-door",
             Self::UnboundedDatagrams => "unbounded-datagrams",
             Self::LateAnswersDropped => "late-answers-dropped",
+            Self::BrakeHidesAThird => "brake-hides-a-third",
+            Self::NoBrake => "no-brake",
             Self::BrakeNeverLetsGo => "brake-never-lets-go",
             Self::SocketsFirst => "sockets-first",
         }

@@ -8,6 +8,7 @@ use crate::faults::{Fault, FaultSet};
 use crate::run;
 use crate::storm::{self, Scenario, Storm};
 use crate::trace::Trace;
+use crate::uplink::Uplink;
 use crate::workload::Options;
 
 /// How a bug is looked for.
@@ -47,7 +48,14 @@ pub fn hunt(mutation: Mutation) -> Hunt {
         faults: faults.iter().copied().collect(),
         ..small
     };
+    let beyond = |uplink| Options {
+        uplink: Some(uplink),
+        checks: 240,
+        ..small
+    };
     let options = match mutation {
+        Mutation::NoBrake | Mutation::BrakeNeverLetsGo => beyond(Uplink::Dead),
+        Mutation::BrakeHidesAThird => beyond(Uplink::Third),
         // What they cost shows best where nothing else happens.
         Mutation::LateNack => small,
         Mutation::ReleaseWinsTerm => with(&[Fault::Drain, Fault::Capacity]),

@@ -128,7 +128,21 @@ pub(crate) fn plan(options: &Options, uplink: Uplink, from_us: u64, plan: &mut P
     if uplink != Uplink::HalfOfPop {
         plan.push((at_us, Action::JudgeReturn));
     }
-    at_us += 6 * options.interval_us;
+    // Afterwards all is as it was: who dies now is Down.
+    let few: Vec<u32> = (0..options.checks as u32).step_by(20).collect();
+    let down_us = 3 * options.interval_us + 2 * options.timeout_us() + DOWN_WITHIN_US;
+    at_us += 2 * options.interval_us;
+    for (wait_us, health) in [(0, Health::Hanging), (down_us, Health::Good)] {
+        let (checks, why) = (few.clone(), None);
+        let origins = Action::Origins {
+            checks,
+            health,
+            why,
+        };
+        plan.push((at_us + wait_us, origins));
+    }
+    plan.push((at_us + down_us - 1, Action::JudgeDowns));
+    at_us += down_us + 6 * options.interval_us;
     plan.push((at_us, Action::Phase(Phase::Rest)));
     at_us += 20 * SECOND_US;
     plan.push((at_us, Action::Phase(Phase::End)));

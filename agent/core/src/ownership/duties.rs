@@ -20,7 +20,7 @@ use super::{OwnershipConfig, OwnershipCounters};
 use crate::holdings::{Holdings, HoldingsConfig, HoldingsCounters};
 use crate::io::{CheckMeta, Event, Output, Published, Report, ReportKind};
 use crate::limits;
-use crate::mutations::Mutations;
+use crate::mutations::{Mutation, Mutations};
 use crate::replica::{CheckHasher, Store};
 
 /// All duties of one node.
@@ -90,7 +90,12 @@ pub struct Load {
 impl Duties {
     /// No duty yet.
     #[must_use]
-    pub fn new(config: OwnershipConfig, me: Actor, mutations: Mutations) -> Self {
+    pub fn new(mut config: OwnershipConfig, me: Actor, mutations: Mutations) -> Self {
+        if mutations.on(Mutation::BrakeHidesAThird) {
+            config.brake.share = 250;
+            config.brake.share_to_let_go = 200;
+        }
+        config.brake.enabled &= !mutations.on(Mutation::NoBrake);
         Self {
             config,
             me: me.node,
