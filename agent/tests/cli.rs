@@ -33,6 +33,33 @@ fn every_verb_explains_itself() {
 }
 
 #[test]
+fn pages_and_completions_are_made_from_the_verbs() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = watchfire(&["generate", dir.path().to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    for (file, word) in [
+        ("man1/watchfire.1", "watchfire"),
+        ("man1/watchfire-config-check.1", "Exit status"),
+        ("man1/watchfire-reload.1", "allow-removals"),
+        ("completions/watchfire.bash", "undrain"),
+        ("completions/_watchfire", "undrain"),
+        ("completions/watchfire.fish", "undrain"),
+    ] {
+        let text = std::fs::read_to_string(dir.path().join(file)).unwrap();
+        let text = text.replace('\\', "");
+        assert!(text.contains(word), "no {word} in {file}");
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_package_first() {
+    let output = watchfire(&["--version"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let version = concat!("watchfire ", env!("CARGO_PKG_VERSION"));
+    assert!(said.starts_with(version), "{said}");
+}
+
+#[test]
 fn check_tells_the_phases_and_the_reason() {
     let farm = Farm::start(FarmOptions {
         count: 4,

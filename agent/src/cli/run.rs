@@ -44,9 +44,11 @@ enum LogFormat {
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     // A reload that comes while we start waits until we can hear it: the default
-    // would be to end.
-    control::hold_back(&[Signal::SIGHUP])?;
+    // would be to end. The log's thread never hears a signal; while files are
+    // read, which may take for ever, this one does.
+    control::hold_back(&[Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT])?;
     let _log = start_log(options.log);
+    control::let_through(&[Signal::SIGTERM, Signal::SIGINT])?;
     let kept = |agent: &AgentConfig| Some(Kept::new(&agent.state_dir, &agent.name));
     let (sources, reading) = Sources::start(&options.config, kept)?;
     let config = reading.agent.clone();

@@ -107,6 +107,7 @@ impl Act {
                 shell.host.handle(now, Input::Drain(drain));
             }
             Command::Leave => shell.host.handle(now, Input::Leave),
+            Command::Beat(reply) => drop(reply.send(shell.prober.oldest_beat())),
             // Whoever asked may be gone by now; then nobody reads the answer.
             Command::Status(reply) => drop(reply.send(Box::new(self.status(shell)))),
             Command::Why(name, reply) => drop(reply.send(why(&name, shell))),
@@ -186,7 +187,7 @@ impl Act {
         let (probe_counters, latencies) = super::status::of_probes(&shell.prober.stats());
         counters.extend(probe_counters);
         Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: crate::VERSION.to_owned(),
             node: shell.name.clone(),
             node_id: NodeId::of_name(&shell.name).to_string(),
             epoch: node.actor().epoch,
