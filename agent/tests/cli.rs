@@ -57,6 +57,9 @@ fn the_version_is_that_of_the_package_first() {
     let said = String::from_utf8(output.stdout).unwrap();
     let version = concat!("watchfire ", env!("CARGO_PKG_VERSION"));
     assert!(said.starts_with(version), "{said}");
+    // C programs ask pkg-config.
+    let pc = include_str!("../table/include/watchfire-table.pc");
+    assert!(pc.contains(concat!("\nVersion: ", env!("CARGO_PKG_VERSION"), "\n")));
 }
 
 #[test]
