@@ -44,7 +44,7 @@ struct Cli {
 enum Verb {
     /// Run this server's agent.
     Run(run::Options),
-    /// Show the main job with real agents and origins, in about 20 s.
+    /// Run a self-contained demonstration (about 20 s).
     Demo(demo::Options),
     /// Probe one target once and tell what happened.
     Check(check::Options),

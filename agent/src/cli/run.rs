@@ -32,6 +32,9 @@ pub(super) struct Options {
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log: LogFormat,
+    /// End as soon as this process, our parent, has ended
+    #[arg(long, hide = true, value_name = "PID")]
+    end_with: Option<i32>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -43,6 +46,15 @@ enum LogFormat {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    if let Some(parent) = options.end_with {
+        // Whoever kills a demonstration means all of it.
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if nix::unistd::getppid().as_raw() != parent {
+            return Err(Failure::Error(format!(
+                "process {parent} is not our parent"
+            )));
+        }
+    }
     // A reload that comes while we start waits until we can hear it: the default
     // would be to end. The log's thread never hears a signal; while files are
     // read, which may take for ever, this one does.

@@ -249,7 +249,7 @@ async fn answer(verb: Verb, doors: &Doors) -> Answer {
         }
         Verb::Undrain => {
             doors.gossip.send(Command::Drain(false)).await;
-            Answer::Ok(Value::String("taking part".into()))
+            Answer::Ok(Value::String("not draining any more".into()))
         }
     }
 }

@@ -72,20 +72,20 @@ impl Collector for Snapshot {
         };
         let numbers = [
             ("origins", "Origins configured here", status.origins),
-            ("checks", "Checks behind them", status.checks),
+            (
+                "checks",
+                "Distinct checks (equal origins share one)",
+                status.checks,
+            ),
             (
                 "checks_probed",
-                "Checks that this agent probes",
+                "Checks probed by this agent",
                 status.checks_probed,
             ),
-            (
-                "members_alive",
-                "Members that live",
-                self.members_in("alive"),
-            ),
+            ("members_alive", "Members alive", self.members_in("alive")),
             (
                 "members_suspect",
-                "Members that are suspected",
+                "Members suspected to be dead",
                 self.members_in("suspect"),
             ),
             (
@@ -98,11 +98,7 @@ impl Collector for Snapshot {
                 "Files that are refused and keep their last good content",
                 status.files_held.len(),
             ),
-            (
-                "draining",
-                "Whether this agent hands over",
-                usize::from(status.draining),
-            ),
+            ("draining", "1 while draining", usize::from(status.draining)),
         ];
         for (name, help, value) in numbers {
             gauge(

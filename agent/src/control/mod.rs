@@ -223,7 +223,7 @@ async fn control(
             _ = terminate.recv() => leave(&mut leaving, &gossip, supervisor.as_ref()).await,
             _ = interrupt.recv() => leave(&mut leaving, &gossip, supervisor.as_ref()).await,
             () = until(leaving) => {
-                tracing::warn!("ending without a goodbye; the others will take over");
+                tracing::warn!("stopping at once, without handing over; other agents will take over");
                 return Ok(Ending::Abandoned);
             }
         }

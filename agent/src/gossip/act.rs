@@ -101,7 +101,7 @@ impl Act {
                     if drain {
                         "draining: handing over all checks"
                     } else {
-                        "taking part again"
+                        "not draining any more"
                     }
                 );
                 shell.host.handle(now, Input::Drain(drain));
@@ -161,9 +161,9 @@ impl Act {
         let healthy = shell.prober.healthy();
         if shell.host.prober_healthy(now, healthy) {
             if healthy {
-                tracing::info!("the probe threads can measure again");
+                tracing::info!("this agent can probe again");
             } else {
-                tracing::warn!("the probe threads cannot measure; the others take our checks");
+                tracing::warn!("this agent cannot probe; other agents take its checks");
             }
         }
     }
@@ -242,7 +242,7 @@ fn log(event: Event, host: &Host<FileHome>) {
         }
         Event::Dissent(check) => {
             let origins = host.catalogue().names_of(check).join(", ");
-            tracing::warn!(origins, "second opinions disagree with Down");
+            tracing::warn!(origins, "not declared Down: other agents reach this origin");
         }
         Event::Blind(true) => tracing::error!(
             "many origins fail here that others reach: our own path is in doubt, verdicts \
