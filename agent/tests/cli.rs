@@ -52,6 +52,26 @@ fn pages_and_completions_are_made_from_the_verbs() {
 }
 
 #[test]
+fn an_agent_that_does_not_answer_is_told_apart_from_none() {
+    let mut pop = Pop::new(1);
+    let agent = &mut pop.agents[0];
+    let none = agent.ask(&["status"]);
+    assert!(String::from_utf8_lossy(&none.stderr).contains("is it running?"));
+    agent.start();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !agent.ask(&["status"]).status.success() {
+        assert!(std::time::Instant::now() < deadline, "{}", agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    agent.signal(nix::sys::signal::Signal::SIGSTOP);
+    let silent = agent.ask(&["status"]);
+    let said = String::from_utf8(silent.stderr).unwrap();
+    assert!(said.contains("did not answer within 10 s"), "{said}");
+    agent.signal(nix::sys::signal::Signal::SIGCONT);
+    assert!(agent.ask(&["status"]).status.success());
+}
+
+#[test]
 fn the_version_is_that_of_the_package_first() {
     let output = watchfire(&["--version"]);
     let said = String::from_utf8(output.stdout).unwrap();

@@ -29,5 +29,11 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         clap_complete::generate_to(shell, &mut command, "watchfire", &completions)?;
     }
     clap_mangen::generate_to(command, &pages)?;
+    // A page on each verb's help about help helps nobody.
+    for page in fs::read_dir(&pages)?.flatten() {
+        if page.file_name().to_string_lossy().contains("-help") {
+            fs::remove_file(page.path())?;
+        }
+    }
     Ok(())
 }
