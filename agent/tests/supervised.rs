@@ -33,3 +33,40 @@ fn ready_is_said_when_the_origins_are_in_the_table() {
     assert!(agent.stop().success());
     while hear() != "STOPPING=1" {}
 }
+
+#[test]
+fn the_journal_is_told_priorities_and_no_times() {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::process::Command;
+
+    let pop = Pop::new(1);
+    let agent = &pop.agents[0];
+    agent.write_origins("x\n");
+    std::fs::write(agent.home.join("good.toml"), "").unwrap();
+    let config = std::fs::read_to_string(agent.config()).unwrap();
+    let config = config.replace("[\"origins.toml\"]", "[\"origins.toml\", \"good.toml\"]");
+    std::fs::write(agent.config(), config).unwrap();
+    let path = agent.home.join("log");
+    let log = std::fs::File::create(&path).unwrap();
+    let meta = log.metadata().unwrap();
+    let mut child = Command::new(support::WATCHFIRE)
+        .args(["run", "--config"])
+        .arg(agent.config())
+        .env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()))
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !agent.log().contains("started") {
+        assert!(std::time::Instant::now() < deadline, "{}", agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let log = agent.log();
+    assert!(log.lines().all(|line| line.starts_with('<')), "{log}");
+    let priority_of = |word: &str| log.lines().find(|line| line.contains(word)).unwrap();
+    assert!(priority_of("left out").starts_with("<3>"), "{log}");
+    assert!(priority_of("help: ").starts_with("<3>"), "{log}");
+    assert!(priority_of("started").starts_with("<6>"), "{log}");
+}
