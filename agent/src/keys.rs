@@ -19,6 +19,14 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Keys, ConfigError> {
     let Some(path) = path else {
         return Ok(Keys::Insecure);
     };
+    let is_file = std::fs::metadata(path).map(|meta| meta.is_file());
+    if let Ok(false) = is_file {
+        return Err(ConfigError::of_file(
+            path,
+            "the key file is not a regular file",
+            "name a file that `watchfire key new FILE` made",
+        ));
+    }
     let open_to_all = std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o007 != 0);
     if open_to_all {
         return Err(ConfigError::of_file(
@@ -31,7 +39,12 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Keys, ConfigError> {
         ConfigError::of_file(
             path,
             format!("cannot read the key file: {error}"),
-            "make one with `watchfire key new`, and let the agent's user read it",
+            if error.kind() == std::io::ErrorKind::NotFound {
+                "copy the POP's key file here; for a new POP `watchfire key new FILE` makes one"
+            } else {
+                "let the agent's user read it: chown root:watchfire and chmod 0640, if it runs as \
+                 watchfire"
+            },
         )
     })?;
     KeyRing::parse(&text).map(Keys::Sealed).map_err(|error| {
@@ -94,5 +107,8 @@ mod tests {
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         std::fs::set_permissions(&file, open).unwrap();
         assert!(load(Some(&file)).is_err());
+        // What is no key file must not be changed by whoever follows the advice.
+        let error = load(Some(dir.path())).unwrap_err();
+        assert!(!error.hint.contains("chmod"), "{error}");
     }
 }

@@ -5,6 +5,10 @@
 //! the gossip thread ([`gossip`]) holds the POP core and writes the table, and
 //! the control thread ([`control`]) deals with files, people and programs.
 
+/// The version, and the commit where it is known.
+pub(crate) const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), env!("WATCHFIRE_COMMIT_SUFFIX"));
+
 mod cli;
 mod clock;
 mod config;

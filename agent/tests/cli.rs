@@ -33,6 +33,56 @@ fn every_verb_explains_itself() {
 }
 
 #[test]
+fn pages_and_completions_are_made_from_the_verbs() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = watchfire(&["generate", dir.path().to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    for (file, word) in [
+        ("man1/watchfire.1", "watchfire"),
+        ("man1/watchfire-config-check.1", "Exit status"),
+        ("man1/watchfire-reload.1", "allow-removals"),
+        ("completions/watchfire.bash", "undrain"),
+        ("completions/_watchfire", "undrain"),
+        ("completions/watchfire.fish", "undrain"),
+    ] {
+        let text = std::fs::read_to_string(dir.path().join(file)).unwrap();
+        let text = text.replace('\\', "");
+        assert!(text.contains(word), "no {word} in {file}");
+    }
+}
+
+#[test]
+fn an_agent_that_does_not_answer_is_told_apart_from_none() {
+    let mut pop = Pop::new(1);
+    let agent = &mut pop.agents[0];
+    let none = agent.ask(&["status"]);
+    assert!(String::from_utf8_lossy(&none.stderr).contains("is it running?"));
+    agent.start();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !agent.ask(&["status"]).status.success() {
+        assert!(std::time::Instant::now() < deadline, "{}", agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    agent.signal(nix::sys::signal::Signal::SIGSTOP);
+    let silent = agent.ask(&["status"]);
+    let said = String::from_utf8(silent.stderr).unwrap();
+    assert!(said.contains("did not answer within 10 s"), "{said}");
+    agent.signal(nix::sys::signal::Signal::SIGCONT);
+    assert!(agent.ask(&["status"]).status.success());
+}
+
+#[test]
+fn the_version_is_that_of_the_package_first() {
+    let output = watchfire(&["--version"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let version = concat!("watchfire ", env!("CARGO_PKG_VERSION"));
+    assert!(said.starts_with(version), "{said}");
+    // C programs ask pkg-config.
+    let pc = include_str!("../table/include/watchfire-table.pc");
+    assert!(pc.contains(concat!("\nVersion: ", env!("CARGO_PKG_VERSION"), "\n")));
+}
+
+#[test]
 fn check_tells_the_phases_and_the_reason() {
     let farm = Farm::start(FarmOptions {
         count: 4,

@@ -1,6 +1,8 @@
 //! The demo is the product's promise: what it reports must hold.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 #[test]
 fn the_demo_keeps_its_promises() {
@@ -36,4 +38,38 @@ fn the_demo_keeps_its_promises() {
     assert!(number("takeover_gap_ms_p99") < 2_500.0, "{report}");
     assert!(number("flip_to_all_tables_ms_p99") < 250.0, "{report}");
     assert_eq!(number("flips"), 4.0, "{report}");
+}
+
+/// Agents that say that they end with this process.
+fn agents_of(parent: u32) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|one| std::fs::read(one.path().join("cmdline")).ok());
+    let word = format!("--end-with\0{parent}\0").into_bytes();
+    lines
+        .filter(|line| line.windows(word.len()).any(|part| part == word))
+        .count()
+}
+
+#[test]
+fn a_demo_says_what_it_does_without_a_terminal_and_takes_its_agents_along() {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_watchfire"))
+        .args(["demo", "--origins", "100"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(demo.stderr.take().unwrap()).lines();
+    let steady = said.find(|line| {
+        line.as_ref()
+            .is_ok_and(|line| line.contains("steady state"))
+    });
+    assert!(steady.is_some(), "it said nothing");
+    assert!(agents_of(demo.id()) > 1);
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while agents_of(demo.id()) > 0 {
+        assert!(Instant::now() < deadline, "agents go on without their demo");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

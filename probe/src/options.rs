@@ -104,7 +104,7 @@ impl fmt::Display for Backend {
 
 /// A text that names no backend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no backend; write \"auto\", \"io_uring\" or \"epoll\"")]
+#[error("\"{0}\" is not a backend; write \"auto\", \"io_uring\" or \"epoll\"")]
 pub struct UnknownBackend(String);
 
 impl FromStr for Backend {

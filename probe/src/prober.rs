@@ -267,6 +267,21 @@ impl Prober {
         })
     }
 
+    /// How long ago the thread that has turned the least began a turn; a thread
+    /// that has ended turns no more.
+    #[must_use]
+    pub fn oldest_beat(&self) -> core::time::Duration {
+        let now = clock::now();
+        let beat = |lane: &Lane| {
+            let pulse = &lane.mailbox.pulse;
+            if pulse.ended.load(Ordering::Relaxed) {
+                return core::time::Duration::MAX;
+            }
+            now.since(Time(pulse.beat_us.load(Ordering::Relaxed)))
+        };
+        self.lanes.iter().map(beat).max().unwrap_or_default()
+    }
+
     /// The driver that probes: io_uring or epoll, never auto.
     #[must_use]
     pub const fn backend(&self) -> Backend {

@@ -150,16 +150,24 @@ pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
     }
     let why: Why = serde_json::from_value(answer)?;
     say!("{} is {}: {}", why.origin, why.verdict, why.because);
-    say!("  since    {} ago", ago(why.since_ms));
-    say!("  said by  {}", why.owner);
-    say!("  check    {} ({})", why.definition, why.check);
+    let since = match why.since_ms {
+        0 => "not yet".to_owned(),
+        since_ms => format!("{} ago", ago(since_ms)),
+    };
+    say!("  since         {since}");
+    say!("  decided by    {}", why.owner);
+    say!("  check         {} ({})", why.definition, why.check);
     say!(
-        "  probed   {}",
-        if why.probed_here { "here" } else { "elsewhere" }
+        "  probed        {}",
+        if why.probed_here {
+            "here"
+        } else {
+            "by another agent"
+        }
     );
-    say!("  in turn  {}", why.ranks.join(", "));
+    say!("  next in line  {}", why.ranks.join(", "));
     if !why.shared_with.is_empty() {
-        say!("  same check as  {}", why.shared_with.join(", "));
+        say!("  shared with   {}", why.shared_with.join(", "));
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 pub(super) enum Verb {
     /// Measure how fast, how cheaply and how punctually this machine probes.
     Probe(ProbeVerb),
-    /// Be a farm of origins until standard input closes; `bench probe` starts
+    /// Serve test origins until standard input closes; `bench probe` starts
     /// one by itself.
     Origins(OriginsVerb),
 }

@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod configure;
 mod demo;
+mod generate;
 mod run;
 mod table;
 mod target;
@@ -27,7 +28,7 @@ const ADMIN_SOCKET: &str = "/run/watchfire/admin.sock";
 #[derive(Parser)]
 #[command(
     name = "watchfire",
-    version,
+    version = crate::VERSION,
     after_help = "See it work, with no set-up:\n  watchfire demo\n\n\
                   Install it:\n  watchfire config example > agent.toml\n  \
                   watchfire key new pop.key\n  watchfire run --config agent.toml\n\n\
@@ -43,7 +44,7 @@ struct Cli {
 enum Verb {
     /// Run this server's agent.
     Run(run::Options),
-    /// Show the main job with real agents and origins, in about 20 s.
+    /// Run a self-contained demonstration (about 20 s).
     Demo(demo::Options),
     /// Probe one target once and tell what happened.
     Check(check::Options),
@@ -69,6 +70,9 @@ enum Verb {
     /// Measure this machine.
     #[command(subcommand)]
     Bench(bench::Verb),
+    /// Write man pages and shell completions into a folder, for packages.
+    #[command(hide = true)]
+    Generate(generate::Options),
 }
 
 /// How to say it.
@@ -108,6 +112,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Config(verb) => configure::config(&verb),
         Verb::Key(verb) => configure::key(&verb),
         Verb::Bench(verb) => bench::run(&verb),
+        Verb::Generate(options) => generate::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,9 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use nix::sys::signal::Signal;
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{Format, Full, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 use watchfire_core::node::{Node, NodeConfig};
-use watchfire_table::{Writer, WriterOptions};
+use watchfire_table::{Writer as TableWriter, WriterOptions};
 use watchfire_wire::Actor;
 
 use super::Failure;
@@ -32,6 +36,9 @@ pub(super) struct Options {
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log: LogFormat,
+    /// End as soon as this process, our parent, has ended
+    #[arg(long, hide = true, value_name = "PID")]
+    end_with: Option<i32>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -43,10 +50,21 @@ enum LogFormat {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    if let Some(parent) = options.end_with {
+        // Whoever kills a demonstration means all of it.
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if nix::unistd::getppid().as_raw() != parent {
+            return Err(Failure::Error(format!(
+                "process {parent} is not our parent"
+            )));
+        }
+    }
     // A reload that comes while we start waits until we can hear it: the default
-    // would be to end.
-    control::hold_back(&[Signal::SIGHUP])?;
+    // would be to end. The log's thread never hears a signal; while files are
+    // read, which may take for ever, this one does.
+    control::hold_back(&[Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT])?;
     let _log = start_log(options.log);
+    control::let_through(&[Signal::SIGTERM, Signal::SIGINT])?;
     let kept = |agent: &AgentConfig| Some(Kept::new(&agent.state_dir, &agent.name));
     let (sources, reading) = Sources::start(&options.config, kept)?;
     let config = reading.agent.clone();
@@ -99,7 +117,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-fn open_table(config: &AgentConfig, actor: Actor) -> Result<Writer, String> {
+fn open_table(config: &AgentConfig, actor: Actor) -> Result<TableWriter, String> {
     if let Some(dir) = config.table.path.parent() {
         fs::create_dir_all(dir).map_err(|error| {
             format!(
@@ -115,7 +133,7 @@ fn open_table(config: &AgentConfig, actor: Actor) -> Result<Writer, String> {
         group: config.table.group.as_deref().map(group_id).transpose()?,
         ..WriterOptions::new(actor, &config.name)
     };
-    Writer::open(&config.table.path, &options, clock::now_ns()).map_err(|e| e.to_string())
+    TableWriter::open(&config.table.path, &options, clock::now_ns()).map_err(|e| e.to_string())
 }
 
 fn group_id(name: &str) -> Result<u32, String> {
@@ -139,10 +157,60 @@ fn start_log(format: LogFormat) -> tracing_appender::non_blocking::WorkerGuard {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
+        .with_ansi(false)
         .with_target(false);
     match format {
-        LogFormat::Text => log.with_ansi(false).init(),
         LogFormat::Json => log.json().init(),
+        LogFormat::Text if is_journal() => log.event_format(Journal::new()).init(),
+        LogFormat::Text => log.init(),
     }
     guard
+}
+
+/// Whether standard error goes to the journal, by its own word: the device and
+/// inode of what it gave us.
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    nix::sys::stat::fstat(std::io::stderr())
+        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// Lines for the journal, which has a time and a priority of its own for each.
+struct Journal(Format<Full, ()>);
+
+impl Journal {
+    fn new() -> Self {
+        let format = tracing_subscriber::fmt::format().without_time();
+        Self(format.with_target(false).with_ansi(false))
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Journal
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> std::fmt::Result {
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        // Each line of one event has to say it.
+        let mut text = String::new();
+        self.0
+            .format_event(context, Writer::new(&mut text), event)?;
+        for line in text.lines() {
+            writeln!(writer, "<{priority}>{line}")?;
+        }
+        Ok(())
+    }
 }

@@ -225,7 +225,7 @@ fn stat(options: &Options) -> Result<(), Failure> {
             ),
         ),
         (
-            "probe length",
+            "hash probes",
             format!(
                 "{:.2} on average, {} at most",
                 stat.probe_length_mean, stat.probe_length_max

@@ -39,7 +39,9 @@ impl Target {
             Some("https") => Scheme::Https,
             other => {
                 let other = other.unwrap_or_default();
-                return Err(format!("\"{other}\" is no kind of probe\n  help: {hint}"));
+                return Err(format!(
+                    "\"{other}\" is not a kind of probe\n  help: {hint}"
+                ));
             }
         };
         let default_port = match scheme {
@@ -52,7 +54,7 @@ impl Target {
         let names_port = after_host.contains(':');
         if authority.contains('@') || names_port && uri.port_u16().is_none_or(|port| port == 0) {
             return Err(format!(
-                "\"{authority}\" is no host and port\n  help: {hint}"
+                "\"{authority}\" is not a host and port\n  help: {hint}"
             ));
         }
         let host = uri.host().unwrap_or_default();

@@ -183,6 +183,7 @@ impl Source {
             } else {
                 "correct this line; `watchfire config example` and the README show what goes where"
             };
+            let what = plain(&what);
             match e.span() {
                 Some(span) => self.error(span, what, hint),
                 None => ConfigError::of_file(&self.path, what, hint),
@@ -219,6 +220,27 @@ impl Source {
     }
 }
 
+/// The parser's words for those who do not write Rust.
+fn plain(what: &str) -> String {
+    let words = [
+        ("a sequence", "a list"),
+        ("invalid type: map", "invalid type: a table"),
+        ("invalid type: sequence", "invalid type: a list"),
+        ("unknown variant", "unknown value"),
+        ("a borrowed string", "a text in quotes"),
+        ("expected a string", "expected a text in quotes"),
+        ("expected string", "expected a text in quotes"),
+        ("expected u8", "expected a whole number of 0 to 255"),
+        ("expected u16", "expected a whole number of 0 to 65535"),
+        ("expected u32", "expected a whole number of 0 to 4294967295"),
+        ("expected usize", "expected a whole number"),
+        ("expected a boolean", "expected true or false"),
+    ];
+    words
+        .iter()
+        .fold(what.to_owned(), |what, (from, to)| what.replace(from, to))
+}
+
 fn line_at(text: &[u8], offset: usize) -> usize {
     let upto = &text[..offset.min(text.len())];
     1 + upto.iter().filter(|&&byte| byte == b'\n').count()
@@ -247,6 +269,15 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.line, Some(3));
         assert!(error.what.contains("unknwon"), "{error}");
+    }
+
+    #[test]
+    fn types_are_named_in_plain_words() {
+        let what = |text: &str| source(text).unwrap().parse::<Shape>().unwrap_err().what;
+        let error = what("known = \"x\"\n");
+        assert!(error.contains("a whole number of 0 to 255"), "{error}");
+        let error = what("known = 300\n");
+        assert!(error.contains("a whole number of 0 to 255"), "{error}");
     }
 
     #[test]

@@ -68,6 +68,16 @@ pub(crate) enum AdminError {
         "no agent answers on {0}: {1}\n  help: is it running? `--socket` or `--config` names another socket; only the agent's user and root may ask"
     )]
     NobodyThere(PathBuf, io::Error),
+    #[error(
+        "this user may not ask the agent on {0}\n  help: ask as the agent's user or as root, like \
+         `sudo -u watchfire watchfire status`"
+    )]
+    NotAllowed(PathBuf),
+    #[error(
+        "an agent has {0} and did not answer within 10 s\n  help: is it stopped, or its machine \
+         overloaded? its log may say"
+    )]
+    Silent(PathBuf),
     #[error("{0}")]
     Refused(String),
 }
@@ -140,7 +150,12 @@ pub(crate) fn ask(path: &Path, verb: &Verb) -> Result<Value, AdminError> {
         BufReader::new(stream).read_line(&mut answer)?;
         serde_json::from_str(&answer).map_err(io::Error::from)
     };
-    match talk().map_err(|e| AdminError::NobodyThere(path.to_owned(), e))? {
+    let nobody = |error: io::Error| match error.kind() {
+        io::ErrorKind::PermissionDenied => AdminError::NotAllowed(path.to_owned()),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AdminError::Silent(path.to_owned()),
+        _ => AdminError::NobodyThere(path.to_owned(), error),
+    };
+    match talk().map_err(nobody)? {
         Answer::Ok(value) => Ok(value),
         Answer::Error(error) => Err(AdminError::Refused(error)),
     }
@@ -249,7 +264,7 @@ async fn answer(verb: Verb, doors: &Doors) -> Answer {
         }
         Verb::Undrain => {
             doors.gossip.send(Command::Drain(false)).await;
-            Answer::Ok(Value::String("taking part".into()))
+            Answer::Ok(Value::String("not draining any more".into()))
         }
     }
 }

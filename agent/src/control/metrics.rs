@@ -72,20 +72,20 @@ impl Collector for Snapshot {
         };
         let numbers = [
             ("origins", "Origins configured here", status.origins),
-            ("checks", "Checks behind them", status.checks),
+            (
+                "checks",
+                "Distinct checks (equal origins share one)",
+                status.checks,
+            ),
             (
                 "checks_probed",
-                "Checks that this agent probes",
+                "Checks probed by this agent",
                 status.checks_probed,
             ),
-            (
-                "members_alive",
-                "Members that live",
-                self.members_in("alive"),
-            ),
+            ("members_alive", "Members alive", self.members_in("alive")),
             (
                 "members_suspect",
-                "Members that are suspected",
+                "Members suspected to be dead",
                 self.members_in("suspect"),
             ),
             (
@@ -113,11 +113,7 @@ impl Collector for Snapshot {
                 "Members that hold new Downs back",
                 status.members.iter().filter(|m| m.braked).count(),
             ),
-            (
-                "draining",
-                "Whether this agent hands over",
-                usize::from(status.draining),
-            ),
+            ("draining", "1 while draining", usize::from(status.draining)),
         ];
         for (name, help, value) in numbers {
             gauge(

@@ -11,6 +11,7 @@ pub(crate) mod epoch;
 mod metrics;
 pub(crate) mod reload;
 pub(crate) mod sources;
+mod supervisor;
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use self::reload::{Configuration, DiffReply, Reply};
+use self::supervisor::Supervisor;
 use crate::config::AgentConfig;
 use crate::files::Held;
 use crate::gossip::command::{Command, CommandSender};
@@ -160,9 +162,7 @@ async fn control(
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     // Those that came while we started come now.
-    signals(&[Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT])
-        .thread_unblock()
-        .map_err(|errno| ControlError::Signals(errno.into()))?;
+    let_through(&[Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT])?;
     let _socket = listeners.admin.serve(doors.clone())?;
     if let Some(listener) = listeners.metrics {
         metrics::serve(listener, doors.clone()).map_err(ControlError::Set)?;
@@ -176,10 +176,19 @@ async fn control(
         gossip = %config.gossip.bind,
         origins = configuration.origins(),
         table = %config.table.path.display(),
-        version = env!("CARGO_PKG_VERSION"),
+        version = crate::VERSION,
         "started"
     );
 
+    let supervisor = Supervisor::from_environment();
+    let commands = gossip.commands.clone();
+    let watched_over = async {
+        if let Some(supervisor) = &supervisor {
+            supervisor.watch_over(&commands, config).await;
+        }
+        std::future::pending::<()>().await
+    };
+    tokio::pin!(watched_over);
     let mut look = tokio::time::interval(ORIGINS_WATCH);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut epochs = gossip.epoch.clone();
@@ -210,10 +219,11 @@ async fn control(
                 let epoch = *epochs.borrow_and_update();
                 epoch::store(&config.state_dir, &config.name, epoch);
             }
-            _ = terminate.recv() => leave(&mut leaving, &gossip).await,
-            _ = interrupt.recv() => leave(&mut leaving, &gossip).await,
+            () = &mut watched_over => {}
+            _ = terminate.recv() => leave(&mut leaving, &gossip, supervisor.as_ref()).await,
+            _ = interrupt.recv() => leave(&mut leaving, &gossip, supervisor.as_ref()).await,
             () = until(leaving) => {
-                tracing::warn!("ending without a goodbye; the others will take over");
+                tracing::warn!("stopping at once, without handing over; other agents will take over");
                 return Ok(Ending::Abandoned);
             }
         }
@@ -221,11 +231,18 @@ async fn control(
 }
 
 /// The first signal says goodbye, the second does not wait for it.
-async fn leave(leaving: &mut Option<tokio::time::Instant>, gossip: &Gossip) {
+async fn leave(
+    leaving: &mut Option<tokio::time::Instant>,
+    gossip: &Gossip,
+    supervisor: Option<&Supervisor>,
+) {
     let now = tokio::time::Instant::now();
     if leaving.is_none() {
         tracing::info!("handing over and leaving; a second signal ends at once");
         *leaving = Some(now + LEAVE_PATIENCE);
+        if let Some(supervisor) = supervisor {
+            supervisor.stopping();
+        }
         gossip.commands.send(Command::Leave).await;
     } else {
         *leaving = Some(now);
@@ -244,6 +261,12 @@ async fn until(deadline: Option<tokio::time::Instant>) {
 pub(crate) fn hold_back(which: &[Signal]) -> Result<(), ControlError> {
     let held = signals(which).thread_block();
     held.map_err(|errno| ControlError::Signals(errno.into()))
+}
+
+/// Lets these signals come, those that waited first.
+pub(crate) fn let_through(which: &[Signal]) -> Result<(), ControlError> {
+    let passed = signals(which).thread_unblock();
+    passed.map_err(|errno| ControlError::Signals(errno.into()))
 }
 
 fn signals(which: &[Signal]) -> SigSet {

@@ -164,7 +164,7 @@ impl Stage {
         self.watcher
             .board(|board| board.truth.fill(Some(Truth::Good)));
         self.progress
-            .phase("quiet: one probe per origin and second");
+            .phase("steady state: one probe per origin per second");
         self.wait(Duration::from_secs(2) + self.quiet)?;
         let flipped_us = now_us();
 
@@ -172,7 +172,7 @@ impl Stage {
         self.progress
             .phase(&format!("{} origins turn bad", chosen.len()));
         self.flip(&chosen, TableVerdict::Down)?;
-        self.progress.phase("and good again");
+        self.progress.phase("and they recover");
         self.flip(&chosen, TableVerdict::Up)?;
         self.check_all();
 
@@ -190,7 +190,7 @@ impl Stage {
         self.wait(Duration::from_millis(3_500))?;
         self.watcher.board(|board| board.skip[victim] = false);
         let calm_us = now_us();
-        self.progress.phase("quiet again");
+        self.progress.phase("steady state again");
         self.wait(Duration::from_secs(1) + self.quiet)?;
         self.check_all();
         let tables_agree = self.tables_agree()?;

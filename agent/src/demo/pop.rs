@@ -16,6 +16,10 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Ports that are tried for one agent.
 const PORT_TRIES: usize = 16;
 
+/// Names that a table has room for at first; it grows by moving. Small, for a
+/// container has 64 MB of shared memory.
+const TABLE_NAMES: usize = 1_024;
+
 /// Agents on loopback, each with its folder.
 pub(crate) struct Pop {
     agents: Vec<Agent>,
@@ -61,7 +65,7 @@ impl Pop {
                  [gossip]\nbind = \"{addr}\"\njoin = [{join}]\nkey_file = \"{key}\"\n\n\
                  [probe]\nuser_agent = \"{USER_AGENT_OF_NODE}\"\n\
                  allow = [\"127.0.0.0/8\"]\n\n\
-                 [table]\npath = \"{table}\"\n\n\
+                 [table]\npath = \"{table}\"\ncapacity = {TABLE_NAMES}\n\n\
                  [admin]\nsocket = \"{home}/admin.sock\"\n\n\
                  [origins]\nfiles = [\"{origins}\"]\n",
                 home = home.display(),
@@ -93,6 +97,8 @@ impl Pop {
             .arg("run")
             .arg("--config")
             .arg(&agent.config)
+            .arg("--end-with")
+            .arg(std::process::id().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

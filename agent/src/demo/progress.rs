@@ -1,4 +1,5 @@
-//! The demo's progress: one live line on a terminal, nothing elsewhere.
+//! The demo's progress: one live line on a terminal, a line for each phase
+//! elsewhere.
 
 use std::time::Duration;
 
@@ -20,12 +21,15 @@ impl Progress {
         Self { bar }
     }
 
-    /// What goes on now; what went on before stays above as a line.
+    /// What goes on now. On a terminal what went on before stays above as a line.
     pub(crate) fn phase(&self, what: &str) {
         let before = self.bar.prefix();
         if !before.is_empty() {
             self.bar
                 .println(format!("{:>4}s  {before}", self.bar.elapsed().as_secs()));
+        }
+        if self.bar.is_hidden() {
+            eprintln!("{:>4}s  {what}", self.bar.elapsed().as_secs());
         }
         self.bar.set_prefix(what.to_owned());
     }

@@ -88,13 +88,13 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  origins left unwatched        {}",
+            "  origins nobody probed         {}",
             self.uncovered_checks
         )?;
         writeln!(f, "\nWhat the proxies read ({} tables)", self.nodes)?;
         writeln!(
             f,
-            "  a change reached all tables   {:.0} ms after its last probe (median), p99 {:.0}, \
+            "  a change reached all tables   {:.0} ms after the probe that decided it (median), p99 {:.0}, \
              worst {:.0}",
             self.flip_to_all_tables_ms_p50,
             self.flip_to_all_tables_ms_p99,

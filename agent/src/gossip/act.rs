@@ -101,12 +101,13 @@ impl Act {
                     if drain {
                         "draining: handing over all checks"
                     } else {
-                        "taking part again"
+                        "not draining any more"
                     }
                 );
                 shell.host.handle(now, Input::Drain(drain));
             }
             Command::Leave => shell.host.handle(now, Input::Leave),
+            Command::Beat(reply) => drop(reply.send(shell.prober.oldest_beat())),
             // Whoever asked may be gone by now; then nobody reads the answer.
             Command::Status(reply) => drop(reply.send(Box::new(self.status(shell)))),
             Command::Why(name, reply) => drop(reply.send(why(&name, shell))),
@@ -160,9 +161,9 @@ impl Act {
         let healthy = shell.prober.healthy();
         if shell.host.prober_healthy(now, healthy) {
             if healthy {
-                tracing::info!("the probe threads can measure again");
+                tracing::info!("this agent can probe again");
             } else {
-                tracing::warn!("the probe threads cannot measure; the others take our checks");
+                tracing::warn!("this agent cannot probe; other agents take its checks");
             }
         }
     }
@@ -186,7 +187,7 @@ impl Act {
         let (probe_counters, latencies) = super::status::of_probes(&shell.prober.stats());
         counters.extend(probe_counters);
         Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: crate::VERSION.to_owned(),
             node: shell.name.clone(),
             node_id: NodeId::of_name(&shell.name).to_string(),
             epoch: node.actor().epoch,
@@ -247,7 +248,7 @@ fn log(event: Event, host: &Host<FileHome>) {
         }
         Event::Dissent(check) => {
             let origins = host.catalogue().names_of(check).join(", ");
-            tracing::warn!(origins, "second opinions disagree with Down");
+            tracing::warn!(origins, "not declared Down: other agents reach this origin");
         }
         Event::Blind(true) => tracing::error!(
             "many origins fail here that others reach: our own path is in doubt, verdicts \

@@ -1,6 +1,7 @@
 //! What the control thread asks of the gossip thread, and how it is woken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Waker;
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Status(oneshot::Sender<Box<Status>>),
     /// Which probe belongs to a check behind this origin name, in words.
     Why(String, oneshot::Sender<Option<super::status::Why>>),
+    /// How long ago the probe thread that has turned the least has turned.
+    Beat(oneshot::Sender<Duration>),
     /// Say goodbye and end.
     Leave,
 }
@@ -59,6 +62,14 @@ impl CommandSender {
     pub(crate) async fn status(&self) -> Option<Box<Status>> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Status(reply)).await;
+        answer.await.ok()
+    }
+
+    /// How long ago the probe thread that has turned the least has turned;
+    /// nothing if the gossip thread has ended.
+    pub(crate) async fn oldest_beat(&self) -> Option<Duration> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Beat(reply)).await;
         answer.await.ok()
     }
 

@@ -86,6 +86,9 @@ impl Gossip {
             // costs the time until the next tick.
             Prober::start(config.probe.clone(), Arc::new(move || drop(waker.wake())))?
         };
+        if let Some(why) = prober.fallback() {
+            tracing::warn!("{why}");
+        }
         let table = table().map_err(StartError::Table)?;
         let (commands, receiver) = command::queue(waker);
         let wall_at_zero_ms =

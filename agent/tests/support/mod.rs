@@ -79,6 +79,11 @@ impl Agent {
         child.wait().unwrap();
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, which: nix::sys::signal::Signal) {
+        signal(self.process.as_ref().expect("it runs"), which);
+    }
+
     /// SIGTERM, and waits for the goodbye.
     pub(crate) fn stop(&mut self) -> std::process::ExitStatus {
         let mut child = self.process.take().expect("it runs");

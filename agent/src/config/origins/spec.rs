@@ -37,7 +37,7 @@ fn read_keys(layers: &mut Layers<'_>) -> Result<CheckSpec, KeyError> {
     let (kind, in_tls) = Kind::read(&name, layers, &target).unwrap_or_else(|| {
         Err(KeyError::new(
             "kind",
-            format!("\"{name}\" is no kind of check"),
+            format!("\"{name}\" is not a kind of check"),
             format!("write one of {}", kind_names().join(", ")),
         ))
     })?;
