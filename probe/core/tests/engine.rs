@@ -57,10 +57,11 @@ fn verdicts_follow_rise_and_fall_and_only_news_is_reported() {
     assert_eq!(world.verdicts(), [Verdict::Unknown, Verdict::Up]);
     world.net = Net::Refuses;
     world.run(SECOND * 10);
-    assert_eq!(world.verdicts()[2..], [Verdict::Down]);
+    // The first outcome that contradicts a verdict is news too.
+    assert_eq!(world.verdicts()[2..], [Verdict::Up, Verdict::Down]);
     world.net = Net::Answers;
     world.run(SECOND * 10);
-    assert_eq!(world.verdicts()[3..], [Verdict::Up]);
+    assert_eq!(world.verdicts()[4..], [Verdict::Down, Verdict::Up]);
     assert_eq!(world.engine.slots_in_use(), 0);
 }
 

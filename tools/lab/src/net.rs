@@ -14,7 +14,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::scenario::Layout;
+use crate::scenario::{Layout, Uplink};
 use crate::shell;
 
 /// What the names of all namespaces of all labs begin with.
@@ -196,6 +196,32 @@ impl Net {
                  route add default via {GATEWAY} dev eth0 src {address}\n"
             ),
         )
+    }
+
+    /// What a packet to or from the origins meets at their router from now on.
+    ///
+    /// # Errors
+    /// There is no nftables here.
+    pub(crate) fn uplink(&self, how: Uplink) -> Result<()> {
+        let (inwards, outwards) = match how {
+            Uplink::Alive => ("", ""),
+            Uplink::Dead => ("iifname hub drop", "oifname hub drop"),
+            Uplink::Unreachable => ("iifname hub reject with icmp net-unreachable", ""),
+            Uplink::Lossy => (
+                "iifname hub numgen random mod 100 < 30 drop",
+                "oifname hub numgen random mod 100 < 30 drop",
+            ),
+        };
+        let rules = format!(
+            "table ip uplink\n\
+             delete table ip uplink\n\
+             table ip uplink {{\n\
+             chain inwards {{ type filter hook input priority 0; {inwards}\n}}\n\
+             chain outwards {{ type filter hook output priority 0; {outwards}\n}}\n}}\n"
+        );
+        let origins = self.origins();
+        let nft = ["ip", "netns", "exec", &origins, "nft", "-f", "-"];
+        shell::feed(&nft, &rules).map(|_| ())
     }
 
     /// Removes the namespaces of a run, whatever is left of them.

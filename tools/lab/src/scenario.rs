@@ -112,6 +112,20 @@ pub(crate) enum Layout {
     Apart,
 }
 
+/// What a packet to or from the origins meets behind the agents' servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Uplink {
+    /// Nothing: it arrives.
+    Alive,
+    /// A router that does not forward, and does not say so.
+    Dead,
+    /// A router that says that the network is unreachable.
+    Unreachable,
+    /// A line that loses three packets of ten, each way.
+    Lossy,
+}
+
 /// A length of time, written like "1.5s" or "200ms".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(pub(crate) Duration);
@@ -357,6 +371,8 @@ pub(crate) enum Act {
     Heal { within: Span },
     /// Drops so many of a hundred gossip packets from now on.
     Loss { percent: f64 },
+    /// What becomes of the way to the origins, for all agents.
+    Uplink { how: Uplink },
     /// Cuts agents off from the others.
     Cut {
         agents: Pick,

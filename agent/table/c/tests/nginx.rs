@@ -256,3 +256,43 @@ fn a_stale_table_fails_static_or_open_as_the_pool_says() {
         assert_eq!(nginx.share(path, 200).get("origin-a"), None, "{path}");
     }
 }
+
+#[test]
+fn nginx_may_start_before_the_agent() {
+    if !has_nginx() {
+        return;
+    }
+    let folder = folder();
+    let path = folder.path().join("table");
+    let ports = ORIGINS.map(origin);
+    let nginx = Nginx::start(folder.path(), &path, &ports);
+    for pool in ["/", "/open/"] {
+        assert_eq!(nginx.share(pool, 200).len(), 4, "{pool}: all are used");
+    }
+    let options = WriterOptions {
+        stale_after_ms: 60_000,
+        ..options(64)
+    };
+    let mut writer = Writer::open(&path, &options, monotonic_ns()).expect("writable");
+    for name in ORIGINS {
+        let verdict = if name == "origin-a" {
+            TableVerdict::Down
+        } else {
+            TableVerdict::Up
+        };
+        let entry = Entry {
+            verdict,
+            ..Entry::default()
+        };
+        writer.set(name.as_bytes(), &entry).expect("it fits");
+    }
+    // It looks once a second, and nobody reloads it.
+    let appeared = Instant::now();
+    while nginx.share("/", 40).contains_key("origin-a") {
+        assert!(
+            appeared.elapsed() < Duration::from_secs(5),
+            "it never looks"
+        );
+    }
+    assert_eq!(nginx.share("/open/", 100).get("origin-a"), None);
+}

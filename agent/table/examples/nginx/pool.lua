@@ -12,6 +12,8 @@
 -- used. When nearly everything is down, the fault is rarely the origins', and
 -- the few that are left would not stand the load.
 --
+-- Without a table (the agent has never run) every origin is used.
+--
 -- A stale table (the agent is dead or stopped) is the pool's choice:
 --   when_stale = "static"   go on by the last verdicts
 --   when_stale = "open"     use every origin until the agent is back

@@ -42,6 +42,61 @@ local _M = {
     BUSY = 5,
 }
 
+-- From one try to open a table that is not there to the next, nanoseconds.
+local RETRY_NS = 1000000000
+
+-- Like open, for a proxy that may start before its agent: until the table is
+-- there every name is "not in table" and nothing is fresh. It is tried again
+-- once a second, by the lookups themselves; `problem` says what kept it from
+-- being opened, and nil once it is. Fails only where the library does not load.
+function _M.open_when_there(path, library)
+    local lib = ffi.load(library or "watchfire_table")
+    local nothing = ffi.new("watchfire_answer")
+    local waiting = {}
+    local opened, next_try
+
+    local function is_open(now_ns)
+        if opened then
+            return true
+        end
+        if next_try and now_ns < next_try then
+            return false
+        end
+        next_try = now_ns + RETRY_NS
+        opened, waiting.problem = _M.open(path, library)
+        return opened ~= nil
+    end
+
+    function waiting.now_ns()
+        return lib.watchfire_now_ns()
+    end
+
+    function waiting.hash(name)
+        return lib.watchfire_hash(name, #name)
+    end
+
+    function waiting.lookup(name, now_ns)
+        if not is_open(now_ns) then
+            return _M.NOT_IN_TABLE, nothing
+        end
+        return opened.lookup(name, now_ns)
+    end
+
+    function waiting.lookup_hashed(hash, name, now_ns)
+        if not is_open(now_ns) then
+            return _M.NOT_IN_TABLE, nothing
+        end
+        return opened.lookup_hashed(hash, name, now_ns)
+    end
+
+    function waiting.reason(code)
+        return ffi.string(lib.watchfire_reason(code))
+    end
+
+    is_open(lib.watchfire_now_ns())
+    return waiting
+end
+
 -- Opens the table at a path; nil and what to do on failure. Call it once per
 -- worker, in init_worker_by_lua.
 function _M.open(path, library)

@@ -15,13 +15,25 @@ use crate::lab::Lab;
 use crate::net;
 use crate::observe::Truth;
 use crate::sampler;
-use crate::scenario::{Flood, Pick, Span, Way};
+use crate::scenario::{Flood, Pick, Span, Uplink, Way};
 
 pub(super) fn loss(lab: &mut Lab, percent: f64) -> Result<()> {
     lab.packets.lose(percent)?;
     lab.say(format!(
         "{percent} % of gossip packets are lost from now on"
     ));
+    lab.acted = clock::now();
+    Ok(())
+}
+
+pub(super) fn uplink(lab: &mut Lab, how: Uplink) -> Result<()> {
+    lab.net.uplink(how)?;
+    lab.say(match how {
+        Uplink::Alive => "the way to the origins is as it was",
+        Uplink::Dead => "nothing reaches the origins from now on",
+        Uplink::Unreachable => "a router says from now on that the origins are unreachable",
+        Uplink::Lossy => "three packets of ten to and from the origins are lost from now on",
+    });
     lab.acted = clock::now();
     Ok(())
 }
