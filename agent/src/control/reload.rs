@@ -145,7 +145,9 @@ impl Configuration {
     /// long is answered.
     pub(crate) fn look(&mut self) {
         if self.running.is_none() {
-            self.begin(How::Look, Vec::new());
+            if self.agent.watch_origins {
+                self.begin(How::Look, Vec::new());
+            }
             return;
         }
         let running = self.running.iter_mut().flat_map(|run| &mut run.asked);

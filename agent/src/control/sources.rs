@@ -89,10 +89,8 @@ impl Sources {
                 return Err(being_written(&old.file).into());
             }
             (agent, read)
-        } else if old.watch_origins {
-            (old.clone(), self.files.read(old, how)?)
         } else {
-            (old.clone(), None)
+            (old.clone(), self.files.read(old, how)?)
         };
         let (agent, read) = agent;
         let mut held = Vec::new();

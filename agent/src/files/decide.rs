@@ -115,8 +115,9 @@ fn settle_conflicts(candidates: &mut [Candidate], agent: &AgentConfig) -> Origin
     }
 }
 
-/// Holds files that took away more than anybody means by accident: all of their
-/// own, or with others more than the share of the whole. Says whether it did.
+/// Holds files that took away more than anybody means by accident: those that are
+/// empty now, or all that took away something if that is more than the share of
+/// the whole. Says whether it did.
 fn guard(candidates: &mut [Candidate], set: &OriginSet, agent: &AgentConfig) -> bool {
     let lost_of = |candidate: &Candidate| -> Vec<Arc<str>> {
         let old = candidate.old.iter().flat_map(|old| &old.origins.origins);
@@ -133,7 +134,8 @@ fn guard(candidates: &mut [Candidate], set: &OriginSet, agent: &AgentConfig) -> 
     let lost: HashSet<_> = candidates.iter().flat_map(&lost_of).collect();
     let all = all.len();
     let most = all * usize::from(agent.removals_max_percent) / 100;
-    let too_many = lost.len() > most || !lost.is_empty() && lost.len() == all;
+    let is_empty = set.origins.names.is_empty();
+    let too_many = lost.len() > most || !lost.is_empty() && is_empty;
     let hint = "if that is meant, `watchfire reload --allow-removals` says so";
     let mut held = false;
     for candidate in candidates {
@@ -152,8 +154,12 @@ fn guard(candidates: &mut [Candidate], set: &OriginSet, agent: &AgentConfig) -> 
                 lost.len(),
                 agent.removals_max_percent
             )
-        } else if !candidate.gone && own == had {
-            format!("none of its {had} origins is left in it")
+        } else if candidate
+            .new
+            .as_ref()
+            .is_some_and(|new| new.origins.origins.is_empty())
+        {
+            format!("it held {had} origins and holds none now")
         } else {
             continue;
         };

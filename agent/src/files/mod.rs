@@ -24,7 +24,7 @@ use crate::config::{
 };
 
 /// From one look to the next when somebody asked and waits.
-const LOOK_AGAIN: Duration = Duration::from_millis(150);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A file that is not at rest for so long is not waited for by who asked.
 const REST_PATIENCE: Duration = Duration::from_secs(2);

@@ -140,6 +140,17 @@ fn what_loses_everything_is_held_until_somebody_says_that_it_is_meant() {
 }
 
 #[test]
+fn a_file_may_rename_its_only_origin() {
+    let mut bed = Bed::new(&[
+        ("a.toml", origins(&["a"], 80)),
+        ("b.toml", origins(&["b1", "b2"], 80)),
+    ]);
+    bed.read(How::Start);
+    bed.write("a.toml", &origins(&["c"], 80));
+    is(bed.read(RELOAD), &["b1", "b2", "c"], &[]);
+}
+
+#[test]
 fn origins_that_move_to_another_file_are_not_lost() {
     let mut bed = Bed::new(&[("a.toml", origins(&["a", "b", "c"], 80))]);
     bed.read(How::Start);

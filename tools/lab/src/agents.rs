@@ -112,7 +112,8 @@ impl Agents {
              [probe]\nsource_addresses = [\"{address}\"]\n{allow}\n\
              [table]\npath = \"{table}\"\ncapacity = {capacity}\n\n\
              [admin]\nsocket = \"admin.sock\"\n\n\
-             [origins]\nfiles = [\"origins.toml\"]\nwatch = false\n\n{more}\n",
+             [origins]\nfiles = [\"origins.toml\"]\nwatch = false\n\
+             removals_max_percent = 100\n\n{more}\n",
             name = agent.name,
             join = join.join(", "),
             allow = self.allow(),
