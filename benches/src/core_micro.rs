@@ -143,6 +143,7 @@ fn duties_ms() -> (f64, f64, f64) {
         interval: Duration::from_secs(1),
         timeout: Duration::from_millis(500),
         carried: false,
+        able: true,
     };
     let all: Vec<_> = (0..CHECKS).map(|at| (check(at), meta)).collect();
     let mut ctx = Ctx {

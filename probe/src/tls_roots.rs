@@ -21,20 +21,25 @@ const SYSTEM: [&str; 4] = [
 /// The TLS context of a prober. Without any trusted certificate, checks that
 /// verify measure nothing; a file that was named must hold one.
 pub(crate) fn context(options: &Options, wall_s: u64) -> Result<Arc<TlsContext>, StartError> {
-    let roots = match &options.tls_roots {
+    TlsContext::new(roots(options)?, wall_s)
+        .map(Arc::new)
+        .map_err(|error| StartError::Tls(error.to_string()))
+}
+
+/// What is trusted: the file that is named, or the system's; nothing if that
+/// is not there.
+pub(crate) fn roots(options: &Options) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    match &options.tls_roots {
         Some(path) => read(path).map_err(|cause| StartError::TlsRoots {
             path: path.clone(),
             cause,
-        })?,
-        None => SYSTEM
+        }),
+        None => Ok(SYSTEM
             .iter()
             .map(PathBuf::from)
             .find_map(|path| read(&path).ok())
-            .unwrap_or_default(),
-    };
-    TlsContext::new(roots, wall_s)
-        .map(Arc::new)
-        .map_err(|error| StartError::Tls(error.to_string()))
+            .unwrap_or_default()),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -82,6 +82,9 @@ pub struct CheckMeta {
     /// Its origin carries a verdict from before, by this check or an earlier
     /// one: it keeps its phase, and need not be probed soon.
     pub carried: bool,
+    /// This node can probe it. Otherwise it only shows what others find: to the
+    /// POP it is one that does not configure the check.
+    pub able: bool,
 }
 
 /// What a probe thread says. `generation` is the one of the [`Output::Start`]

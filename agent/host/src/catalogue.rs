@@ -76,11 +76,12 @@ impl Catalogue {
     /// What the core needs to know of a check. `carried`: an origin of it shows
     /// a verdict from before.
     #[must_use]
-    pub fn meta(spec: &CheckSpec, carried: bool) -> CheckMeta {
+    pub fn meta(spec: &CheckSpec, carried: bool, able: bool) -> CheckMeta {
         CheckMeta {
             interval: spec.interval,
             timeout: spec.timeout,
             carried,
+            able,
         }
     }
 

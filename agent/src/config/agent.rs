@@ -13,7 +13,7 @@ use watchfire_probe_core::policy::{Network, NetworkError, Policy};
 use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTES};
 
 use super::duration::Span;
-use super::origins::{OriginDefaults, OriginSet};
+use super::origins::{OriginDefaults, OriginSet, refusal};
 use super::source::{ConfigError, Source};
 
 /// Smallest datagram budget that still carries every message, bytes.
@@ -229,7 +229,10 @@ impl AgentConfig {
     ///
     /// As for [`super::origins::load`].
     pub(crate) fn load_origins(&self) -> Result<OriginSet, ConfigError> {
-        super::origins::load(&self.origins, self.base(), &self.defaults, &self.policy)
+        let ability = probe::Ability::new(&self.probe);
+        super::origins::load(&self.origins, self.base(), &self.defaults, &|spec| {
+            refusal(&self.policy, &ability, spec)
+        })
     }
 
     /// The folder that relative paths start from: the file's own.

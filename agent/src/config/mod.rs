@@ -1,8 +1,8 @@
 //! The configuration: what the operator wrote, parsed into what the agent
 //! runs on, with every mistake named by file, line and way out.
 //!
-//! Parsing reads files and nothing else: it opens no socket, and a
-//! configuration that was refused has changed nothing.
+//! Parsing reads files, and tries which ways out of this host there are; it
+//! sends nothing, and a configuration that was refused has changed nothing.
 
 mod agent;
 mod duration;
@@ -13,5 +13,5 @@ mod strangers;
 
 pub(crate) use agent::AgentConfig;
 pub(crate) use agent::{USER_AGENT, USER_AGENT_OF_NODE, user_agent};
-pub(crate) use origins::{OriginSet, files as origin_files};
+pub(crate) use origins::{OriginSet, files as origin_files, refusal};
 pub(crate) use source::ConfigError;

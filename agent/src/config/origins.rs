@@ -13,8 +13,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use toml::Spanned;
 use watchfire_host::{Origins, Refusal};
+use watchfire_probe::Ability;
+use watchfire_probe_core::CheckSpec;
 use watchfire_probe_core::policy::Policy;
-use watchfire_wire::Unmeasured;
+use watchfire_wire::{CheckId, Unmeasured};
 
 pub(crate) use super::keys::OriginDefaults;
 use super::keys::{Layers, Table};
@@ -34,8 +36,11 @@ pub(crate) struct OriginSet {
     pub(crate) origins: Origins,
     /// Files that were read.
     pub(crate) files: Vec<PathBuf>,
-    /// Origins that are not probed by what the agent's own file says.
+    /// Origins that are not probed by what the agent's own file says, or for
+    /// what this server lacks.
     pub(crate) denied: Vec<Denied>,
+    /// Checks with a way of their own: this server may gain or lose it.
+    ways: Vec<CheckId>,
 }
 
 /// An origin that is not probed, and why.
@@ -63,6 +68,47 @@ impl fmt::Display for Denied {
 const DENIED_NAMED: usize = 10;
 
 impl OriginSet {
+    /// The same origins, as they are judged now, and what is to be said of the
+    /// difference; nothing if there is none.
+    pub(crate) fn judged_again(
+        &self,
+        judge: &dyn Fn(&CheckSpec) -> Option<Refusal>,
+    ) -> Option<(Origins, Vec<String>)> {
+        if self.ways.is_empty() {
+            return None;
+        }
+        let mut refused = self.origins.refused.clone();
+        for id in &self.ways {
+            match judge(&self.origins.checks[id]) {
+                Some(refusal) => refused.insert(*id, refusal),
+                None => refused.remove(id),
+            };
+        }
+        if refused == self.origins.refused {
+            return None;
+        }
+        let news = |name: &Arc<str>, id| match (self.origins.refused.get(id), refused.get(id)) {
+            (before, now) if before == now => None,
+            (_, Some(now)) => Some(format!("origin \"{name}\" is not probed: {}", now.because)),
+            (_, None) => Some(format!("origin \"{name}\" is probed from now on")),
+        };
+        let mut lines: Vec<String> = self
+            .origins
+            .names
+            .iter()
+            .filter_map(|(name, id)| news(name, id))
+            .collect();
+        if let Some(rest) = lines.len().checked_sub(DENIED_NAMED).filter(|&n| n > 0) {
+            lines.truncate(DENIED_NAMED);
+            lines.push(format!("and so on for {rest} more origins"));
+        }
+        let origins = Origins {
+            refused,
+            ..self.origins.clone()
+        };
+        Some((origins, lines))
+    }
+
     /// Says, for people, which origins are not probed and were not so before.
     pub(crate) fn say_denied(&self, before: Option<&Self>, mut say: impl FnMut(String)) {
         let known = |denied: &&Denied| {
@@ -104,7 +150,7 @@ pub(crate) fn load(
     patterns: &[String],
     base: &Path,
     agent_defaults: &OriginDefaults,
-    policy: &Policy,
+    judge: &dyn Fn(&CheckSpec) -> Option<Refusal>,
 ) -> Result<OriginSet, ConfigError> {
     let mut set = OriginSet::default();
     let mut places = Places::new();
@@ -117,20 +163,35 @@ pub(crate) fn load(
         read_file(&source, agent_defaults, &mut set, &mut places)?;
         set.files.push(path);
     }
-    deny(&mut set, policy, &mut places);
+    let checks = set.origins.checks.iter();
+    let ways = checks.filter(|(_, spec)| spec.egress.is_some());
+    set.ways = ways.map(|(id, _)| *id).collect();
+    deny(&mut set, judge, &mut places);
     Ok(set)
 }
 
-/// Origins at addresses that are not to be probed are no mistake of the file:
+/// Why an agent that goes by this policy, on a server with these abilities,
+/// takes no part in a check.
+pub(crate) fn refusal(policy: &Policy, ability: &Ability, spec: &CheckSpec) -> Option<Refusal> {
+    if let Err(denial) = policy.judge(spec.target) {
+        return Some(Refusal {
+            reason: Unmeasured::Denied,
+            because: denial.to_string().into(),
+        });
+    }
+    let lack = ability.lack(spec)?;
+    Some(Refusal {
+        reason: lack.reason,
+        because: lack.because.into(),
+    })
+}
+
+/// Origins that cannot or may not be probed here are no mistake of the file:
 /// one tenant's must not keep all others' from being read.
-fn deny(set: &mut OriginSet, policy: &Policy, places: &mut Places) {
+fn deny(set: &mut OriginSet, judge: &dyn Fn(&CheckSpec) -> Option<Refusal>, places: &mut Places) {
     let origins = &mut set.origins;
     for (id, spec) in &origins.checks {
-        if let Err(denial) = policy.judge(spec.target) {
-            let refusal = Refusal {
-                reason: Unmeasured::Denied,
-                because: denial.to_string().into(),
-            };
+        if let Some(refusal) = judge(spec) {
             origins.refused.insert(*id, refusal);
         }
     }
@@ -304,8 +365,6 @@ fn check_name<'a>(source: &Source, name: &'a Spanned<String>) -> Result<&'a str,
 mod tests {
     use std::time::Duration;
 
-    use watchfire_probe_core::CheckSpec;
-
     use super::*;
 
     fn load_text(text: &str) -> Result<OriginSet, ConfigError> {
@@ -324,6 +383,12 @@ mod tests {
         let error = load_text(text).expect_err("must be refused");
         assert_eq!(error.line, Some(line), "{error}");
         assert!(error.to_string().contains(word), "{error}");
+    }
+
+    /// Judges by the policy alone.
+    fn by(policy: &Policy) -> impl Fn(&CheckSpec) -> Option<Refusal> {
+        let ability = Ability::new(&watchfire_probe::Options::default());
+        move |spec| refusal(policy, &ability, spec)
     }
 
     const GOOD: &str = "[[origin]]\nname = \"a\"\naddress = \"127.0.0.1:80\"\n";
@@ -383,8 +448,9 @@ mod tests {
         let text = format!("{}{inside}", GOOD.replace("127.0.0.1", "192.0.2.1"));
         std::fs::write(dir.path().join("o.toml"), text).unwrap();
         let files = ["o.toml".to_owned()];
-        let read =
-            |policy: &Policy| load(&files, dir.path(), &OriginDefaults::default(), policy).unwrap();
+        let read = |policy: &Policy| {
+            load(&files, dir.path(), &OriginDefaults::default(), &by(policy)).unwrap()
+        };
         let set = read(&Policy::default());
         assert_eq!(
             (set.origins.checks.len(), set.origins.refused.len()),
@@ -610,7 +676,7 @@ mod tests {
                 &[pattern.to_owned()],
                 dir.path(),
                 &OriginDefaults::default(),
-                &Policy::default(),
+                &|_| None,
             )
         };
         for pattern in ["*", "*.toml"] {

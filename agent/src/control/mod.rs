@@ -22,7 +22,7 @@ use self::reload::Configuration;
 use crate::config::AgentConfig;
 use crate::gossip::command::{Command, CommandSender};
 use crate::gossip::{Ending, Gossip};
-use crate::limits::{COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH};
+use crate::limits::{COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH, WAYS_WATCH};
 
 /// What connections ask of the control loop.
 pub(crate) enum Request {
@@ -130,6 +130,8 @@ async fn control(
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut look = tokio::time::interval(ORIGINS_WATCH);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ways = tokio::time::interval(WAYS_WATCH);
+    ways.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut epochs = gossip.epoch.clone();
     let mut leaving: Option<tokio::time::Instant> = None;
     loop {
@@ -149,6 +151,7 @@ async fn control(
                 let _ = configuration.reload(&gossip.commands).await;
             }
             _ = look.tick() => configuration.look(&gossip.commands).await,
+            _ = ways.tick() => configuration.look_at_ways(&gossip.commands).await,
             Ok(()) = epochs.changed() => {
                 let epoch = *epochs.borrow_and_update();
                 epoch::store(&config.state_dir, &config.name, epoch);

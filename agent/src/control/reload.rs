@@ -9,7 +9,7 @@ use watchfire_host::OriginChange;
 
 use super::ConfigState;
 use super::origins::Fingerprint;
-use crate::config::{AgentConfig, ConfigError, OriginSet};
+use crate::config::{AgentConfig, ConfigError, OriginSet, refusal};
 use crate::gossip::command::{Command, CommandSender};
 use crate::keys;
 
@@ -61,6 +61,25 @@ impl Configuration {
             // Success and refusal are both logged there.
             let _ = self.reload(gossip).await;
         }
+    }
+
+    /// Looks whether this server has gained or lost what checks need of it: an
+    /// address, an interface.
+    pub(crate) async fn look_at_ways(&mut self, gossip: &CommandSender) {
+        let ability = watchfire_probe::Ability::new(&self.agent.probe);
+        let policy = &self.agent.policy;
+        let judged = self
+            .origins
+            .judged_again(&|spec| refusal(policy, &ability, spec));
+        let Some((origins, lines)) = judged else {
+            return;
+        };
+        for line in lines {
+            tracing::warn!("{line}");
+        }
+        let change = OriginChange::between(Some(&self.origins.origins), &origins);
+        gossip.send(Command::Origins(Box::new(change))).await;
+        self.origins.origins = origins;
     }
 
     /// Reads everything again and puts it in force, or refuses it and changes

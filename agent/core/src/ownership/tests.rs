@@ -58,6 +58,7 @@ impl Bench {
             interval: Duration::from_secs(1),
             timeout: TIMEOUT,
             carried: false,
+            able: true,
         };
         let all: Vec<_> = (0..checks).map(|n| (check(n), meta)).collect();
         bench.act(|duties, ctx| duties.add(ctx, &all));

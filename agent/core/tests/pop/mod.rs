@@ -735,6 +735,7 @@ fn meta() -> CheckMeta {
         interval: INTERVAL,
         timeout: TIMEOUT,
         carried: false,
+        able: true,
     }
 }
 
