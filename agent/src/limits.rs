@@ -68,6 +68,10 @@ pub(crate) const TABLE_HEARTBEAT: Duration = Duration::from_millis(100);
 /// what is gone for longer.
 pub(crate) const ORIGINS_WATCH: Duration = Duration::from_millis(500);
 
+/// How often it is looked at whether this server can probe what it is to: has
+/// the addresses and interfaces that checks name.
+pub(crate) const WAYS_WATCH: Duration = Duration::from_secs(10);
+
 /// Longest line that the admin socket reads, bytes. A longer one is refused.
 pub(crate) const ADMIN_LINE_BYTES: usize = 4_096;
 

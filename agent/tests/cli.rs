@@ -72,6 +72,58 @@ fn an_agent_that_does_not_answer_is_told_apart_from_none() {
 }
 
 #[test]
+fn check_probes_a_configured_origin_as_its_agent_would() {
+    let farm = Farm::start(FarmOptions {
+        count: 2,
+        ..FarmOptions::default()
+    })
+    .unwrap();
+    farm.set_fault(1..2, Fault::Status(503)).unwrap();
+    let pop = Pop::new(1);
+    let agent = &pop.agents[0];
+    let origin = |name: &str, addr: &str, more: &str| {
+        format!("[[origin]]\nname = \"{name}\"\naddress = \"{addr}\"\n{more}\n")
+    };
+    let (good, bad) = (farm.address(0).to_string(), farm.address(1).to_string());
+    let by_default = "expect = \"2xx\"\n";
+    agent.write_origins(
+        &[
+            origin("good", &good, by_default),
+            origin("slow", &good, "degraded_status = \"200\"\n"),
+            origin("bad", &bad, by_default),
+            origin("forgiven", &bad, "expect = \"503\"\n"),
+            origin("denied", "169.254.169.254:80", ""),
+            origin("no-way", &good, "interface = \"nowhere0\"\n"),
+        ]
+        .concat(),
+    );
+    let config = agent.config();
+    let config = config.to_str().unwrap();
+    for (name, code, outcome, reason) in [
+        ("good", 0, "pass", "passed"),
+        ("slow", 0, "pass", "passed"),
+        ("bad", 1, "fail", "bad_status"),
+        ("forgiven", 0, "pass", "passed"),
+        ("denied", 1, "not_measured", "denied"),
+        ("no-way", 1, "not_measured", "no_way"),
+    ] {
+        let output = watchfire(&["check", name, "--config", config, "--json"]);
+        assert_eq!(output.status.code(), Some(code), "{name}: {output:?}");
+        let answer = json(&output);
+        assert_eq!(answer["outcome"], outcome, "{name}: {answer}");
+        assert_eq!(answer["reason"], reason, "{name}: {answer}");
+        assert_eq!(answer["degraded"], name == "slow", "{answer}");
+        let text = watchfire(&["check", name, "--config", config]);
+        let text = String::from_utf8(text.stdout).unwrap();
+        assert!(text.starts_with("GET http://"), "{text}");
+    }
+    let output = watchfire(&["check", "nobody", "--config", config]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("names no origin \"nobody\""), "{said}");
+}
+
+#[test]
 fn the_version_is_that_of_the_package_first() {
     let output = watchfire(&["--version"]);
     let said = String::from_utf8(output.stdout).unwrap();

@@ -145,6 +145,7 @@ fn duties_ms() -> (f64, f64, f64) {
         carried: false,
         network: 0,
         reference: false,
+        able: true,
     };
     let all: Vec<_> = (0..CHECKS).map(|at| (check(at), meta)).collect();
     let mut ctx = Ctx {

@@ -10,6 +10,7 @@
     reason = "io_uring and socket options take pointers; every block names its invariant"
 )]
 
+mod ability;
 mod bench;
 mod clock;
 mod driver;
@@ -27,6 +28,7 @@ mod tls_roots;
 mod wake;
 mod worker;
 
+pub use ability::{Ability, Lack};
 pub use bench::{BenchError, BenchOptions, BenchProgress, BenchRate, BenchResult, bench};
 pub use clock::now;
 pub use error::{StartError, UringError};

@@ -19,6 +19,21 @@ const SYSTEM: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// What is trusted: the file that is named, or the system's; nothing if that
+/// is not there.
+pub(crate) fn roots(options: &Options) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    match &options.tls_roots {
+        Some(path) => read(path).map_err(|cause| StartError::TlsRoots {
+            path: path.clone(),
+            cause,
+        }),
+        None => Ok(SYSTEM
+            .iter()
+            .find_map(|path| read(Path::new(path)).ok())
+            .unwrap_or_default()),
+    }
+}
+
 /// The certificates that checks trust, read from disk.
 #[derive(Clone, Debug)]
 pub struct Trust {
@@ -35,16 +50,7 @@ impl Trust {
     ///
     /// The named file cannot be read or holds no certificate.
     pub fn read(options: &Options) -> Result<Self, StartError> {
-        let roots = match &options.tls_roots {
-            Some(path) => read(path).map_err(|cause| StartError::TlsRoots {
-                path: path.clone(),
-                cause,
-            })?,
-            None => SYSTEM
-                .iter()
-                .find_map(|path| read(Path::new(path)).ok())
-                .unwrap_or_default(),
-        };
+        let roots = roots(options)?;
         let certificates = roots.clone().into();
         let context = TlsContext::new(roots, clock::wall_us() / 1_000_000)
             .map_err(|error| StartError::Tls(error.to_string()))?;

@@ -88,6 +88,9 @@ pub struct CheckMeta {
     /// It says whether the POP reaches the world, see
     /// [`BrakeConfig`](crate::ownership::BrakeConfig).
     pub reference: bool,
+    /// This node can probe it. Otherwise it only shows what others find: to the
+    /// POP it is one that does not configure the check.
+    pub able: bool,
 }
 
 /// What a probe thread says. `generation` is the one of the [`Output::Start`]

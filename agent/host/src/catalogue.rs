@@ -78,13 +78,14 @@ impl Catalogue {
     /// a verdict from before. `reference`: it says whether the POP reaches the
     /// world.
     #[must_use]
-    pub fn meta(spec: &CheckSpec, carried: bool, reference: bool) -> CheckMeta {
+    pub fn meta(spec: &CheckSpec, carried: bool, reference: bool, able: bool) -> CheckMeta {
         CheckMeta {
             interval: spec.interval,
             timeout: spec.timeout,
             carried,
             network: network_of(spec.target.ip()),
             reference,
+            able,
         }
     }
 

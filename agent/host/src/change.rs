@@ -29,6 +29,16 @@ pub struct Refusal {
     pub because: Arc<str>,
 }
 
+impl Refusal {
+    /// Whether what other members find is shown here all the same: this server
+    /// lacks something that they may have. What is denied is nobody's business
+    /// here.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.reason != Unmeasured::Denied
+    }
+}
+
 /// The difference between two sets of origins, worked out where it may take
 /// its time, so that a host only applies it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

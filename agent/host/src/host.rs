@@ -11,7 +11,7 @@ use watchfire_table::{Home, Writer};
 use watchfire_wire::{CheckId, NodeId, Time};
 
 use crate::catalogue::Catalogue;
-use crate::change::OriginChange;
+use crate::change::{OriginChange, Refusal};
 use crate::effect::{Effect, Probing};
 use crate::publisher::{Publisher, Tally};
 
@@ -54,25 +54,31 @@ impl<H: Home> Host<H> {
     }
 
     /// Takes a changed set of origins: first the table, then the core, which
-    /// knows of no check that is refused.
+    /// knows of no check that is denied, and takes no part in one for which this
+    /// server lacks something.
     pub fn configure(&mut self, now: Time, change: &OriginChange) {
         let wall_ms = self.wall_ms(now);
         let catalogue = self.catalogue();
-        let taken =
-            |id: &CheckId| catalogue.spec(*id).is_some() && catalogue.refusal(*id).is_none();
+        let follows = |id: &CheckId| catalogue.refusal(*id).is_none_or(Refusal::follows);
+        let taken = |id: &CheckId| catalogue.spec(*id).is_some() && follows(id);
         let refused = change.refused.iter().map(|(id, _)| id);
         let leaving = change.checks_removed.iter().chain(refused);
+        // Whoever becomes able to begins anew.
+        let leaving = leaving.chain(&change.accepted);
         let remove: Vec<_> = leaving.filter(|id| taken(id)).copied().collect();
         self.publisher.configure(change, wall_ms);
         let added = change.checks_added.iter().map(|(id, _)| id);
         let add: Vec<_> = added
             .chain(&change.accepted)
-            .filter(|id| self.catalogue().refusal(**id).is_none())
+            .chain(change.refused.iter().map(|(id, _)| id))
             .filter_map(|id| {
                 let spec = self.catalogue().spec(*id)?;
+                let refusal = self.catalogue().refusal(*id);
+                let able = refusal.is_none();
                 let carried = self.publisher.carries(*id);
                 let reference = change.references.contains(id);
-                Some((*id, Catalogue::meta(spec, carried, reference)))
+                let meta = Catalogue::meta(spec, carried, reference, able);
+                refusal.is_none_or(Refusal::follows).then_some((*id, meta))
             })
             .collect();
         let remove = &remove;

@@ -91,12 +91,17 @@ impl<H: Home> Publisher<H> {
         let Some(watched) = self.catalogue.watched_mut(id) else {
             return;
         };
-        if watched.refused.is_some() {
+        if watched
+            .refused
+            .as_ref()
+            .is_some_and(|refusal| !refusal.follows())
+        {
             return;
         }
         watched.published = what;
+        let refused = watched.refused.as_ref().map(|refusal| refusal.reason);
         let names = watched.names.clone();
-        let not_yet = || unknown(me, Unmeasured::NotYet, wall_ms);
+        let not_yet = || unknown(me, refused.unwrap_or(Unmeasured::NotYet), wall_ms);
         let entry = what.map_or_else(not_yet, |what| entry_of(what, false));
         // Measured but not yet decided: what the table holds from before this
         // definition or this start is better than nothing.
@@ -171,7 +176,7 @@ impl<H: Home> Publisher<H> {
         let Some(watched) = self.catalogue.watched(id) else {
             return;
         };
-        if let Some(refusal) = &watched.refused {
+        if let Some(refusal) = watched.refused.as_ref().filter(|_| now.is_none()) {
             let entry = unknown(self.me, refusal.reason, wall_ms);
             return self.write(name, |table| table.set(name.as_bytes(), &entry));
         }

@@ -1,16 +1,17 @@
 //! `watchfire check`: one probe, told phase by phase.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use watchfire_probe::{OnceReport, Options as ProbeOptions, Outcome, once};
+use watchfire_probe::{OnceReport, Options as ProbeOptions, Outcome, Phases, once};
 use watchfire_probe_core::{CheckSpec, HealthRule, HttpSpec, Kind, Method, TcpSpec, TlsSpec};
 
 use super::target::{Scheme, Target};
 use super::{Failure, Format, print_json};
-use crate::config::{USER_AGENT, user_agent};
+use crate::config::{AgentConfig, USER_AGENT, user_agent};
+use crate::files::{Files, How};
 
 #[derive(Args)]
 #[command(
@@ -19,8 +20,17 @@ use crate::config::{USER_AGENT, user_agent};
                         not be tried."
 )]
 pub(super) struct Options {
-    /// tcp://HOST:PORT, http://HOST/PATH, https://HOST/PATH, or HOST:PORT for TCP
+    /// tcp://HOST:PORT, http://HOST/PATH, https://HOST/PATH, or HOST:PORT for
+    /// TCP; with --config an origin's name
     target: String,
+    /// The agent's configuration file: probe the origin of this name exactly as
+    /// that agent would
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["timeout", "expect", "host", "method", "no_verify", "roots", "backend"]
+    )]
+    config: Option<PathBuf>,
     /// Longest that it may take
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -77,6 +87,9 @@ impl From<BackendName> for watchfire_probe::Backend {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    if let Some(file) = &options.config {
+        return run_configured(&options.target, file, options.format);
+    }
     let target = Target::parse(&options.target)?;
     let spec = spec(options, &target)?;
     spec.validate()?;
@@ -86,11 +99,62 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         tls_roots: options.roots.clone(),
         ..ProbeOptions::default()
     };
-    let report = once(spec.clone(), &probe)?;
-    if options.format.json {
-        print_json(&as_json(&spec, &report))?;
+    tell(&spec, &probe, options.format)
+}
+
+/// Probes an origin of a configuration as its agent would, which probes none
+/// that it is not to.
+fn run_configured(name: &str, file: &Path, format: Format) -> Result<(), Failure> {
+    let config = AgentConfig::load(file)?;
+    let read = Files::new(&config, None).read(&config, How::Start)?;
+    let set = read
+        .ok_or("the origins files were not read")?
+        .origins
+        .origins;
+    let Some(id) = set.names.get(name) else {
+        return Err(format!(
+            "{} names no origin \"{name}\"\n  help: look at its origins files; without --config a \
+             target is an address or a URL",
+            file.display()
+        )
+        .into());
+    };
+    let spec = &set.checks[id];
+    if let Some(refusal) = set.refused.get(id) {
+        let words = format!("{}: {}", refusal.reason.words(), refusal.because);
+        if format.json {
+            let report = OnceReport {
+                outcome: Outcome::NotMeasured(refusal.reason),
+                phases: Phases::default(),
+                backend: config.probe.backend,
+                fallback: None,
+            };
+            let mut answer = as_json(spec, &report);
+            answer["because"] = words.into();
+            print_json(&answer)?;
+        } else {
+            say!("{spec}\nnot measured: {words}");
+        }
+        return Err(Failure::No);
+    }
+    let probe = ProbeOptions {
+        // A running agent has its cores to itself.
+        pin_cores: None,
+        ..config.probe.clone()
+    };
+    if !format.json {
+        say!("{spec}");
+    }
+    tell(spec, &probe, format)
+}
+
+/// Probes once, and says what came of it.
+fn tell(spec: &CheckSpec, probe: &ProbeOptions, format: Format) -> Result<(), Failure> {
+    let report = once(spec.clone(), probe)?;
+    if format.json {
+        print_json(&as_json(spec, &report))?;
     } else {
-        print_text(&spec, &report);
+        print_text(spec, &report);
     }
     match report.outcome {
         Outcome::Pass => Ok(()),
@@ -157,6 +221,9 @@ fn print_text(spec: &CheckSpec, report: &OnceReport) {
     if let Some(status) = report.phases.status {
         say!("  status      {status}");
     }
+    if report.phases.degraded {
+        say!("  degraded    by the signs that the check names");
+    }
     let verdict = match report.outcome {
         Outcome::Pass => "passed",
         Outcome::Fail(_) => "failed",
@@ -182,5 +249,6 @@ fn as_json(spec: &CheckSpec, report: &OnceReport) -> serde_json::Value {
         "tls_us": report.phases.tls_us,
         "first_byte_us": report.phases.first_byte_us,
         "total_us": report.phases.total_us,
+        "degraded": report.phases.degraded,
     })
 }

@@ -1,8 +1,8 @@
 //! The configuration: what the operator wrote, parsed into what the agent
 //! runs on, with every mistake named by file, line and way out.
 //!
-//! Parsing reads files and nothing else: it opens no socket, and a
-//! configuration that was refused has changed nothing.
+//! Parsing reads files, and tries which ways out of this host there are; it
+//! sends nothing, and a configuration that was refused has changed nothing.
 
 mod agent;
 mod brake;
@@ -16,6 +16,6 @@ mod strangers;
 pub(crate) use agent::AgentConfig;
 pub(crate) use agent::{USER_AGENT, USER_AGENT_OF_NODE, user_agent};
 pub(crate) use cost::Cost;
-pub(crate) use origins::{FileOrigins, OriginDefaults, OriginSet, expand, merge, parse};
+pub(crate) use origins::{FileOrigins, OriginDefaults, OriginSet, expand, merge, parse, refusal};
 pub(crate) use source::{ConfigError, ConfigErrors, Source};
 pub(crate) use strangers::{Stranger, line as strangers_line};

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use toml::Spanned;
 use watchfire_host::{Origins, Refusal};
+use watchfire_probe::Ability;
 use watchfire_probe_core::CheckSpec;
 use watchfire_probe_core::policy::Policy;
 use watchfire_wire::{CheckId, Unmeasured};
@@ -38,8 +39,11 @@ pub(crate) struct OriginSet {
     pub(crate) origins: Origins,
     /// Files that were read.
     pub(crate) files: Vec<PathBuf>,
-    /// Origins that are not probed by what the agent's own file says.
+    /// Origins that are not probed by what the agent's own file says, or for
+    /// what this server lacks.
     pub(crate) denied: Vec<Denied>,
+    /// Checks with a way of their own: this server may gain or lose it.
+    ways: Vec<CheckId>,
 }
 
 /// An origin that is not probed, and why.
@@ -67,6 +71,47 @@ impl fmt::Display for Denied {
 const DENIED_NAMED: usize = 10;
 
 impl OriginSet {
+    /// The same origins, as they are judged now, and what is to be said of the
+    /// difference; nothing if there is none.
+    pub(crate) fn judged_again(
+        &self,
+        judge: &dyn Fn(&CheckSpec) -> Option<Refusal>,
+    ) -> Option<(Origins, Vec<String>)> {
+        if self.ways.is_empty() {
+            return None;
+        }
+        let mut refused = self.origins.refused.clone();
+        for id in &self.ways {
+            match judge(&self.origins.checks[id]) {
+                Some(refusal) => refused.insert(*id, refusal),
+                None => refused.remove(id),
+            };
+        }
+        if refused == self.origins.refused {
+            return None;
+        }
+        let news = |name: &Arc<str>, id| match (self.origins.refused.get(id), refused.get(id)) {
+            (before, now) if before == now => None,
+            (_, Some(now)) => Some(format!("origin \"{name}\" is not probed: {}", now.because)),
+            (_, None) => Some(format!("origin \"{name}\" is probed from now on")),
+        };
+        let mut lines: Vec<String> = self
+            .origins
+            .names
+            .iter()
+            .filter_map(|(name, id)| news(name, id))
+            .collect();
+        if let Some(rest) = lines.len().checked_sub(DENIED_NAMED).filter(|&n| n > 0) {
+            lines.truncate(DENIED_NAMED);
+            lines.push(format!("and so on for {rest} more origins"));
+        }
+        let origins = Origins {
+            refused,
+            ..self.origins.clone()
+        };
+        Some((origins, lines))
+    }
+
     /// Says, for people, which origins are not probed and were not so before.
     pub(crate) fn say_denied(&self, before: Option<&Self>, mut say: impl FnMut(String)) {
         let known = |denied: &&Denied| {
@@ -209,7 +254,10 @@ fn twice(file: &Path, line: usize, name: &str, other: &Path, first: usize) -> Co
 /// # Errors
 ///
 /// A name is defined differently in two of them, or there are too many origins.
-pub(crate) fn merge(files: &[&FileOrigins], policy: &Policy) -> Result<OriginSet, Conflict> {
+pub(crate) fn merge(
+    files: &[&FileOrigins],
+    judge: &dyn Fn(&CheckSpec) -> Option<Refusal>,
+) -> Result<OriginSet, Conflict> {
     let mut set = OriginSet::default();
     let mut places = Places::new();
     for (index, file) in files.iter().enumerate() {
@@ -257,20 +305,39 @@ pub(crate) fn merge(files: &[&FileOrigins], policy: &Policy) -> Result<OriginSet
         let (file, line) = places[name];
         (files[file].path.clone(), line)
     };
-    deny(&mut set, policy, places);
+    let checks = set.origins.checks.iter();
+    let ways = checks.filter(|(_, spec)| spec.egress.is_some());
+    set.ways = ways.map(|(id, _)| *id).collect();
+    deny(&mut set, judge, places);
     Ok(set)
 }
 
-/// Origins at addresses that are not to be probed are no mistake of the file:
+/// Why an agent that goes by this policy, on a server with these abilities,
+/// takes no part in a check.
+pub(crate) fn refusal(policy: &Policy, ability: &Ability, spec: &CheckSpec) -> Option<Refusal> {
+    if let Err(denial) = policy.judge(spec.target) {
+        return Some(Refusal {
+            reason: Unmeasured::Denied,
+            because: denial.to_string().into(),
+        });
+    }
+    let lack = ability.lack(spec)?;
+    Some(Refusal {
+        reason: lack.reason,
+        because: lack.because.into(),
+    })
+}
+
+/// Origins that cannot or may not be probed here are no mistake of the file:
 /// one tenant's must not keep all others' from being read.
-fn deny(set: &mut OriginSet, policy: &Policy, place: impl Fn(&Arc<str>) -> (PathBuf, usize)) {
+fn deny(
+    set: &mut OriginSet,
+    judge: &dyn Fn(&CheckSpec) -> Option<Refusal>,
+    place: impl Fn(&Arc<str>) -> (PathBuf, usize),
+) {
     let origins = &mut set.origins;
     for (id, spec) in &origins.checks {
-        if let Err(denial) = policy.judge(spec.target) {
-            let refusal = Refusal {
-                reason: Unmeasured::Denied,
-                because: denial.to_string().into(),
-            };
+        if let Some(refusal) = judge(spec) {
             origins.refused.insert(*id, refusal);
         }
     }

@@ -28,7 +28,7 @@ use crate::files::Held;
 use crate::gossip::command::{Command, CommandSender};
 use crate::gossip::status::HeldStatus;
 use crate::gossip::{Ending, Gossip};
-use crate::limits::{COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH};
+use crate::limits::{COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH, WAYS_WATCH};
 
 /// What connections ask of the control loop.
 pub(crate) enum Request {
@@ -191,6 +191,8 @@ async fn control(
     tokio::pin!(watched_over);
     let mut look = tokio::time::interval(ORIGINS_WATCH);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ways = tokio::time::interval(WAYS_WATCH);
+    ways.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut epochs = gossip.epoch.clone();
     let mut leaving: Option<tokio::time::Instant> = None;
     loop {
@@ -210,6 +212,7 @@ async fn control(
             // Success and refusal are both logged where they happen.
             _ = hangup.recv() => configuration.ask(None, false),
             _ = look.tick() => configuration.look(),
+            _ = ways.tick() => configuration.look_at_ways(&gossip.commands).await,
             done = configuration.done() => {
                 if let Err(error) = configuration.finish(done, &gossip.commands).await {
                     return Ok(Ending::Failed(error));

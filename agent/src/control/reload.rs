@@ -17,7 +17,7 @@ use watchfire_probe::Trust;
 
 use super::ConfigState;
 use super::sources::{Reading, Sources};
-use crate::config::{AgentConfig, ConfigErrors, OriginSet};
+use crate::config::{AgentConfig, ConfigErrors, OriginSet, refusal};
 use crate::files::{Held, How, Read};
 use crate::gossip::command::{Command, CommandSender};
 
@@ -163,6 +163,25 @@ impl Configuration {
                 ));
             }
         }
+    }
+
+    /// Looks whether this server has gained or lost what checks need of it: an
+    /// address, an interface.
+    pub(crate) async fn look_at_ways(&mut self, gossip: &CommandSender) {
+        let ability = watchfire_probe::Ability::new(&self.agent.probe);
+        let policy = &self.agent.policy;
+        let judged = self
+            .origins
+            .judged_again(&|spec| refusal(policy, &ability, spec));
+        let Some((origins, lines)) = judged else {
+            return;
+        };
+        for line in lines {
+            tracing::warn!("{line}");
+        }
+        let change = OriginChange::between(Some(&self.origins.origins), &origins);
+        gossip.send(Command::Origins(Box::new(change))).await;
+        self.origins.origins = origins;
     }
 
     fn begin_asked(&mut self) {

@@ -6,6 +6,9 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use watchfire_host::Refusal;
+use watchfire_probe_core::CheckSpec;
+
 use super::{Good, Held, How, Look};
 use crate::config::{AgentConfig, ConfigError, OriginSet, merge};
 
@@ -73,9 +76,15 @@ impl Candidate {
     }
 }
 
-/// Decides about all files. Each error holds one file.
-pub(super) fn decide(mut candidates: Vec<Candidate>, agent: &AgentConfig, how: How) -> Decided {
-    let mut set = settle_conflicts(&mut candidates, agent);
+/// Decides about all files. Each error holds one file; `judge` says why a check is
+/// not probed here.
+pub(super) fn decide(
+    mut candidates: Vec<Candidate>,
+    agent: &AgentConfig,
+    how: How,
+    judge: &dyn Fn(&CheckSpec) -> Option<Refusal>,
+) -> Decided {
+    let mut set = settle_conflicts(&mut candidates, judge);
     if !matches!(
         how,
         How::Reload {
@@ -83,14 +92,17 @@ pub(super) fn decide(mut candidates: Vec<Candidate>, agent: &AgentConfig, how: H
         }
     ) && guard(&mut candidates, &set, agent)
     {
-        set = settle_conflicts(&mut candidates, agent);
+        set = settle_conflicts(&mut candidates, judge);
     }
     Decided { set, candidates }
 }
 
 /// Puts the files together. Of two that contradict each other the one that has
 /// changed gives way: who had the name keeps it.
-fn settle_conflicts(candidates: &mut [Candidate], agent: &AgentConfig) -> OriginSet {
+fn settle_conflicts(
+    candidates: &mut [Candidate],
+    judge: &dyn Fn(&CheckSpec) -> Option<Refusal>,
+) -> OriginSet {
     loop {
         let (places, files): (Vec<_>, Vec<_>) = candidates
             .iter()
@@ -98,7 +110,7 @@ fn settle_conflicts(candidates: &mut [Candidate], agent: &AgentConfig) -> Origin
             .filter_map(|(place, one)| Some((place, Arc::clone(&one.in_force()?.origins))))
             .unzip();
         let files: Vec<_> = files.iter().map(Arc::as_ref).collect();
-        let conflict = match merge(&files, &agent.policy) {
+        let conflict = match merge(&files, judge) {
             Ok(set) => return set,
             Err(conflict) => conflict,
         };

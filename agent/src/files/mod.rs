@@ -14,13 +14,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use watchfire_probe::Ability;
+use watchfire_probe_core::CheckSpec;
+
 use self::decide::{Candidate, Decided};
 pub(crate) use self::kept::Kept;
 pub(crate) use self::look::Look;
 use self::look::Writers;
 use crate::config::{
     AgentConfig, ConfigError, ConfigErrors, FileOrigins, OriginDefaults, OriginSet, Source,
-    Stranger, expand, parse, strangers_line,
+    Stranger, expand, parse, refusal, strangers_line,
 };
 
 /// From one look to the next when somebody asked and waits.
@@ -194,7 +197,9 @@ impl Files {
             }
         }
         let candidates = self.candidates(settled, reparsed.as_ref(), agent);
-        let decided = decide::decide(candidates, agent, how);
+        let ability = Ability::new(&agent.probe);
+        let judge = |spec: &CheckSpec| refusal(&agent.policy, &ability, spec);
+        let decided = decide::decide(candidates, agent, how, &judge);
         if how == How::Start {
             refuse_without_any_good(&decided)?;
         }

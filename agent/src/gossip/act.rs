@@ -6,7 +6,7 @@ use std::time::Duration;
 use mio::Registry;
 use watchfire_core::io::{Event, Input, Released};
 use watchfire_core::node::Node;
-use watchfire_host::{Effect, Host, Probing, Trouble};
+use watchfire_host::{Effect, Host, Probing, Refusal, Trouble};
 use watchfire_probe::Prober;
 use watchfire_table::FileHome;
 use watchfire_wire::{NodeId, Reason, Time, Unmeasured};
@@ -338,10 +338,10 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
     let winner = node.winner(check);
     let refusal = catalogue.refusal(check);
     // What others say of it is nothing that this agent goes by.
-    let winner = winner.filter(|_| refusal.is_none());
+    let winner = winner.filter(|_| refusal.is_none_or(Refusal::follows));
     let reason = match (refusal, winner) {
-        (Some(refusal), _) => refusal.reason.code(),
-        (None, Some(winner)) => winner.reason,
+        (_, Some(winner)) => winner.reason,
+        (Some(refusal), None) => refusal.reason.code(),
         (None, None) => Unmeasured::NotYet.code(),
     };
     Some(Why {
@@ -353,6 +353,11 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
             .to_owned(),
         reason: reason_key(reason).to_owned(),
         because: match refusal {
+            Some(refusal) if winner.is_some() => format!(
+                "{}; this server takes no part: {}",
+                reason_words(reason),
+                refusal.because
+            ),
             Some(refusal) => format!("{}: {}", reason_words(reason), refusal.because),
             None => reason_words(reason).to_owned(),
         },

@@ -29,6 +29,8 @@ pub(crate) struct Agent {
     pub(crate) gossip: SocketAddr,
     /// What its process finds in its environment beside this one's.
     pub(crate) env: Vec<(String, String)>,
+    /// What its command line begins with, such as what takes a right away.
+    pub(crate) behind: Vec<String>,
     process: Option<Child>,
 }
 
@@ -59,7 +61,10 @@ impl Agent {
             .append(true)
             .open(self.home.join("log"))
             .unwrap();
-        let child = Command::new(WATCHFIRE)
+        let program = WATCHFIRE.to_owned();
+        let mut line = self.behind.iter().chain([&program]);
+        let child = Command::new(line.next().unwrap())
+            .args(line)
             .arg("run")
             .arg("--config")
             .arg(self.config())
@@ -70,6 +75,11 @@ impl Agent {
             .spawn()
             .unwrap();
         self.process = Some(child);
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
     }
 
     /// SIGKILL.
@@ -184,6 +194,7 @@ impl Pop {
                     home: dir.path().join(format!("node-{index}")),
                     gossip: *gossip,
                     env: Vec::new(),
+                    behind: Vec::new(),
                     process: None,
                 };
                 fs::create_dir_all(&agent.home).unwrap();

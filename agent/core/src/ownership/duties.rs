@@ -214,7 +214,8 @@ impl Duties {
         }
     }
 
-    /// Checks are configured, or their metadata changed.
+    /// Checks are configured, or their metadata changed. Whether this node is
+    /// able to probe one changes by its removal.
     pub fn add(&mut self, ctx: &mut Ctx<'_>, checks: &[(CheckId, CheckMeta)]) {
         let mut added = Vec::with_capacity(checks.len());
         for &(check, meta) in checks {
@@ -247,7 +248,9 @@ impl Duties {
             self.unheard += 1;
             added.push(ix);
         }
-        let new: Vec<CheckId> = added.iter().map(|&ix| self.check(ix)).collect();
+        let able = added.iter().map(|&ix| &self.duties[ix as usize]);
+        let able = able.filter(|duty| duty.meta.able);
+        let new: Vec<CheckId> = able.map(|duty| duty.check).collect();
         self.holdings.change(ctx.now, &new, &[]);
         for ix in added {
             self.consider(ctx, ix);

@@ -95,7 +95,7 @@ impl Duties {
         let free = cut_off;
         Facts {
             now,
-            ready: self.ready,
+            ready: self.ready && duty.meta.able,
             eligible,
             healthy: self.members.get(me).is_some_and(|view| view.healthy),
             late: ctx.load.late,

@@ -61,6 +61,7 @@ impl Bench {
             carried: false,
             network: 0,
             reference: false,
+            able: true,
         };
         let all: Vec<_> = (0..checks).map(|n| (check(n), meta)).collect();
         bench.act(|duties, ctx| duties.add(ctx, &all));

@@ -739,6 +739,7 @@ fn meta() -> CheckMeta {
         carried: false,
         network: 0,
         reference: false,
+        able: true,
     }
 }
 

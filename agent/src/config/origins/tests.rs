@@ -12,7 +12,7 @@ fn put_together(sources: &[Source], policy: &Policy) -> Result<OriginSet, Config
     let files: Result<Vec<_>, _> = sources.iter().map(parse).collect();
     let files = files.map_err(|mut errors| errors.remove(0))?;
     let files: Vec<_> = files.iter().collect();
-    merge(&files, policy).map_err(|conflict| conflict.error)
+    merge(&files, &by(policy)).map_err(|conflict| conflict.error)
 }
 
 fn load(patterns: &[String], base: &Path, policy: &Policy) -> Result<OriginSet, ConfigError> {
@@ -24,6 +24,12 @@ fn load(patterns: &[String], base: &Path, policy: &Policy) -> Result<OriginSet, 
 fn load_text(text: &str) -> Result<OriginSet, ConfigError> {
     let source = Source::from_text(Path::new("o.toml"), text.to_owned())?;
     put_together(&[source], &Policy::default())
+}
+
+/// Judges by the policy alone.
+fn by(policy: &Policy) -> impl Fn(&CheckSpec) -> Option<Refusal> {
+    let ability = Ability::new(&watchfire_probe::Options::default());
+    move |spec| refusal(policy, &ability, spec)
 }
 
 fn refused(text: &str, line: usize, word: &str) {

@@ -9,6 +9,11 @@ use crate::kind::{Exchange, Next};
 /// probe: what is expected is not there.
 const HEARD_BYTES: usize = 16 * 1_024;
 
+/// Bytes that are looked through in one probe, those that are looked through
+/// again with each further piece among them. More fail the probe: an origin that
+/// drips its bytes one by one must not cost the time of all others.
+const SCANNED_BYTES: usize = 1_024 * 1_024;
+
 /// A probe by steps.
 #[derive(Debug, Default)]
 pub(crate) struct Talk {
@@ -19,12 +24,23 @@ pub(crate) struct Talk {
     /// How much of the prepared bytes has left, and is to leave.
     sent: usize,
     due: usize,
+    /// How many bytes were looked through.
+    scanned: usize,
 }
 
 impl Talk {
     /// Takes steps as far as what was heard allows.
     fn go_on(&mut self, spec: &Spec) -> Next {
         loop {
+            if matches!(
+                spec.steps.get(self.at),
+                Some(Step::Expect(_) | Step::Matches(_))
+            ) {
+                self.scanned += self.heard.len();
+                if self.scanned > SCANNED_BYTES {
+                    return Next::Fail(Reason::BadContent);
+                }
+            }
             let found = match spec.steps.get(self.at) {
                 // What was said last is answered by anything, or by the end.
                 None if self.due > self.sent => return Next::Send,
@@ -143,6 +159,29 @@ mod tests {
         let endless = vec![b'x'; 3 * HEARD_BYTES];
         let next = talk(&spec(), &[&endless], endless.len());
         assert_eq!(next, Next::Fail(Reason::BadContent));
+    }
+
+    #[test]
+    fn bytes_that_drip_cost_little_and_a_slow_greeting_passes() {
+        let spec = spec();
+        let drip = |bytes: &[u8]| {
+            let mut talk = Talk::default();
+            let mut next = talk.connected(&spec);
+            let mut taken = 0;
+            for byte in bytes {
+                if next != Next::More {
+                    break;
+                }
+                next = talk.receive(&spec, std::slice::from_ref(byte));
+                taken += 1;
+            }
+            (next, taken)
+        };
+        let (next, taken) = drip(&[b'}'; HEARD_BYTES]);
+        assert_eq!(next, Next::Fail(Reason::BadContent));
+        assert!(taken < 2_000, "{taken} bytes were looked through");
+        let greeting = [&[b'2'; 1_000][..], b"220 a\r\n"].concat();
+        assert_eq!(drip(&greeting).0, Next::Send);
     }
 
     #[test]
