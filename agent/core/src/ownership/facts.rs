@@ -152,7 +152,7 @@ impl Duties {
         let duty = &self.duties[ix as usize];
         let me = self.me;
         let mut again = Time::NEVER;
-        let news_at = duty.learnt_at + self.config.news_grace;
+        let news_at = self.news_at(now, duty.learnt_at);
         if news_at > now && !self.holdings.all_alike() {
             again = news_at;
         }
@@ -199,8 +199,17 @@ impl Duties {
             return self.holdings.says_that_it_holds(node, duty.check);
         }
         self.holdings.all_alike()
-            || now < duty.learnt_at + self.config.news_grace
+            || now < self.news_at(now, duty.learnt_at)
             || self.holdings.may_hold(node, duty.check)
+    }
+
+    /// When the news of who configures what this node learnt then is here.
+    fn news_at(&self, now: Time, learnt_at: Time) -> Time {
+        if self.strained_until > now {
+            learnt_at + self.config.news_grace_strained
+        } else {
+            learnt_at + self.config.news_grace
+        }
     }
 
     /// Who has said that it cannot or will not probe this check.

@@ -47,6 +47,11 @@ pub struct OwnershipConfig {
     /// Whoever does not say that it configures a check may do so for this long
     /// after this node learnt of it: the news of a reload takes its time.
     pub news_grace: Duration,
+    /// The same while the POP is strained: this node is late, or suspects many,
+    /// or was and did a moment ago. Then news takes longer than its time.
+    pub news_grace_strained: Duration,
+    /// For so long after that it counts as strained.
+    pub strained: Duration,
     /// Who has become the first that should probe a check, while somebody else
     /// does, takes it over after this, and once no member has come for
     /// [`settle`](Self::settle) or changed what it configures for
@@ -130,6 +135,8 @@ impl Default for OwnershipConfig {
             first_within: Duration::from_secs(5),
             gather: Duration::from_millis(150),
             news_grace: Duration::from_secs(3),
+            news_grace_strained: Duration::from_secs(30),
+            strained: Duration::from_secs(10),
             standing: Duration::from_secs(1),
             settle: Duration::from_millis(1_500),
             settle_rollout: Duration::from_secs(10),
