@@ -37,12 +37,6 @@ fn refused(agent: &Agent) -> String {
 }
 
 /// Replaces a piece of the agent's configuration.
-fn edit(agent: &Agent, from: &str, to: &str) {
-    let text = fs::read_to_string(agent.config()).unwrap();
-    assert!(text.contains(from), "{from} is not in {text}");
-    fs::write(agent.config(), text.replace(from, to)).unwrap();
-}
-
 fn line_of(path: &Path, needle: &str) -> usize {
     let text = fs::read_to_string(path).unwrap();
     1 + text.lines().position(|line| line.contains(needle)).unwrap()
@@ -78,7 +72,7 @@ fn mistakes_in_the_agents_file_are_named_by_line() {
     ] {
         let pop = Pop::new(1);
         let agent = &pop.agents[0];
-        edit(agent, from, to);
+        agent.edit(from, to);
         let error = refused(agent);
         let file = agent.config().display().to_string();
         assert!(
@@ -92,8 +86,8 @@ fn mistakes_in_the_agents_file_are_named_by_line() {
 #[test]
 fn gossip_beyond_loopback_without_a_key_is_refused() {
     let pop = Pop::new(1);
-    edit(&pop.agents[0], "key_file = \"../pop.key\"", "");
-    edit(&pop.agents[0], "bind = \"127.", "bind = \"192.");
+    pop.agents[0].edit("key_file = \"../pop.key\"", "");
+    pop.agents[0].edit("bind = \"127.", "bind = \"192.");
     assert!(refused(&pop.agents[0]).contains("needs a key"));
 }
 
@@ -152,14 +146,14 @@ fn keys_ports_and_tables_that_cannot_be_had_are_refused() {
     let pop = Pop::new(1);
     let agent = &pop.agents[0];
 
-    edit(agent, "../pop.key", "../no.key");
+    agent.edit("../pop.key", "../no.key");
     assert!(refused(agent).contains("no.key"));
     let bad_key = pop.path().join("bad.key");
     fs::write(&bad_key, "1 short\n").unwrap();
     fs::set_permissions(&bad_key, PermissionsExt::from_mode(0o600)).unwrap();
-    edit(agent, "../no.key", "../bad.key");
+    agent.edit("../no.key", "../bad.key");
     assert!(refused(agent).contains("bad.key"));
-    edit(agent, "../bad.key", "../pop.key");
+    agent.edit("../bad.key", "../pop.key");
 
     let taken = UdpSocket::bind(agent.gossip).unwrap();
     assert!(refused(agent).contains("another process has this port"));
@@ -168,9 +162,9 @@ fn keys_ports_and_tables_that_cannot_be_had_are_refused() {
     assert!(refused(agent).contains("another process has this port"));
     drop(taken);
 
-    edit(agent, "path = \"table\"", "path = \"/proc/table\"");
+    agent.edit("path = \"table\"", "path = \"/proc/table\"");
     assert!(refused(agent).contains("/proc"));
-    edit(agent, "path = \"/proc/table\"", "path = \"table\"");
+    agent.edit("path = \"/proc/table\"", "path = \"table\"");
     fs::write(
         agent.table(),
         "this is no table, but somebody's file\n".repeat(400),
@@ -267,7 +261,7 @@ fn of_two_agents_with_one_name_the_newcomer_gives_way_with_an_error() {
         agent.start();
     }
     wait_for_members(&pop.agents[0], 2);
-    edit(&pop.agents[2], "node-2", "node-1");
+    pop.agents[2].edit("node-2", "node-1");
     pop.agents[2].start();
     let ended = pop.agents[2]
         .wait_for_end(PATIENCE)

@@ -13,12 +13,6 @@ use support::{Agent, Pop, WATCHFIRE};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn edit(agent: &Agent, from: &str, to: &str) {
-    let text = fs::read_to_string(agent.config()).unwrap();
-    assert!(text.contains(from), "{from} is not in {text}");
-    fs::write(agent.config(), text.replace(from, to)).unwrap();
-}
-
 fn check(agent: &Agent) -> Output {
     let mut check = Command::new(WATCHFIRE);
     let check = check.args(["config", "check"]).arg(agent.config());
@@ -101,7 +95,7 @@ fn both_refuse_the_same_by_the_same_words() {
         let agent = &pop.agents[0];
         agent.write_origins(GOOD);
         assert!(check(agent).status.success(), "{:?}", check(agent));
-        edit(agent, &from, &to);
+        agent.edit(&from, &to);
         let (checked, ran) = (error(&check(agent)), error(&run(agent)));
         assert_eq!(checked, ran, "{to}");
         assert!(checked.contains(word), "no {word} in {checked}");
@@ -117,10 +111,10 @@ fn a_gossip_address_of_another_host_and_a_bad_mode_of_a_key_are_refused() {
     let pop = Pop::new(1);
     let agent = &pop.agents[0];
     let bind = format!("bind = \"{}\"", agent.gossip);
-    edit(agent, &bind, "bind = \"192.0.2.77:7946\"");
+    agent.edit(&bind, "bind = \"192.0.2.77:7946\"");
     let key = pop.path().join("pop.key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    edit(agent, "[probe]", "[probe]\npin_cores = [999]");
+    agent.edit("[probe]", "[probe]\npin_cores = [999]");
     let (checked, ran) = (error(&check(agent)), error(&run(agent)));
     assert_eq!(checked, ran);
     // All of them, and not only the first.
@@ -137,8 +131,8 @@ fn every_mistake_of_both_files_is_shown() {
     agent.write_origins(&format!("{GOOD}rise = 0\n[[origin]]\nname = \"b\"\n"));
     let checked = error(&check(agent));
     assert!(checked.contains("origins.toml:4:") && checked.contains("origins.toml:5:"));
-    edit(agent, "[table]", "[table]\ncapacity = 1");
-    edit(agent, "[probe]", "[probe]\ndscp = 64");
+    agent.edit("[table]", "[table]\ncapacity = 1");
+    agent.edit("[probe]", "[probe]\ndscp = 64");
     let checked = error(&check(agent));
     assert!(
         checked.contains("capacity") && checked.contains("dscp"),
@@ -169,7 +163,7 @@ fn the_socket_of_an_agent_that_does_not_answer_is_left_alone() {
         assert!(Instant::now() < deadline, "{}", pop.agents[0].log());
         std::thread::sleep(Duration::from_millis(20));
     }
-    edit(&pop.agents[1], "\"admin.sock\"", "\"../node-0/admin.sock\"");
+    pop.agents[1].edit("\"admin.sock\"", "\"../node-0/admin.sock\"");
     assert!(error(&run(&pop.agents[1])).contains("another agent answers"));
     assert!(socket.exists());
     assert!(pop.agents[0].ask(&["status"]).status.success());
@@ -199,7 +193,7 @@ fn diff_says_what_a_reload_would_do_and_does_nothing() {
     let origin = |name: &str, port: u16| {
         format!("[[origin]]\nname = \"{name}\"\naddress = \"127.0.0.1:{port}\"\n")
     };
-    edit(agent, "[origins]", "[origins]\nwatch = false");
+    agent.edit("[origins]", "[origins]\nwatch = false");
     agent.write_origins(&format!(
         "{}{}{}",
         origin("a", 1),

@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::fs;
 use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -54,12 +53,6 @@ impl Origins {
 const ALLOW: &str = "allow = [\"127.0.0.0/8\"]";
 const DENY: &str = "allow = [\"127.0.0.0/8\"]\ndeny = [\"127.45.0.0/16\"]";
 
-fn edit(agent: &Agent, from: &str, to: &str) {
-    let text = fs::read_to_string(agent.config()).unwrap();
-    assert!(text.contains(from), "{text}");
-    fs::write(agent.config(), text.replace(from, to)).unwrap();
-}
-
 fn why(agent: &Agent) -> serde_json::Value {
     let output = agent.ask(&["why", "o4", "--json"]);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
@@ -67,14 +60,9 @@ fn why(agent: &Agent) -> serde_json::Value {
 
 /// Nobody is ineligible, and nothing was handed around.
 fn is_calm(agent: &Agent) {
-    let status = agent.status();
-    for member in status["members"].as_array().unwrap() {
-        assert_eq!(member["prober_healthy"], true, "{member}");
-    }
-    for (name, count) in status["counters"].as_object().unwrap() {
-        let of_ours = name.starts_with("probes_not_measured") || name.ends_with("unmeasurable");
-        assert!(!of_ours || *count == 0, "{name} is {count}");
-    }
+    agent.assert_calm(|name| {
+        name.starts_with("probes_not_measured") || name.ends_with("unmeasurable")
+    });
 }
 
 #[test]
@@ -82,7 +70,7 @@ fn what_is_denied_everywhere_is_said_once_and_hurts_nobody() {
     let origins = Origins::new();
     let mut pop = Pop::new(2);
     for agent in &mut pop.agents {
-        edit(agent, ALLOW, DENY);
+        agent.edit(ALLOW, DENY);
         agent.write_origins(&origins.toml());
         agent.start();
     }
@@ -106,13 +94,13 @@ fn what_is_denied_everywhere_is_said_once_and_hurts_nobody() {
     assert_eq!(origins.visits(), 0);
 
     for agent in &pop.agents {
-        edit(agent, DENY, ALLOW);
+        agent.edit(DENY, ALLOW);
         assert!(agent.ask(&["reload"]).status.success());
     }
     pop.wait_for(Up, 5, PATIENCE);
     assert!(origins.visits() > 0);
     for agent in &pop.agents {
-        edit(agent, ALLOW, DENY);
+        agent.edit(ALLOW, DENY);
         assert!(agent.ask(&["reload"]).status.success());
     }
     pop.wait_for(Unknown, 1, PATIENCE);
@@ -136,7 +124,7 @@ fn what_is_denied_everywhere_is_said_once_and_hurts_nobody() {
 fn what_one_member_denies_another_probes() {
     let origins = Origins::new();
     let mut pop = Pop::new(3);
-    edit(&pop.agents[0], ALLOW, DENY);
+    pop.agents[0].edit(ALLOW, DENY);
     for agent in &mut pop.agents {
         agent.write_origins(&origins.toml());
         agent.start();
@@ -164,7 +152,7 @@ fn loopback_takes_one_written_line() {
     let origins = Origins::new();
     let mut pop = Pop::new(1);
     let agent = &mut pop.agents[0];
-    edit(agent, ALLOW, "");
+    agent.edit(ALLOW, "");
     agent.write_origins(&origins.toml());
     let checked = support::watchfire(&["config", "check", agent.config().to_str().unwrap()]);
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();

@@ -284,3 +284,30 @@ mod without_a_rule {
         assert!(most > 3, "{most}");
     }
 }
+
+/// Half of the POP does not know these checks, and all but one of those that do
+/// die: whoever is left finds out, in whatever order it hears of the deaths.
+#[test]
+fn the_last_who_knows_a_check_probes_it_whoever_ranks_above() {
+    let mut pop = pop(43, Mutations::NONE);
+    let (of_all, of_few) = (checks(12), (100..140).map(check).collect::<Vec<_>>());
+    for host in 0..HOSTS {
+        let mut own = of_all.clone();
+        if host >= HOSTS / 2 {
+            own.extend(&of_few);
+        }
+        pop.start(host, &own);
+    }
+    pop.run(secs(15));
+    for &check in &of_few {
+        assert_eq!(pop.probers(check).len(), 1);
+    }
+    for host in HOSTS / 2 + 1..HOSTS {
+        pop.kill(host);
+        pop.run(Duration::from_millis(300));
+    }
+    pop.run(secs(8));
+    for &check in &of_few {
+        assert_eq!(pop.probers(check), [HOSTS / 2], "{check:?}");
+    }
+}

@@ -10,12 +10,12 @@ mod cost;
 mod duration;
 mod keys;
 mod origins;
+mod skipped;
 mod source;
-mod strangers;
 
 pub(crate) use agent::AgentConfig;
 pub(crate) use agent::{USER_AGENT, USER_AGENT_OF_NODE, user_agent};
 pub(crate) use cost::Cost;
 pub(crate) use origins::{FileOrigins, OriginDefaults, OriginSet, expand, merge, parse, refusal};
+pub(crate) use skipped::{Skipped, line as skipped_line};
 pub(crate) use source::{ConfigError, ConfigErrors, Source};
-pub(crate) use strangers::{Stranger, line as strangers_line};

@@ -22,8 +22,8 @@ pub(crate) use self::kept::Kept;
 pub(crate) use self::look::Look;
 use self::look::Writers;
 use crate::config::{
-    AgentConfig, ConfigError, ConfigErrors, FileOrigins, OriginDefaults, OriginSet, Source,
-    Stranger, expand, parse, refusal, strangers_line,
+    AgentConfig, ConfigError, ConfigErrors, FileOrigins, OriginDefaults, OriginSet, Skipped,
+    Source, expand, parse, refusal, skipped_line,
 };
 
 /// From one look to the next when somebody asked and waits.
@@ -121,7 +121,7 @@ pub(crate) struct Files {
     known: BTreeMap<PathBuf, Known>,
     fresh: BTreeMap<PathBuf, Fresh>,
     writers: Writers,
-    strangers: Vec<Stranger>,
+    skipped: Vec<Skipped>,
     /// By which the good ones were parsed.
     defaults: OriginDefaults,
     /// The patterns could not be looked at, the last time.
@@ -150,7 +150,7 @@ impl Files {
             known,
             fresh: BTreeMap::new(),
             writers: Writers::new(),
-            strangers: Vec::new(),
+            skipped: Vec::new(),
             defaults: agent.defaults.clone(),
             lost_sight: false,
         }
@@ -241,13 +241,13 @@ impl Files {
         how: How,
     ) -> Result<Option<Vec<PathBuf>>, ConfigErrors> {
         match expand(&agent.origins, agent.base()) {
-            Ok((mut paths, strangers)) => {
+            Ok((mut paths, skipped)) => {
                 self.lost_sight = false;
-                if strangers != self.strangers {
-                    if let Some(line) = strangers_line(&strangers) {
+                if skipped != self.skipped {
+                    if let Some(line) = skipped_line(&skipped) {
                         tracing::warn!("passed over, for these are no origins files: {line}");
                     }
-                    self.strangers = strangers;
+                    self.skipped = skipped;
                 }
                 let mut seen = HashSet::new();
                 paths.retain(|path| seen.insert(path.clone()));

@@ -43,6 +43,25 @@ impl Agent {
         self.home.join("origins.toml")
     }
 
+    /// Changes its configuration's text, which must hold `from`.
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        assert!(text.contains(from), "{from} is not in {text}");
+        fs::write(self.config(), text.replace(from, to)).unwrap();
+    }
+
+    /// For what a check lacks no member is ineligible, and none of the counters
+    /// that this picks has counted anything.
+    pub(crate) fn assert_calm(&self, of_ours: impl Fn(&str) -> bool) {
+        let status = self.status();
+        for member in status["members"].as_array().unwrap() {
+            assert_eq!(member["prober_healthy"], true, "{member}");
+        }
+        for (name, count) in status["counters"].as_object().unwrap() {
+            assert!(!of_ours(name) || *count == 0, "{name} is {count}");
+        }
+    }
+
     pub(crate) fn table(&self) -> PathBuf {
         self.home.join("table")
     }

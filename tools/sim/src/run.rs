@@ -169,6 +169,9 @@ pub fn replay(options: &Options, seed: u64) -> String {
         format!(" --quiet-s {}", options.quiet_s),
     );
     option(options.sealed, " --sealed".to_owned());
+    if let Some(uplink) = options.uplink {
+        option(true, format!(" --uplink {uplink}"));
+    }
     if let Some(cpu) = options.cpu {
         option(true, format!(" --cores {}", cpu.cores));
     }
@@ -187,17 +190,20 @@ fn round(value: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::faults::FaultSet;
+    use crate::uplink::Uplink;
 
     #[test]
     fn the_replay_command_names_what_differs() {
         let options = Options {
             loss: 0.2,
             faults: FaultSet::ALL,
+            uplink: Some(Uplink::HalfOfPop),
             ..Options::default()
         };
         let command = replay(&options, 17);
         assert!(
-            command.contains("--first-seed 17 --faults all --loss 0.2 --trace"),
+            command
+                .contains("--first-seed 17 --faults all --loss 0.2 --uplink half-of-pop --trace"),
             "{command}"
         );
     }

@@ -2,8 +2,8 @@
 //! must tell apart.
 
 use std::fmt;
-use std::str::FromStr;
 
+use clap::ValueEnum;
 use watchfire_wire::{Reason, Verdict};
 
 use crate::origin::Health;
@@ -12,7 +12,7 @@ use crate::workload::{Action, Options, Phase, Plan, SECOND_US};
 use crate::world::World;
 
 /// What happens to the way to the origins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Uplink {
     /// Nothing comes back at all.
     Dead,
@@ -30,27 +30,6 @@ pub enum Uplink {
 }
 
 impl Uplink {
-    /// Every one.
-    pub const ALL: [Self; 6] = [
-        Self::Dead,
-        Self::Slow,
-        Self::Lossy,
-        Self::HalfOfPop,
-        Self::Third,
-        Self::Networks,
-    ];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Dead => "dead",
-            Self::Slow => "slow",
-            Self::Lossy => "lossy",
-            Self::HalfOfPop => "half-of-pop",
-            Self::Third => "third",
-            Self::Networks => "networks",
-        }
-    }
-
     /// The origins really die.
     const fn is_real(self) -> bool {
         matches!(self, Self::Third | Self::Networks)
@@ -59,21 +38,8 @@ impl Uplink {
 
 impl fmt::Display for Uplink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Uplink {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|uplink| uplink.as_str() == text)
-            .ok_or_else(|| {
-                let all = Self::ALL.map(Self::as_str).join(", ");
-                format!("{text:?} is not one of {all}")
-            })
+        let name = self.to_possible_value().expect("none is hidden");
+        f.write_str(name.get_name())
     }
 }
 

@@ -386,7 +386,7 @@ impl Node {
         }
         let spare = self.spare(now);
         let missing = 10_u32.saturating_sub(spare.tenths());
-        self.next_questions = now + limits::QUESTION_GAP * (1 + missing);
+        self.next_questions = now + limits::QUESTION_GAP * (1 + 2 * missing);
         if !spare.has(Class::Opinion) {
             return;
         }
@@ -419,8 +419,10 @@ impl Node {
             return;
         };
         let peers = self.peers();
-        for _ in 0..self.duties.weather_peers().min(peers.len()) {
-            let to = peers[self.rng.below(peers.len())].addr;
+        let most = self.duties.weather_peers().min(peers.len());
+        let first = self.rng.below(peers.len().max(1));
+        for peer in peers.iter().cycle().skip(first).take(most) {
+            let to = peer.addr;
             let body = Body::Replica(Replica::Weather { weather });
             self.send(now, Class::Opinion, to, body, Vec::new());
         }

@@ -118,6 +118,10 @@ impl Default for Asking {
     }
 }
 
+/// From one repetition to the next it is at most so many times
+/// [`opinion_repeat`](OwnershipConfig::opinion_repeat).
+const REPEAT_SLOWER: u32 = 4;
+
 impl Asking {
     /// Questions are numbered from here on: no two lives of any node share
     /// numbers, so that an answer to one is none to another.
@@ -239,7 +243,12 @@ impl Asking {
                 over.push(round.heard());
                 continue;
             }
-            round.due = round.ends.min(now + config.opinion_repeat);
+            // A probe that hangs answers when it has timed out: until then every
+            // repetition of a mass of questions is room that its words lack.
+            let asked_for = now.since(round.asked_at);
+            let most = config.opinion_repeat * REPEAT_SLOWER;
+            let wait = asked_for.clamp(config.opinion_repeat, most);
+            round.due = round.ends.min(now + wait);
             self.question(now, &round, 0);
             self.put(round);
         }

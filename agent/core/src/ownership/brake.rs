@@ -58,11 +58,14 @@ pub struct BrakeConfig {
     pub hold_dark: Duration,
     /// For how long, after that, what fails is believed.
     pub trust: Duration,
-    /// From one Down to the next, of those that a hold let go by its bound.
-    pub isolated: Duration,
-    /// So many thousandths of failures that were none a moment later mean that
-    /// the path loses packets: a Down then waits [`isolated`](Self::isolated).
+    /// So many thousandths of the checks that failed and passed again mean that
+    /// the path loses packets.
     pub lossy: u64,
+    /// A Down then waits until its check has failed for this long.
+    pub isolated: Duration,
+    /// One look at all that is probed serves the Downs of so long, if they
+    /// began to fail within as long.
+    pub look: Duration,
 }
 
 impl Default for BrakeConfig {
@@ -85,8 +88,9 @@ impl Default for BrakeConfig {
             hold: Duration::from_secs(300),
             hold_dark: Duration::from_secs(3_600),
             trust: Duration::from_secs(600),
-            isolated: Duration::from_secs(4),
             lossy: 50,
+            isolated: Duration::from_secs(4),
+            look: Duration::from_millis(100),
         }
     }
 }
@@ -246,6 +250,17 @@ pub(super) struct Brake {
     foul_at: Option<Time>,
     tell_at: Option<Time>,
     review_at: Option<Time>,
+    free: Option<Free>,
+}
+
+/// That nothing was held at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Free {
+    at: Time,
+    /// For a check that had failed since then.
+    since: Option<Time>,
+    /// The path loses packets.
+    pub(super) lossy: bool,
 }
 
 impl Brake {
@@ -259,8 +274,35 @@ impl Brake {
         at(self.tell_at).min(at(self.review_at))
     }
 
+    /// What the last look found, if it is fresh and was for a check that began
+    /// to fail at about the same time.
+    pub(super) fn free_lately(
+        &self,
+        now: Time,
+        since: Option<Time>,
+        config: &BrakeConfig,
+    ) -> Option<Free> {
+        let free = self.free?;
+        let (one, other) = (free.since?, since?);
+        let apart = one.since(other).max(other.since(one));
+        (now.since(free.at) < config.look && apart < config.look).then_some(free)
+    }
+
+    /// A look found that nothing is to be held.
+    pub(super) fn note_free(&mut self, at: Time, since: Option<Time>, lossy: bool) -> Free {
+        let free = Free { at, since, lossy };
+        self.free = Some(free);
+        free
+    }
+
     /// A member tells how its probes fare.
     pub(super) fn hear(&mut self, now: Time, from: NodeId, weather: Weather) {
+        // No more fails than was probed, whoever says so.
+        let weather = Weather {
+            failed: weather.failed.min(weather.probed),
+            networks_failed: weather.networks_failed.min(weather.networks_probed),
+            ..weather
+        };
         self.heard.insert(from, (now, weather));
         if is_foul(&weather) && self.tell_at.is_none() {
             self.tell_at = Some(now);

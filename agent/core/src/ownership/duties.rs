@@ -51,8 +51,8 @@ pub struct Duties {
     pub(super) unheard: usize,
     /// Before this no further check that was taken over is to be probed first.
     pub(super) catch_up_at: Time,
-    /// Until then the POP counts as strained.
-    pub(super) strained_until: Time,
+    /// From when until when the POP counts as strained.
+    pub(super) strained: (Time, Time),
     /// Since when this node has been late.
     pub(super) late_since: Option<Time>,
     /// Before this a late node gives nothing more up.
@@ -121,7 +121,7 @@ impl Duties {
             probing: 0,
             unheard: 0,
             catch_up_at: Time::ZERO,
-            strained_until: Time::ZERO,
+            strained: (Time::ZERO, Time::ZERO),
             late_since: None,
             give_up_at: Time::ZERO,
             given_away: 0,
@@ -358,7 +358,10 @@ impl Duties {
     /// Time has passed.
     pub fn tick(&mut self, ctx: &mut Ctx<'_>) {
         if ctx.load.late || 8 * self.members.suspects() > self.members.living() {
-            self.strained_until = ctx.now + self.config.strained;
+            if self.strained.1 <= ctx.now {
+                self.strained.0 = ctx.now;
+            }
+            self.strained.1 = ctx.now + self.config.strained;
         }
         self.look_at_members(ctx);
         self.holdings.tick(ctx.now);

@@ -205,10 +205,13 @@ impl Duties {
 
     /// When the news of who configures what this node learnt then is here.
     fn news_at(&self, now: Time, learnt_at: Time) -> Time {
-        if self.strained_until > now {
+        let (from, until) = self.strained;
+        let in_time = learnt_at + self.config.news_grace;
+        // What was here before the strain began stays known.
+        if from < in_time && until > now {
             learnt_at + self.config.news_grace_strained
         } else {
-            learnt_at + self.config.news_grace
+            in_time
         }
     }
 

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use watchfire_wire::{Actor, NodeId, Time};
 
 use super::duties::{Ctx, Duties, to_ix};
+use super::role::{Duty, Role};
 
 /// What ownership needs to know of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +193,7 @@ impl Duties {
         let mut touched = Vec::new();
         let mut weights = Vec::new();
         let mut gone = Vec::new();
+        let mut goes = false;
         for (node, (view, noted_at)) in changes {
             let before = self.members.replace(node, view);
             if before == view {
@@ -210,6 +212,7 @@ impl Duties {
             }
             let weight = view.map_or(0, |view| view.weight());
             let comes = weight > 0 && before.is_none_or(|view| view.weight() == 0);
+            goes |= weight == 0 && before.is_some_and(|view| view.weight() > 0);
             // What a member configures first comes with it.
             let another = |before: View| {
                 before.checks != 0 && view.is_some_and(|view| view.checks != before.checks)
@@ -253,6 +256,14 @@ impl Duties {
                 touched.push(ix);
             }
         });
+        // Nor need this node be the first of all: those above it may not
+        // configure a check that nobody is known to be at.
+        if goes {
+            let waits =
+                |duty: &Duty| matches!(duty.role, Role::Standby(it) if it.lost_at.is_some());
+            let waiting = (0..self.duties.len()).filter(|&ix| waits(&self.duties[ix]));
+            touched.extend(waiting.map(to_ix));
+        }
         touched.sort_unstable();
         touched.dedup();
         for ix in touched {

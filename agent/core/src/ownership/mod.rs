@@ -112,7 +112,8 @@ pub struct OwnershipConfig {
     pub opinion_wait: Duration,
     /// How long all of a second opinion may take.
     pub opinion_bound: Duration,
-    /// From one repetition of an unanswered question to the next.
+    /// From a question that is not answered to its first repetition; later ones
+    /// come more slowly.
     pub opinion_repeat: Duration,
     /// Dissents on this many different checks within
     /// [`blind_window`](Self::blind_window), and on a tenth of what this node

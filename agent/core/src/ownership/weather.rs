@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use watchfire_wire::message::replica::Weather;
 use watchfire_wire::{CheckId, NodeId, Reason, Time, Verdict};
 
-use super::brake::{Evidence, Freed, References, Ruling, rule};
+use super::brake::{Evidence, Free, Freed, References, Ruling, rule};
 use super::duties::{Ctx, Duties, to_ix};
 use super::ranks::CheckIx;
 use super::role::{Duty, Probing};
@@ -50,6 +50,42 @@ impl Sight {
 struct Seen<'a> {
     duty: &'a Duty,
     sight: &'a Sight,
+}
+
+/// What was probed in one network, and failed: thousandths of a check.
+#[derive(Clone, Copy, Debug, Default)]
+struct Network {
+    checks: u64,
+    probed: u64,
+    failed: u64,
+}
+
+impl Network {
+    /// All of them together: each counts one, however many checks lie in it.
+    fn sum(networks: &BTreeMap<u64, Self>) -> Weather {
+        let all = |part: fn(&Self) -> u64| {
+            let sum = networks.values().map(part).sum::<u64>();
+            u32::try_from(sum).unwrap_or(u32::MAX)
+        };
+        let failing = networks.iter().filter(|(_, network)| network.failed > 0);
+        Weather {
+            window_ms: 0,
+            probed: all(|network| network.probed),
+            failed: all(|network| network.failed),
+            networks_probed: all(|network| network.probed / network.checks.max(1)),
+            networks_failed: all(|network| network.failed / network.checks.max(1)),
+            // The top bits of a product are as good as a hash.
+            networks: failing.fold(0, |bits, (id, _)| {
+                bits | 1 << (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
+            }),
+        }
+    }
+}
+
+/// The chance, in thousandths, that a check is probed within a window.
+fn part_of(window: Duration, interval: Duration) -> u64 {
+    let part = window.as_micros() * 1_000 / interval.as_micros().max(1);
+    u64::try_from(part).unwrap_or(u64::MAX).min(1_000)
 }
 
 /// Those that fail without being Down.
@@ -112,20 +148,33 @@ impl Duties {
         if self.is_braked() {
             return true;
         }
-        let isolated = self.config.brake.isolated;
         let since = probing.sight.failed_at;
+        let free = self.free_lately(ctx, since);
+        if free.is_none() {
+            self.hold(ctx);
+            return true;
+        }
+        let until = since.map_or(ctx.now, |since| since + self.config.brake.isolated);
+        let waits = until > ctx.now && free.is_some_and(|free| free.lossy);
+        if let Some(probing) = self.duties[ix as usize].probing_mut() {
+            probing.waits_until = waits.then_some(until);
+        }
+        waits
+    }
+
+    /// That nothing is held, for a Down that has failed since then. It takes a
+    /// look at all that is probed: in a mass event one look serves the Downs of a
+    /// moment that began to fail together.
+    fn free_lately(&mut self, ctx: &Ctx<'_>, since: Option<Time>) -> Option<Free> {
+        let known = self.brake.free_lately(ctx.now, since, &self.config.brake);
+        if known.is_some() {
+            return known;
+        }
         match rule(&self.evidence(ctx, since), &self.config.brake) {
-            Ruling::Hold | Ruling::Blind => {
-                self.hold(ctx);
-                true
-            }
+            Ruling::Hold | Ruling::Blind => None,
             Ruling::Free(_) => {
-                let until = since.map_or(ctx.now, |since| since + isolated);
-                let waits = until > ctx.now && self.loses_packets(ctx.now);
-                if let Some(probing) = self.duties[ix as usize].probing_mut() {
-                    probing.waits_until = waits.then_some(until);
-                }
-                waits
+                let lossy = self.loses_packets(ctx.now);
+                Some(self.brake.note_free(ctx.now, since, lossy))
             }
         }
     }
@@ -225,25 +274,19 @@ impl Duties {
 
     /// What this node's own probes show. While it holds: of all that was probed
     /// since. Before that: of first failures, since the one that is in question,
-    /// or in a window as long as anybody's go back. Since passes are not reported, what was probed is reckoned: a
-    /// check is probed once in its interval.
+    /// or in a window as long as anybody's go back. Since passes are not
+    /// reported, what was probed is reckoned: a check is probed once in its
+    /// interval.
     fn weather(&self, now: Time, since: Option<Time>) -> Weather {
         let config = &self.config.brake;
         let held = self.brake.held_since().map(|since| now.since(since));
-        let reach = since.map_or(config.window, |since| now.since(since));
         let recent = |sight: &Sight| {
-            let slack = if since.is_some() {
-                Duration::ZERO
-            } else {
-                sight.took
-            };
-            sight.failed_at.filter(|&at| now.since(at) <= reach + slack)
+            let reach = since.map_or(config.window + sight.took, |since| now.since(since));
+            sight.failed_at.filter(|&at| now.since(at) <= reach)
         };
-        let mut sizes: BTreeMap<u64, u32> = BTreeMap::new();
         let mut oldest: Option<Time> = None;
         let (mut took, mut fails) = (Duration::ZERO, 0);
         for seen in self.duties.iter().filter_map(counts) {
-            *sizes.entry(seen.duty.meta.network).or_default() += 1;
             if let Some(at) = recent(seen.sight) {
                 oldest = Some(oldest.map_or(at, |oldest: Time| oldest.min(at)));
                 took += seen.sight.took;
@@ -251,10 +294,9 @@ impl Duties {
             }
         }
         let span = held.unwrap_or_else(|| match since {
-            Some(_) => reach,
+            Some(since) => now.since(since),
             None => self.brake.window(now, oldest, config),
         });
-        let own_span = oldest.map_or(Duration::ZERO, |since| now.since(since));
         // Probes that began later may still be under way.
         let late = if fails > 0 && held.is_none() {
             took / fails
@@ -262,35 +304,25 @@ impl Duties {
             Duration::ZERO
         };
         let window = span.saturating_sub(late).max(config.telling / 2);
-        let mut sum = Weather {
-            window_ms: u32::try_from(span.as_millis()).unwrap_or(u32::MAX),
-            ..Weather::default()
-        };
+        let mut networks: BTreeMap<u64, Network> = BTreeMap::new();
         for seen in self.duties.iter().filter_map(counts) {
-            let network = seen.duty.meta.network;
-            let size = sizes.get(&network).copied().unwrap_or(1).max(1);
-            let interval = seen.duty.meta.interval.as_micros().max(1);
-            let part = (window.as_micros() * 1_000 / interval).min(1_000);
-            let part = u32::try_from(part).unwrap_or(1_000);
-            sum.probed += part;
-            sum.networks_probed += part / size;
-            let failed = if held.is_some() {
-                seen.sight.failing.then_some(part)
-            } else {
-                recent(seen.sight).map(|_| 1_000)
-            };
-            if let Some(weight) = failed {
-                sum.failed += weight;
-                sum.networks_failed += weight / size;
-                // The top bits of a product are as good as a hash.
-                sum.networks |= 1 << (network.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+            let network = networks.entry(seen.duty.meta.network).or_default();
+            let part = part_of(window, seen.duty.meta.interval);
+            network.checks += 1;
+            network.probed += part;
+            if held.is_some() {
+                network.failed += if seen.sight.failing { part } else { 0 };
+            } else if recent(seen.sight).is_some() {
+                network.failed += 1_000;
             }
         }
+        let mut sum = Network::sum(&networks);
+        sum.window_ms = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
         // The window begins with a failure: that one is there by construction.
+        let own_span = oldest.map_or(Duration::ZERO, |since| now.since(since));
         if held.is_none() && fails > 1 && own_span + Duration::from_millis(1) >= span {
-            let per_network = sum.networks_failed / fails;
             sum.failed -= 1_000;
-            sum.networks_failed -= per_network;
+            sum.networks_failed -= sum.networks_failed / fails;
         }
         sum.failed = sum.failed.min(sum.probed);
         sum.networks_failed = sum.networks_failed.min(sum.networks_probed);
@@ -358,4 +390,42 @@ fn counts(duty: &Duty) -> Option<Seen<'_>> {
         duty,
         sight: &probing.sight,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_network_counts_one_and_no_less() {
+        let network = |checks, failed| Network {
+            checks,
+            probed: checks * 400,
+            failed,
+        };
+        let networks = BTreeMap::from([(1, network(5_000, 5_000 * 400)), (2, network(2, 0))]);
+        let sum = Network::sum(&networks);
+        assert_eq!((sum.networks_probed, sum.networks_failed), (800, 400));
+        assert_eq!((sum.probed, sum.failed), (2_000_800, 2_000_000));
+        assert_eq!(sum.networks.count_ones(), 1);
+    }
+
+    #[test]
+    fn an_answer_is_no_failure_of_the_path_and_a_second_failure_no_first() {
+        let now = Time::from_millis(10_000);
+        let took = Duration::from_millis(500);
+        let see =
+            |sight: &mut Sight, good, reason: Reason| sight.see(now, good, reason.code(), took);
+        let mut sight = Sight::default();
+        assert!(!see(&mut sight, true, Reason::BadStatus) && !sight.failing);
+        assert!(see(&mut sight, true, Reason::ConnectTimeout));
+        assert_eq!(sight.failed_at, Some(Time::from_millis(9_500)));
+        assert!(!see(&mut sight, true, Reason::ConnectTimeout));
+        assert!(!see(&mut sight, true, Reason::Passed));
+        assert_eq!(sight.recovered_at, Some(now));
+        assert!(
+            !see(&mut sight, false, Reason::ConnectTimeout),
+            "it is Down"
+        );
+    }
 }

@@ -13,7 +13,7 @@ use watchfire_wire::{Actor, NodeId, Time};
 use super::delta::{self, Answer};
 use super::join::Applied;
 use super::pulls::{Pull, Staged, Want};
-use super::replicator::{Out, Peer, Replicator, Sync};
+use super::replicator::{Out, Peer, Replicator, Sync, next_conn};
 use super::serve::{self, Asked, Offer};
 use crate::budget::Class;
 use crate::io::ConnId;
@@ -497,7 +497,7 @@ impl Replicator {
                 want.asked = Some(id);
             }
         }
-        let conn = self.new_conn();
+        let conn = next_conn(&mut self.last_conn);
         let deadline = now + self.config.bulk_timeout;
         let mut pull = Pull::new(peer, claims, None, Class::Pull, now, deadline);
         pull.conn = Some(conn);

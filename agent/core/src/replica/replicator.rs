@@ -85,7 +85,7 @@ pub struct Replicator {
     pub(super) next_round: Time,
     /// Something waits for that.
     pub(super) gathering: bool,
-    pub(super) next_conn: u64,
+    pub(super) last_conn: u64,
     /// Pulls of others that have come and are answered at the end of a turn.
     pub(super) asked: VecDeque<Asked>,
     /// Answers that go out on streams, frame by frame.
@@ -113,6 +113,12 @@ pub(super) struct Doubt {
     digest: u64,
 }
 
+/// A name for a stream that this node opens.
+pub(super) const fn next_conn(last: &mut u64) -> ConnId {
+    *last = (*last + 1) & !ConnId::ACCEPTED;
+    ConnId(*last)
+}
+
 impl Replicator {
     /// Replication of a node that holds nothing yet.
     #[must_use]
@@ -131,7 +137,7 @@ impl Replicator {
             doubt: None,
             next_round: Time::ZERO,
             gathering: false,
-            next_conn: 0,
+            last_conn: 0,
             asked: VecDeque::new(),
             streams: Streams::default(),
             answer_time: RoundTrip::default(),
@@ -373,8 +379,7 @@ impl Replicator {
                     return;
                 }
                 open.lapsed = false;
-                let conn = ConnId((self.next_conn + 1) & !ConnId::ACCEPTED);
-                self.next_conn = conn.0;
+                let conn = next_conn(&mut self.last_conn);
                 open.conn = Some(conn);
                 open.deadline = now + self.config.bulk_timeout;
                 out.push(Out::BulkConnect {
@@ -438,12 +443,6 @@ impl Replicator {
             }
             _ => self.refuse_bulk(conn, out),
         }
-    }
-
-    /// A name for a stream that this node opens.
-    pub(super) const fn new_conn(&mut self) -> ConnId {
-        self.next_conn = (self.next_conn + 1) & !ConnId::ACCEPTED;
-        ConnId(self.next_conn)
     }
 
     /// Serves an answer on a stream, unless there are too many.

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use super::super::skipped::{self, Skipped};
 use super::super::source::ConfigError;
-use super::super::strangers::{self, Stranger};
 
 /// The files that the patterns name now, and what they found that is no
 /// origins file. A pattern without a wildcard names its file even if that is
@@ -12,7 +12,7 @@ use super::super::strangers::{self, Stranger};
 pub(crate) fn expand(
     patterns: &[String],
     base: &Path,
-) -> Result<(Vec<PathBuf>, Vec<Stranger>), ConfigError> {
+) -> Result<(Vec<PathBuf>, Vec<Skipped>), ConfigError> {
     let mut paths = Vec::new();
     let mut passed_over = Vec::new();
     for pattern in patterns {
@@ -62,8 +62,8 @@ pub(crate) fn expand(
             })?;
             let kind = std::fs::metadata(&path).ok().map(|meta| meta.file_type());
             let hidden = !dotted && !in_sight.contains(&path);
-            match strangers::why_not(&path, hidden, kind) {
-                Some(why) => passed_over.push(Stranger { path, why }),
+            match skipped::why_not(&path, hidden, kind) {
+                Some(why) => passed_over.push(Skipped { path, why }),
                 None => paths.push(path),
             }
         }

@@ -264,7 +264,7 @@ fn an_http_check_may_say_much_more() {
 }
 
 #[test]
-fn strangers_in_a_folder_are_passed_over_and_a_named_one_is_refused() {
+fn what_is_no_origins_file_in_a_folder_is_passed_over_and_a_named_one_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     std::fs::write(at("a.toml"), GOOD).unwrap();

@@ -127,6 +127,21 @@ fn origin(name: &'static str) -> u16 {
     port
 }
 
+fn only_a_is_down(writer: &mut Writer) {
+    for name in ORIGINS {
+        let verdict = if name == "origin-a" {
+            TableVerdict::Down
+        } else {
+            TableVerdict::Up
+        };
+        let entry = Entry {
+            verdict,
+            ..Entry::default()
+        };
+        writer.set(name.as_bytes(), &entry).expect("it fits");
+    }
+}
+
 fn user() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
     user.ok()
@@ -224,18 +239,7 @@ fn a_stale_table_fails_static_or_open_as_the_pool_says() {
         ..options(64)
     };
     let mut writer = Writer::open(&path, &options, monotonic_ns()).expect("writable");
-    for name in ORIGINS {
-        let verdict = if name == "origin-a" {
-            TableVerdict::Down
-        } else {
-            TableVerdict::Up
-        };
-        let entry = Entry {
-            verdict,
-            ..Entry::default()
-        };
-        writer.set(name.as_bytes(), &entry).expect("it fits");
-    }
+    only_a_is_down(&mut writer);
     let ports = ORIGINS.map(origin);
     let nginx = Nginx::start(folder.path(), &path, &ports);
     // Nobody has written a heartbeat since; the agent is gone.
@@ -274,18 +278,7 @@ fn nginx_may_start_before_the_agent() {
         ..options(64)
     };
     let mut writer = Writer::open(&path, &options, monotonic_ns()).expect("writable");
-    for name in ORIGINS {
-        let verdict = if name == "origin-a" {
-            TableVerdict::Down
-        } else {
-            TableVerdict::Up
-        };
-        let entry = Entry {
-            verdict,
-            ..Entry::default()
-        };
-        writer.set(name.as_bytes(), &entry).expect("it fits");
-    }
+    only_a_is_down(&mut writer);
     // It looks once a second, and nobody reloads it.
     let appeared = Instant::now();
     while nginx.share("/", 40).contains_key("origin-a") {

@@ -52,9 +52,9 @@ pub(crate) struct Run {
     /// Seal frames with a real key instead of a checksum.
     #[arg(long)]
     sealed: bool,
-    /// Instead of the standard workload: the way to the origins fails (dead,
-    /// slow, lossy, half-of-pop), or many origins really do (third, networks).
-    #[arg(long)]
+    /// Instead of the standard workload: the way to the origins fails, or many
+    /// origins really do.
+    #[arg(long, value_enum)]
     uplink: Option<Uplink>,
     /// Let processors cost time: `own`, a core for each node, or how many cores
     /// all nodes share. The production probe engine probes then, and what

@@ -25,7 +25,7 @@ const NAMED: usize = 5;
 
 /// Something that was passed over, and why.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Stranger {
+pub(crate) struct Skipped {
     pub(crate) path: PathBuf,
     pub(crate) why: &'static str,
 }
@@ -52,14 +52,14 @@ pub(crate) fn why_not(path: &Path, hidden: bool, kind: Option<FileType>) -> Opti
 }
 
 /// One line about all of them, if there are any.
-pub(crate) fn line(strangers: &[Stranger]) -> Option<String> {
-    if strangers.is_empty() {
+pub(crate) fn line(skipped: &[Skipped]) -> Option<String> {
+    if skipped.is_empty() {
         return None;
     }
-    let named = strangers.iter().take(NAMED);
+    let named = skipped.iter().take(NAMED);
     let named = named.map(|s| format!("{} ({})", s.path.display(), s.why));
     let mut line = named.collect::<Vec<_>>().join(", ");
-    if let Some(more @ 1..) = strangers.len().checked_sub(NAMED) {
+    if let Some(more @ 1..) = skipped.len().checked_sub(NAMED) {
         line.push_str(&format!(" and {more} more"));
     }
     Some(line)
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn the_line_names_a_few_and_counts_the_rest() {
         let many = |count: usize| {
-            let one = Stranger {
+            let one = Skipped {
                 path: "d/x".into(),
                 why: "a FIFO",
             };
