@@ -66,8 +66,9 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
     );
     if let Some(braked) = status.braked {
         say!(
-            "BRAKED for {}: so much fails at once that the POP's own uplink may be at fault; {} \
-             checks that fail are not called Down (see [brake] in the configuration)",
+            "BRAKED for {}: so much fails at once, or no reference answers, that the POP's own \
+             uplink may be at fault; failing checks that are not called Down: {} (see [brake] in \
+             the configuration)",
             humantime::format_duration(std::time::Duration::from_secs(braked.for_s)),
             braked.held
         );

@@ -258,8 +258,9 @@ fn log(event: Event, host: &Host<FileHome>) {
         Event::Braked { held, networks } => tracing::warn!(
             held,
             networks,
-            "so much fails at once that the POP's own uplink may be at fault: no further \
-             origin is declared Down, tables keep what they say, probing goes on"
+            "so much fails at once, or no reference answers, that the POP's own uplink may be \
+             at fault: no further origin is declared Down, tables keep what they say, probing \
+             goes on"
         ),
         Event::Released(why) => tracing::warn!(
             because = match why {
