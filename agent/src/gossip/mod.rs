@@ -9,6 +9,7 @@ mod act;
 mod bulk;
 pub(crate) mod command;
 mod datagrams;
+mod observer;
 mod sockets;
 pub(crate) mod status;
 mod turn;
@@ -20,13 +21,16 @@ use mio::{Poll, Waker};
 use tokio::sync::{oneshot, watch};
 use watchfire_core::node::Node;
 use watchfire_host::Host;
-use watchfire_probe::Prober;
+use watchfire_probe::{Prober, Statistics};
 use watchfire_table::Writer;
+use watchfire_wire::NodeId;
 
 pub(crate) use self::act::{reason_key, reason_words};
 use self::bulk::BulkStreams;
 use self::command::CommandSender;
 use self::datagrams::Datagrams;
+use self::observer::Observer;
+pub(crate) use self::observer::Timings;
 use self::turn::{Shell, WAKER};
 use crate::config::AgentConfig;
 
@@ -64,6 +68,10 @@ pub(crate) struct Gossip {
     pub(crate) commands: CommandSender,
     /// The epoch that belongs on disk: a state, so that the last one wins.
     pub(crate) epoch: watch::Receiver<u64>,
+    /// What the probe threads did.
+    pub(crate) statistics: Statistics,
+    /// How long news took.
+    pub(crate) timings: Timings,
     /// Tells that the thread has ended, and how.
     pub(crate) ended: oneshot::Receiver<Ending>,
     thread: JoinHandle<()>,
@@ -95,6 +103,9 @@ impl Gossip {
             crate::clock::wall_ms().saturating_sub(crate::clock::now().as_millis());
         let host = Host::new(node, &config.name, table, wall_at_zero_ms);
         let name = config.name.clone();
+        let statistics = prober.statistics();
+        let timings = Timings::new();
+        let observer = Observer::new(NodeId::of_name(&config.name), timings.clone());
         let own = config.gossip.advertise;
         let expects_peers = config.gossip.join.iter().any(|seed| *seed != own);
         let (epoch_sender, epoch) = watch::channel(0);
@@ -112,6 +123,7 @@ impl Gossip {
                     commands: receiver,
                     epoch: epoch_sender,
                     expects_peers,
+                    observer,
                 };
                 // Nobody may be waiting any more; then nobody wants to know.
                 let _ = ending.send(turn::run(poll, shell));
@@ -119,6 +131,8 @@ impl Gossip {
         Ok(Self {
             commands,
             epoch,
+            statistics,
+            timings,
             ended,
             thread,
         })
