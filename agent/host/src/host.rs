@@ -8,7 +8,7 @@ use watchfire_core::io::{Event, Input, Output, Report, ReportKind};
 use watchfire_core::node::Node;
 use watchfire_probe_core::engine::{self, Inherited};
 use watchfire_table::{Home, Writer};
-use watchfire_wire::{CheckId, NodeId, Time};
+use watchfire_wire::{CheckId, NodeId, Reason, Time};
 
 use crate::catalogue::Catalogue;
 use crate::change::{OriginChange, Refusal};
@@ -102,6 +102,12 @@ impl<H: Home> Host<H> {
         self.tell_troubles();
     }
 
+    /// An operator froze the POP, at this time in milliseconds since 1970, or
+    /// froze it no more. Only readers of the table are told by this.
+    pub fn frozen_by_operator(&mut self, since_ms: Option<u64>) {
+        self.publisher.frozen_by_operator(since_ms);
+    }
+
     /// Other keys from now on.
     pub fn set_keys(&mut self, keys: Keys) {
         self.node.set_keys(keys);
@@ -193,8 +199,11 @@ impl<H: Home> Host<H> {
             Output::Left => Effect::Left,
             Output::Conflict { addr, actor } => Effect::Conflict { addr, actor },
             Output::Event(event) => {
-                if let Event::Joined(actor, _) = event {
-                    self.name_node(actor.node);
+                match event {
+                    Event::Joined(actor, _) => self.name_node(actor.node),
+                    Event::Braked { .. } => self.publisher.braked(Some(wall_ms)),
+                    Event::Released(_) => self.publisher.braked(None),
+                    _ => {}
                 }
                 Effect::Event(event)
             }
@@ -228,7 +237,10 @@ fn translate(report: engine::Report) -> Report {
             latency_us,
         } => ReportKind::Measured {
             verdict,
-            reason: reason.code(),
+            reason: match reason {
+                Reason::Passed if report.degraded => Reason::Degraded.code(),
+                reason => reason.code(),
+            },
             contrary,
             latency_us,
         },
@@ -252,7 +264,7 @@ mod tests {
     use watchfire_core::node::NodeConfig;
     use watchfire_probe_core::check::CheckSpec;
     use watchfire_table::{HeapHome, HeapReader, TableVerdict, WriterOptions};
-    use watchfire_wire::{Reason, Verdict};
+    use watchfire_wire::Verdict;
 
     use super::*;
     use crate::change::Origins;

@@ -14,7 +14,9 @@ mod catalogue;
 mod change;
 mod effect;
 mod host;
+mod pop_state;
 mod publisher;
+mod unwritten;
 
 pub use catalogue::Catalogue;
 pub use change::{OriginChange, Origins, Refusal};

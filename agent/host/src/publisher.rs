@@ -8,12 +8,14 @@ use core::fmt;
 use std::sync::Arc;
 
 use watchfire_core::io::Published;
-use watchfire_table::{Entry, Flags, Home, TableError, TableVerdict, Writer};
+use watchfire_table::{Entry, Flags, Home, TableVerdict, Writer};
 use watchfire_wire::{CheckId, NodeId, Reason, Unmeasured, Verdict};
 
 use crate::catalogue::Catalogue;
 use crate::change::{OriginChange, Refusal};
 use crate::effect::Trouble;
+use crate::pop_state::States;
+use crate::unwritten::Unwritten;
 
 /// The table, and what it is to say.
 pub struct Publisher<H: Home> {
@@ -21,6 +23,8 @@ pub struct Publisher<H: Home> {
     catalogue: Catalogue,
     me: NodeId,
     failed_writes: u64,
+    states: States,
+    unwritten: Unwritten,
     troubles: Vec<Trouble>,
 }
 
@@ -53,6 +57,8 @@ impl<H: Home> Publisher<H> {
             catalogue: Catalogue::default(),
             me,
             failed_writes: 0,
+            states: States::default(),
+            unwritten: Unwritten::default(),
             troubles: Vec::new(),
         };
         publisher.name_node(me, name);
@@ -72,6 +78,7 @@ impl<H: Home> Publisher<H> {
         }
         for name in &change.names_removed {
             self.catalogue.remove_name(name);
+            self.unwritten.forget(name);
             self.table.remove(name.as_bytes());
         }
         for (name, id) in &change.names_set {
@@ -112,7 +119,7 @@ impl<H: Home> Publisher<H> {
             if undecided && self.shows_a_verdict(name) {
                 continue;
             }
-            self.write(name, |table| table.set(name.as_bytes(), &entry));
+            self.write(name, &entry);
         }
     }
 
@@ -125,6 +132,9 @@ impl<H: Home> Publisher<H> {
     /// Says that the writer is alive; see [`Writer::heartbeat`].
     pub fn heartbeat(&mut self, now_ns: u64) {
         self.table.heartbeat(now_ns);
+        let table = &mut self.table;
+        self.unwritten
+            .retry(now_ns, |name, entry| table.set(name, entry).is_ok());
         if let Some(notice) = self.table.take_notice() {
             self.troubles.push(Trouble::Table(notice));
         }
@@ -178,7 +188,7 @@ impl<H: Home> Publisher<H> {
         };
         if let Some(refusal) = watched.refused.as_ref().filter(|_| now.is_none()) {
             let entry = unknown(self.me, refusal.reason, wall_ms);
-            return self.write(name, |table| table.set(name.as_bytes(), &entry));
+            return self.write(name, &entry);
         }
         let entry = match (now, carried) {
             (Some(what), _) => entry_of(what, false),
@@ -193,7 +203,7 @@ impl<H: Home> Publisher<H> {
                 _ => unknown(self.me, Unmeasured::NotYet, wall_ms),
             },
         };
-        self.write(name, |table| table.set(name.as_bytes(), &entry));
+        self.write(name, &entry);
     }
 
     /// This agent takes no part in a check, or does so again. Nothing is known
@@ -207,7 +217,7 @@ impl<H: Home> Publisher<H> {
         watched.published = None;
         let entry = unknown(self.me, reason, wall_ms);
         for name in watched.names.clone() {
-            self.write(&name, |table| table.set(name.as_bytes(), &entry));
+            self.write(&name, &entry);
         }
     }
 
@@ -236,16 +246,29 @@ impl<H: Home> Publisher<H> {
         }
     }
 
-    fn write(
-        &mut self,
-        name: &Arc<str>,
-        write: impl FnOnce(&mut Writer<H>) -> Result<(), TableError>,
-    ) {
-        if let Err(error) = write(&mut self.table) {
-            self.failed_writes += 1;
-            let origin = Arc::clone(name);
-            self.troubles.push(Trouble::Write { origin, error });
+    fn write(&mut self, name: &Arc<str>, entry: &Entry) {
+        match self.table.set(name.as_bytes(), entry) {
+            Ok(()) => self.unwritten.forget(name),
+            Err(error) => {
+                self.failed_writes += 1;
+                let origin = Arc::clone(name);
+                if self.unwritten.keep(Arc::clone(name), *entry) {
+                    self.troubles.push(Trouble::Write { origin, error });
+                }
+            }
         }
+    }
+
+    /// This agent holds new Downs back, or does so no more.
+    pub fn braked(&mut self, since_ms: Option<u64>) {
+        self.states.braked_ms = since_ms;
+        self.table.set_pop_state(self.states.shown());
+    }
+
+    /// An operator froze the POP, or does so no more.
+    pub fn frozen_by_operator(&mut self, since_ms: Option<u64>) {
+        self.states.frozen_ms = since_ms;
+        self.table.set_pop_state(self.states.shown());
     }
 }
 
@@ -256,9 +279,15 @@ fn entry_of(what: Published, carried: bool) -> Entry {
     } else {
         Flags::NONE
     };
+    let is_degraded = what.verdict == Verdict::Up && what.reason == Reason::Degraded.code();
+    let degraded = if is_degraded {
+        Flags::DEGRADED
+    } else {
+        Flags::NONE
+    };
     Entry {
         verdict: what.verdict.into(),
-        flags: carried | frozen,
+        flags: carried | frozen | degraded,
         reason: what.reason,
         since_ms: what.since_ms,
         latency_us: what.latency_us,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use watchfire_table::Reader;
-use watchfire_table::agentcheck::{BAD_ANSWER, LINE_BYTES, Policy, Question, Told, question};
+use watchfire_table::agentcheck::{BAD_ANSWER, LINE_BYTES, Question, Told, question};
+use watchfire_table::{Reader, WhenStale};
 
 use super::ControlError;
 use crate::clock;
@@ -58,7 +58,7 @@ async fn converse(
             Question::Name(name) => {
                 let found = reader.get(name, clock::now_ns());
                 let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                break told.answer(name, &found, Policy::FailStatic);
+                break told.answer(name, &found, WhenStale::Static);
             }
             Question::Bad => break BAD_ANSWER.to_owned(),
             Question::Incomplete => {}
