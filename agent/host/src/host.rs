@@ -10,7 +10,7 @@ use watchfire_core::node::Node;
 use watchfire_core::overrides::{Decided, Decision, Refused, Request};
 use watchfire_probe_core::engine::{self, Inherited};
 use watchfire_table::{Home, Writer};
-use watchfire_wire::{CheckId, NodeId, Time};
+use watchfire_wire::{CheckId, NodeId, Reason, Time};
 
 use crate::catalogue::Catalogue;
 use crate::change::{OriginChange, Refusal};
@@ -226,8 +226,11 @@ impl<H: Home> Host<H> {
             Output::Left => Effect::Left,
             Output::Conflict { addr, actor } => Effect::Conflict { addr, actor },
             Output::Event(event) => {
-                if let Event::Joined(actor, _) = event {
-                    self.name_node(actor.node);
+                match event {
+                    Event::Joined(actor, _) => self.name_node(actor.node),
+                    Event::Braked { .. } => self.publisher.braked(Some(wall_ms)),
+                    Event::Released(_) => self.publisher.braked(None),
+                    _ => {}
                 }
                 Effect::Event(event)
             }
@@ -261,7 +264,10 @@ fn translate(report: engine::Report) -> Report {
             latency_us,
         } => ReportKind::Measured {
             verdict,
-            reason: reason.code(),
+            reason: match reason {
+                Reason::Passed if report.degraded => Reason::Degraded.code(),
+                reason => reason.code(),
+            },
             contrary,
             latency_us,
         },
@@ -283,7 +289,7 @@ mod tests {
     use watchfire_core::node::NodeConfig;
     use watchfire_probe_core::check::CheckSpec;
     use watchfire_table::{HeapHome, HeapReader, TableVerdict, WriterOptions};
-    use watchfire_wire::{Reason, Verdict};
+    use watchfire_wire::Verdict;
 
     use super::*;
     use crate::change::Origins;

@@ -106,6 +106,7 @@ struct Raw {
     probe: RawProbe,
     #[serde(default)]
     brake: RawBrake,
+    #[serde(default)]
     table: RawTable,
     admin: Option<RawAdmin>,
     metrics: Option<RawMetrics>,
@@ -165,10 +166,30 @@ struct RawProbe {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTable {
+    #[serde(default = "default_table")]
     path: PathBuf,
     capacity: Option<Spanned<usize>>,
     mode: Option<Spanned<String>>,
     group: Option<String>,
+}
+
+impl Default for RawTable {
+    fn default() -> Self {
+        Self {
+            path: default_table(),
+            capacity: None,
+            mode: None,
+            group: None,
+        }
+    }
+}
+
+/// Where the table is unless told otherwise: in a folder that is the agent's
+/// own, so that nobody else can put a file there.
+pub(crate) const TABLE: &str = "/run/watchfire/table";
+
+fn default_table() -> PathBuf {
+    TABLE.into()
 }
 
 #[derive(Deserialize)]
@@ -541,7 +562,7 @@ fn table(source: &Source, base: &Path, raw: &RawTable) -> Result<TableConfig, Co
         None => 0o640,
         Some(text) => u32::from_str_radix(text.get_ref(), 8)
             .ok()
-            .filter(|mode| mode & !0o664 == 0 && mode & 0o600 == 0o600)
+            .filter(|mode| mode & !0o644 == 0 && mode & 0o600 == 0o600)
             .ok_or_else(|| {
                 source.error(
                     text.span(),

@@ -14,7 +14,7 @@ mod origins;
 mod skipped;
 mod source;
 
-pub(crate) use agent::AgentConfig;
+pub(crate) use agent::{AgentConfig, TABLE};
 pub(crate) use agent::{USER_AGENT, USER_AGENT_OF_NODE, user_agent};
 pub(crate) use cost::Cost;
 pub(crate) use observe::Chosen;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use watchfire_table::agentcheck::{BAD_ANSWER, LINE_BYTES, Policy, Question, Told, question};
-use watchfire_table::{Lookup, Reader};
+use watchfire_table::agentcheck::{BAD_ANSWER, LINE_BYTES, Question, Told, question};
+use watchfire_table::{Lookup, Reader, WhenStale};
 
 use super::ControlError;
 use crate::clock;
@@ -55,7 +55,7 @@ impl Drains {
     /// The answer; what it drains for the first time is on disk before.
     fn answer(&mut self, name: &[u8], found: &Lookup) -> String {
         let before = self.told.drained().len();
-        let answer = self.told.answer(name, found, Policy::FailStatic);
+        let answer = self.told.answer(name, found, WhenStale::Static);
         if self.told.drained().len() != before
             && let Err(error) = self.store()
             && !std::mem::replace(&mut self.complained, true)

@@ -153,3 +153,6 @@ pub const SICK_PATIENCE: Duration = Duration::from_secs(2);
 /// Longest that a sick thread stays sick without measuring; it is tried again
 /// at least this often.
 pub const SICK_PATIENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Passes without a sign of trouble after which an origin is degraded no more.
+pub const CLEAN_IN_A_ROW: u8 = 3;

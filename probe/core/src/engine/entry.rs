@@ -31,6 +31,8 @@ pub(super) struct Entry {
     pub(super) kind: u8,
     pub(super) caps_apply: bool,
     pub(super) unmeasured_in_a_row: u32,
+    /// Passes without a sign of trouble, up to the limit.
+    pub(super) clean_in_a_row: u8,
     pub(super) latency_us: u32,
     pub(super) generation: u32,
     pub(super) health: Health,
@@ -111,6 +113,7 @@ impl Entry {
             kind: spec.kind.index(spec.tls.is_some()) as u8,
             caps_apply: caps.address.is_some() || caps.prefix.is_some(),
             unmeasured_in_a_row: 0,
+            clean_in_a_row: 0,
             latency_us: 0,
             generation,
             health,

@@ -12,7 +12,7 @@ use super::report::Report;
 use super::{Action, During, Engine, Event, NONE, Slot};
 use crate::errno::{Fault, Step, classify};
 use crate::kind::{AnyExchange, Next, Transport};
-use crate::limits::{GRACE_FACTOR, TLS_BROAD_FOR};
+use crate::limits::{CLEAN_IN_A_ROW, GRACE_FACTOR, TLS_BROAD_FOR};
 use crate::outcome::{Outcome, Phases};
 use crate::stream::tls::{Fed, Side};
 
@@ -452,12 +452,18 @@ impl Engine {
                 let was_degraded = entry.flags.has(Flags::DEGRADED);
                 if phases.degraded {
                     entry.flags.set(Flags::DEGRADED);
-                } else {
-                    entry.flags.clear(Flags::DEGRADED);
+                    entry.clean_in_a_row = 0;
+                } else if outcome == Outcome::Pass {
+                    // An origin on the edge is no news at each probe.
+                    entry.clean_in_a_row = entry.clean_in_a_row.saturating_add(1);
+                    if entry.clean_in_a_row >= CLEAN_IN_A_ROW {
+                        entry.flags.clear(Flags::DEGRADED);
+                    }
                 }
                 // The core weighs first failures against each other.
                 let turned = was_contrary != (entry.health.contrary() > 0);
-                let changed = transition.is_some() || turned || was_degraded != phases.degraded;
+                let degraded = entry.flags.has(Flags::DEGRADED);
+                let changed = transition.is_some() || turned || was_degraded != degraded;
                 let news = changed || entry.flags.has(Flags::ATTEND);
                 if news {
                     entry.flags.clear(Flags::ATTEND);
