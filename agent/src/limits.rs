@@ -93,6 +93,10 @@ pub(crate) const LINE_PATIENCE: Duration = Duration::from_secs(10);
 /// HAProxy then keeps what it knew.
 pub(crate) const AGENT_CHECK_CONNECTIONS: usize = 1_024;
 
+/// Origins that have metrics of their own at one member. Beyond it the rest is
+/// counted in `watchfire_origin_series_left_out`.
+pub(crate) const ORIGIN_SERIES: usize = 1_000;
+
 /// Longest time that a graceful leave may take before the agent ends anyway.
 pub(crate) const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 

@@ -23,6 +23,7 @@ use crate::mailbox::{Command, Mailbox};
 use crate::options::{Backend, Options};
 use crate::paces::Paces;
 use crate::start::{self, Started};
+use crate::statistics::{Ailment, Statistics};
 use crate::tls_roots::Trust;
 use crate::worker::Waker;
 
@@ -237,11 +238,14 @@ impl Prober {
     /// What all threads did since their start, at most a second old.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut sum = Stats::new();
-        for lane in &self.lanes {
-            sum.add(&lane.mailbox.published().stats);
-        }
-        sum
+        self.statistics().sum()
+    }
+
+    /// What all threads did since their start, to be looked at from any thread.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let mailboxes = self.lanes.iter().map(|lane| Arc::clone(&lane.mailbox));
+        Statistics::new(mailboxes.collect())
     }
 
     /// By how much a thread's turn was late at most since this was last asked.
@@ -253,18 +257,30 @@ impl Prober {
         core::time::Duration::from_micros(late.max().unwrap_or(0))
     }
 
-    /// Whether the threads can measure: none is stuck, gone, or failing on our
-    /// own side more often than not.
+    /// Whether the threads can measure: see [`ailment`](Self::ailment).
     #[must_use]
     pub fn healthy(&self) -> bool {
+        self.ailment().is_none()
+    }
+
+    /// Why the threads cannot measure, if they cannot.
+    #[must_use]
+    pub fn ailment(&self) -> Option<Ailment> {
         let now = clock::now();
-        self.lanes.iter().all(|lane| {
+        let of = |lane: &Lane| {
             let pulse = &lane.mailbox.pulse;
             let beat = Time(pulse.beat_us.load(Ordering::Relaxed));
-            !pulse.ended.load(Ordering::Relaxed)
-                && !pulse.sick.load(Ordering::Relaxed)
-                && now.since(beat) < STUCK_AFTER
-        })
+            if pulse.ended.load(Ordering::Relaxed) {
+                Some(Ailment::Ended)
+            } else if now.since(beat) >= STUCK_AFTER {
+                Some(Ailment::Stuck)
+            } else if pulse.sick.load(Ordering::Relaxed) {
+                Some(Ailment::Failing)
+            } else {
+                None
+            }
+        };
+        self.lanes.iter().find_map(of)
     }
 
     /// How long ago the thread that has turned the least began a turn; a thread

@@ -61,29 +61,30 @@ pub enum Refused {
     Unaligned,
 }
 
-/// What came to the gate and what became of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GateCounters {
-    /// Frames sealed.
-    pub sealed: u64,
-    /// Frames opened and believed.
-    pub opened: u64,
-    /// [`Refused::Short`].
-    pub short: u64,
-    /// [`Refused::NotOurs`].
-    pub not_ours: u64,
-    /// [`Refused::Protocol`].
-    pub protocol: u64,
-    /// [`Refused::UnknownKey`].
-    pub unknown_key: u64,
-    /// [`Refused::Unsealed`].
-    pub unsealed: u64,
-    /// [`Refused::Forged`].
-    pub forged: u64,
-    /// [`Refused::Malformed`].
-    pub malformed: u64,
-    /// [`Refused::Unaligned`].
-    pub unaligned: u64,
+crate::counters::counters! {
+    /// What came to the gate and what became of it.
+    pub struct GateCounters as "frames_" {
+        /// Frames sealed.
+        pub sealed: u64,
+        /// Frames opened and believed.
+        pub opened: u64,
+        /// Frames too short to be any.
+        pub short: u64 as "frames_refused_short",
+        /// Frames that are not Watchfire's.
+        pub not_ours: u64 as "frames_refused_not_ours",
+        /// Frames of a protocol version that this agent does not speak.
+        pub protocol: u64 as "frames_refused_protocol",
+        /// Frames sealed with a key that this agent does not have.
+        pub unknown_key: u64 as "frames_refused_unknown_key",
+        /// Frames without a seal, where one is asked for, or with one where none is.
+        pub unsealed: u64 as "frames_refused_unsealed",
+        /// Frames that do not authenticate though their key is known.
+        pub forged: u64 as "frames_refused_forged",
+        /// Frames that authenticate and hold no packet.
+        pub malformed: u64 as "frames_refused_malformed",
+        /// Frames read into a buffer that is not aligned: a fault of this agent.
+        pub unaligned: u64 as "frames_refused_unaligned",
+    }
 }
 
 impl GateCounters {
@@ -195,6 +196,12 @@ impl Gate {
     /// advertises. It is kept within what this build understands.
     pub fn set_protocol(&mut self, protocol: u8) {
         self.protocol = protocol.clamp(PROTOCOL_MIN, PROTOCOL);
+    }
+
+    /// The keys that it seals and opens with.
+    #[must_use]
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// What came to the gate so far.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod budget;
+pub mod counters;
 pub mod gate;
 pub mod holdings;
 pub mod io;

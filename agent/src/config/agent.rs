@@ -15,6 +15,7 @@ use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTE
 
 use super::brake::{RawBrake, brake};
 use super::duration::Span;
+use super::observe::{Chosen, RawMetrics, chosen};
 use super::origins::OriginDefaults;
 use super::source::{ConfigError, ConfigErrors, Source};
 
@@ -52,6 +53,8 @@ pub(crate) struct AgentConfig {
     pub(crate) admin_socket: PathBuf,
     /// Where metrics are served, if anywhere.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Origins that have metrics of their own though they are Up.
+    pub(crate) metrics_origins: Chosen,
     /// Where HAProxy's agent checks are answered, if anywhere.
     pub(crate) agent_check_listen: Option<SocketAddr>,
     /// Origins files or patterns, relative to [`AgentConfig::base`].
@@ -105,7 +108,7 @@ struct Raw {
     brake: RawBrake,
     table: RawTable,
     admin: Option<RawAdmin>,
-    metrics: Option<RawListen>,
+    metrics: Option<RawMetrics>,
     agent_check: Option<RawListen>,
     origins: RawOrigins,
     #[serde(default)]
@@ -207,11 +210,13 @@ impl AgentConfig {
         let policy = errors.keep(policy(&source, &raw.probe, gossip.as_ref()));
         let table = errors.keep(table(&source, base, &raw.table));
         let brake = errors.keep(brake(&source, &raw.brake));
-        let mut listen = |raw: &Option<RawListen>| {
-            let raw = raw.as_ref()?;
-            errors.keep(address(&source, &raw.listen))
+        let mut listen = |raw: Option<&Spanned<String>>| errors.keep(address(&source, raw?));
+        let metrics_listen = listen(raw.metrics.as_ref().map(|raw| &raw.listen));
+        let agent_check_listen = listen(raw.agent_check.as_ref().map(|raw| &raw.listen));
+        let metrics_origins = match &raw.metrics {
+            None => Some(Chosen::default()),
+            Some(raw) => errors.keep(chosen(&source, &raw.origins)),
         };
-        let (metrics_listen, agent_check_listen) = (listen(&raw.metrics), listen(&raw.agent_check));
         let removals_max_percent = match &raw.origins.removals_max_percent {
             None => Some(REMOVALS_MAX_PERCENT),
             Some(share) => errors.keep(within(&source, share, 0, 100, "removals_max_percent")),
@@ -222,7 +227,8 @@ impl AgentConfig {
         else {
             return Err(ConfigErrors(errors));
         };
-        let Some(removals) = removals_max_percent else {
+        let (Some(removals), Some(metrics_origins)) = (removals_max_percent, metrics_origins)
+        else {
             return Err(ConfigErrors(errors));
         };
         if !errors.is_empty() {
@@ -248,6 +254,7 @@ impl AgentConfig {
                     .map_or_else(|| "/run/watchfire/admin.sock".into(), |admin| admin.socket),
             ),
             metrics_listen,
+            metrics_origins,
             agent_check_listen,
             removals_max_percent: removals,
             origins: raw.origins.files,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mio::Registry;
+use watchfire_core::counters::Counter;
 use watchfire_core::io::{Event, Input, Released};
 use watchfire_core::node::Node;
 use watchfire_core::overrides::Wall;
@@ -78,7 +79,10 @@ impl Act {
                 Effect::BulkSend { conn, bytes } => shell.streams.send(conn, &bytes, registry),
                 Effect::BulkClose { conn } => shell.streams.close(conn, registry),
                 Effect::Probe(what) => probe(&mut shell.prober, what),
-                Effect::Published { .. } => {}
+                Effect::Published { check, what } => {
+                    let now = clock::now();
+                    shell.observer.published(now, clock::wall_ms(), check, what);
+                }
                 Effect::PersistEpoch(epoch) => {
                     shell.epoch.send_replace(epoch);
                 }
@@ -92,7 +96,10 @@ impl Act {
                         shell.name, actor.epoch
                     )));
                 }
-                Effect::Event(event) => log(event, &shell.host),
+                Effect::Event(event) => {
+                    shell.observer.event(clock::now(), &event);
+                    log(event, &shell.host);
+                }
                 Effect::Trouble(trouble) => log_trouble(trouble),
             }
         }
@@ -165,9 +172,7 @@ impl Act {
     /// authenticate, and an agent that nobody has answered.
     fn complain(&mut self, shell: &Shell) {
         let node = shell.host.node();
-        let counters = node.counters();
-        let of = |name: &str| counters.iter().find(|(known, _)| *known == name);
-        let forged = of("frames_refused_forged").map_or(0, |(_, count)| *count);
+        let forged = node.forged();
         if forged > self.forged_seen {
             tracing::warn!(
                 frames = forged - self.forged_seen,
@@ -202,12 +207,14 @@ impl Act {
     /// Tells the core when the probe threads can no longer measure, or can
     /// again.
     fn watch_prober(now: Time, shell: &mut Shell) {
-        let healthy = shell.prober.healthy();
-        if shell.host.prober_healthy(now, healthy) {
-            if healthy {
-                tracing::info!("this agent can probe again");
-            } else {
-                tracing::warn!("this agent cannot probe; other agents take its checks");
+        let ailment = shell.prober.ailment();
+        if shell.host.prober_healthy(now, ailment.is_none()) {
+            match ailment {
+                None => tracing::info!("this agent can probe again"),
+                Some(why) => tracing::warn!(
+                    because = %why,
+                    "this agent cannot probe; other agents take its checks"
+                ),
             }
         }
     }
@@ -215,21 +222,26 @@ impl Act {
     fn status(&self, shell: &mut Shell) -> Status {
         let node = shell.host.node();
         let tally = shell.host.tally();
-        let mut counters: BTreeMap<String, u64> = node
-            .counters()
-            .into_iter()
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect();
-        let own = [
-            ("datagrams_unsent", self.datagrams_unsent),
-            ("bulk_refused", shell.streams.refused),
-            ("table_writes_failed", shell.host.failed_writes()),
-        ];
-        for (name, count) in own {
-            counters.insert(name.to_owned(), count);
-        }
-        let (probe_counters, latencies) = super::status::of_probes(&shell.prober.stats());
-        counters.extend(probe_counters);
+        let mut counted = node.counted();
+        counted.extend([
+            Counter::new(
+                "datagrams_unsent",
+                "Datagrams that the socket did not take.",
+                self.datagrams_unsent,
+            ),
+            Counter::new(
+                "bulk_refused",
+                "Bulk streams closed because there were too many.",
+                shell.streams.refused,
+            ),
+            Counter::new(
+                "table_writes_failed",
+                "Writes that the table refused; what it said before stands.",
+                shell.host.failed_writes(),
+            ),
+        ]);
+        let counters = counted.iter();
+        let counters = counters.map(|counter| (counter.name.to_owned(), counter.count));
         Status {
             version: crate::VERSION.to_owned(),
             node: shell.name.clone(),
@@ -260,8 +272,10 @@ impl Act {
             config_loaded_ms: 0,
             config_error: None,
             files_held: Vec::new(),
-            counters,
-            latencies,
+            counters: counters.collect(),
+            latencies: BTreeMap::new(),
+            prober_ailment: shell.prober.ailment().map(|why| why.key().to_owned()),
+            counted,
         }
     }
 }

@@ -24,6 +24,7 @@ use super::act::{Act, Flow};
 use super::bulk::{Arrival, BulkStreams};
 use super::command::Command;
 use super::datagrams::{Datagrams, Received};
+use super::observer::Observer;
 use crate::clock;
 use crate::limits::{
     BULK_FRAME_BYTES, CPU_PER_TURN, DATAGRAMS_PER_TURN, REPORTS_PER_TURN, TABLE_HEARTBEAT,
@@ -53,6 +54,7 @@ pub(super) struct Shell {
     pub(super) kept: watch::Sender<Arc<Kept>>,
     /// Whether there is anybody to join.
     pub(super) expects_peers: bool,
+    pub(super) observer: Observer,
 }
 
 /// Runs until the node has left, must not go on, or cannot.

@@ -273,6 +273,12 @@ impl Node {
         self.gate.set_keys(keys);
     }
 
+    /// The keys that this node seals and opens with.
+    #[must_use]
+    pub const fn keys(&self) -> &Keys {
+        self.gate.keys()
+    }
+
     /// What this node may send, and what it gave up.
     #[must_use]
     pub const fn budget(&self) -> &Budget {
