@@ -37,4 +37,4 @@ pub use options::{Backend, Options, OptionsError, THREADS_MAX, UnknownBackend};
 pub use prober::Prober;
 pub use tls_roots::Trust;
 pub use watchfire_probe_core::engine::{Inherited, Report, ReportKind};
-pub use watchfire_probe_core::{CheckSpec, KIND_KEYS, Kind, Outcome, Phases, Stats};
+pub use watchfire_probe_core::{CheckSpec, KIND_KEYS, Kind, Outcome, Phases, Stats, Tenant};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use watchfire_probe_core::engine::{Action, Config, Engine, Report, ReportKind};
-use watchfire_probe_core::sickness::{self, Sickness};
+use watchfire_probe_core::sickness::Sickness;
 use watchfire_probe_core::stream::tls::TlsContext;
 use watchfire_wire::{Time, Unmeasured};
 
@@ -191,9 +191,8 @@ impl<'a, D: Driver> Worker<'a, D> {
 
     fn publish(&mut self, ticket: u64, now: Time) {
         self.served = ticket;
+        let (ours, outcomes) = self.engine.take_trouble();
         let stats = self.engine.stats();
-        let ours = sickness::ours(stats);
-        let outcomes = stats.measured() + ours;
         let sick = self.sickness.observe(now, ours, outcomes);
         self.mailbox.pulse.sick.store(sick, Ordering::Relaxed);
         let mut published = self.mailbox.published();

@@ -16,6 +16,7 @@ use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTE
 use super::brake::{RawBrake, brake};
 use super::duration::Span;
 use super::origins::OriginDefaults;
+use super::quota::{Quotas, RawQuotas, quotas};
 use super::source::{ConfigError, ConfigErrors, Source};
 
 /// Smallest datagram budget that still carries every message, bytes.
@@ -56,6 +57,8 @@ pub(crate) struct AgentConfig {
     pub(crate) agent_check_listen: Option<SocketAddr>,
     /// Origins files or patterns, relative to [`AgentConfig::base`].
     pub(crate) origins: Vec<String>,
+    /// What tenants may have.
+    pub(crate) quotas: Quotas,
     /// Whether changed origins files are read without being told.
     pub(crate) watch_origins: bool,
     /// Of the origins so many percent may leave at once without being asked for.
@@ -103,6 +106,8 @@ struct Raw {
     probe: RawProbe,
     #[serde(default)]
     brake: RawBrake,
+    #[serde(default)]
+    tenants: RawQuotas,
     table: RawTable,
     admin: Option<RawAdmin>,
     metrics: Option<RawListen>,
@@ -207,6 +212,9 @@ impl AgentConfig {
         let policy = errors.keep(policy(&source, &raw.probe, gossip.as_ref()));
         let table = errors.keep(table(&source, base, &raw.table));
         let brake = errors.keep(brake(&source, &raw.brake));
+        let quotas = errors
+            .keep(quotas(&source, &raw.tenants))
+            .unwrap_or_default();
         let mut listen = |raw: &Option<RawListen>| {
             let raw = raw.as_ref()?;
             errors.keep(address(&source, &raw.listen))
@@ -250,6 +258,7 @@ impl AgentConfig {
             metrics_listen,
             agent_check_listen,
             removals_max_percent: removals,
+            quotas,
             origins: raw.origins.files,
             watch_origins: raw.origins.watch.unwrap_or(true),
             defaults: raw.defaults,

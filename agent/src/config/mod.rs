@@ -10,6 +10,7 @@ mod cost;
 mod duration;
 mod keys;
 mod origins;
+mod quota;
 mod skipped;
 mod source;
 
@@ -17,5 +18,6 @@ pub(crate) use agent::AgentConfig;
 pub(crate) use agent::{USER_AGENT, USER_AGENT_OF_NODE, user_agent};
 pub(crate) use cost::Cost;
 pub(crate) use origins::{FileOrigins, OriginDefaults, OriginSet, expand, merge, parse, refusal};
+pub(crate) use quota::{Quotas, Usage};
 pub(crate) use skipped::{Skipped, line as skipped_line};
 pub(crate) use source::{ConfigError, ConfigErrors, Source};

@@ -113,6 +113,16 @@ impl Collector for Snapshot {
                 "Members that hold new Downs back",
                 status.members.iter().filter(|m| m.braked).count(),
             ),
+            (
+                "places_used",
+                "Places that probes hold, connections kept open among them",
+                usize::try_from(status.places_used).unwrap_or(usize::MAX),
+            ),
+            (
+                "places_waiting",
+                "Checks that are due and wait for a place",
+                usize::try_from(status.places_waiting).unwrap_or(usize::MAX),
+            ),
             ("draining", "1 while draining", usize::from(status.draining)),
         ];
         for (name, help, value) in numbers {

@@ -1,13 +1,14 @@
 //! Does what the core and the control thread want done.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Registry;
 use watchfire_core::io::{Event, Input, Released};
 use watchfire_core::node::Node;
 use watchfire_host::{Effect, Host, Probing, Refusal, Trouble};
-use watchfire_probe::Prober;
+use watchfire_probe::{Prober, Report, ReportKind};
 use watchfire_table::FileHome;
 use watchfire_wire::{NodeId, Reason, Time, Unmeasured};
 
@@ -27,10 +28,15 @@ pub(super) struct Act {
     datagrams_unsent: u64,
     forged_seen: u64,
     next_complaint: Time,
+    /// Reports since the last word that a check found no place, by tenant.
+    crowded: BTreeMap<Arc<str>, u64>,
 }
 
 /// When the first word is said: members have had time to answer.
 const FIRST_COMPLAINT: Duration = Duration::from_secs(10);
+
+/// Tenants that are named in one word about places.
+const CROWDED_NAMED: usize = 10;
 
 /// From one word about things that last to the next.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
@@ -43,6 +49,22 @@ impl Act {
             next_complaint: clock::now() + FIRST_COMPLAINT,
             draining: false,
             datagrams_unsent: 0,
+            crowded: BTreeMap::new(),
+        }
+    }
+
+    /// Remembers whose checks find no place among the probes in flight.
+    pub(super) fn note(&mut self, report: &Report, host: &Host<FileHome>) {
+        let ReportKind::Unmeasured { reason, .. } = report.kind else {
+            return;
+        };
+        if reason != Unmeasured::InFlightFull {
+            return;
+        }
+        let tenant = host.catalogue().tenant(report.check);
+        let tenant = tenant.map_or_else(|| Arc::from("nobody"), Arc::clone);
+        if self.crowded.len() < CROWDED_NAMED || self.crowded.contains_key(&tenant) {
+            *self.crowded.entry(tenant).or_default() += 1;
         }
     }
 
@@ -142,6 +164,16 @@ impl Act {
             );
             self.forged_seen = forged;
         }
+        let crowded = std::mem::take(&mut self.crowded);
+        if !crowded.is_empty() {
+            let tenants: Vec<_> = crowded.keys().map(|name| format!("\"{name}\"")).collect();
+            tracing::warn!(
+                tenants = tenants.join(", "),
+                "probes found no place in time and measured nothing: these tenants hold all \
+                 that they may of probe.in_flight_max; fewer or shorter timeouts, or more \
+                 places, would help"
+            );
+        }
         let alone = node
             .members()
             .filter(|member| member.state.is_living())
@@ -184,7 +216,8 @@ impl Act {
         for (name, count) in own {
             counters.insert(name.to_owned(), count);
         }
-        let (probe_counters, latencies) = super::status::of_probes(&shell.prober.stats());
+        let stats = shell.prober.stats();
+        let (probe_counters, latencies) = super::status::of_probes(&stats);
         counters.extend(probe_counters);
         Status {
             version: crate::VERSION.to_owned(),
@@ -208,6 +241,8 @@ impl Act {
             down: tally.down,
             unknown: tally.unknown,
             digest: format!("{:016x}", node.digest()),
+            places_used: stats.slots,
+            places_waiting: stats.waiting,
             backend: shell.prober.backend().to_string(),
             table: String::new(),
             config_loaded_ms: 0,
@@ -298,18 +333,20 @@ fn probe(prober: &mut Prober, what: Probing) {
         Probing::Start {
             check: _,
             spec,
+            tenant,
             generation,
             inherited,
             first,
-        } => prober.start_check(spec, generation, inherited, first),
+        } => prober.start_check_for(tenant, spec, generation, inherited, first),
         Probing::Stop(check) => prober.stop_check(check),
         Probing::Attend(check) => prober.attend(check),
         Probing::Hurry(hurry) => prober.set_hurry(hurry),
         Probing::Ask {
             check: _,
             spec,
+            tenant,
             ask,
-        } => prober.ask(spec, ask),
+        } => prober.ask_for(tenant, spec, ask),
     }
 }
 

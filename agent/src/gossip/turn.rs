@@ -259,6 +259,7 @@ impl Turn {
                 self.reports_unread = false;
                 return Ok(());
             };
+            act.note(&report, &shell.host);
             shell.host.report(clock::now(), report);
             act.effects(shell, registry)?;
         }
