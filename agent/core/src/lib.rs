@@ -14,6 +14,7 @@ pub mod mutations;
 pub mod node;
 pub mod ownership;
 mod rate;
+mod replay;
 pub mod replica;
 pub mod rng;
 mod rtt;

@@ -71,6 +71,7 @@ impl Swim {
                 let asked = self.round_acked(now, sender, seq)
                     || self.relay_acked(sender, seq, out)
                     || self.was_called(seq)
+                    || self.ears.asked(seq)
                     || self.was_asked(now, sender, seq);
                 if asked {
                     self.answered(now, sender, out);
