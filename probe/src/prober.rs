@@ -284,6 +284,14 @@ impl Prober {
         })
     }
 
+    /// A thread has ended, by a broken driver or a fault of its own. Its checks are
+    /// measured no more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let mut lanes = self.lanes.iter();
+        lanes.any(|lane| lane.mailbox.pulse.ended.load(Ordering::Relaxed))
+    }
+
     /// How long ago the thread that has turned the least began a turn; a thread
     /// that has ended turns no more.
     #[must_use]

@@ -61,6 +61,17 @@ impl<'a, D: Driver> Worker<'a, D> {
     ///
     /// The driver broke.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        let ended = self.turns();
+        if ended.is_err() || self.engine.slots_in_use() > 0 {
+            // What the engine holds to be sent may still be read by a kernel
+            // that the driver lost sight of, or that was too slow to end: it
+            // stays, for as long as the process does.
+            std::mem::forget(self.engine);
+        }
+        ended
+    }
+
+    fn turns(&mut self) -> io::Result<()> {
         let mut looked = clock::now();
         while !self.mailbox.quit.load(Ordering::Acquire) {
             self.take_commands(looked);
@@ -202,7 +213,7 @@ impl<'a, D: Driver> Worker<'a, D> {
     }
 
     /// Resets what is in flight and waits for it to be closed, within bounds.
-    fn end(mut self, mut looked: Time) -> io::Result<()> {
+    fn end(&mut self, mut looked: Time) -> io::Result<()> {
         let until = looked + END_WITHIN;
         self.engine.stop_all();
         while self.engine.slots_in_use() > 0 && looked < until {

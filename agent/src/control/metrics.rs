@@ -18,6 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Doors;
+use super::doors::Few;
 use crate::gossip::status::Status;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -30,7 +31,7 @@ pub(super) fn serve(listener: TcpListener, doors: Doors) -> io::Result<()> {
         .with_state(doors);
     tokio::spawn(async move {
         // Ends only with the runtime.
-        let _ = axum::serve(listener, app).await;
+        let _ = axum::serve(Few::new(listener), app).await;
     });
     Ok(())
 }
@@ -123,6 +124,16 @@ impl Collector for Snapshot {
                 "Checks that are due and wait for a place",
                 usize::try_from(status.places_waiting).unwrap_or(usize::MAX),
             ),
+            (
+                "origins_forced",
+                "Origins configured here whose verdict is an operator's",
+                status.origins_forced,
+            ),
+            (
+                "frozen",
+                "1 while an operator has frozen the POP: no verdict changes in the table",
+                usize::from(status.overrides.frozen.is_some()),
+            ),
             ("draining", "1 while draining", usize::from(status.draining)),
         ];
         for (name, help, value) in numbers {
@@ -133,6 +144,7 @@ impl Collector for Snapshot {
                 i64::try_from(value).unwrap_or(i64::MAX),
             )?;
         }
+        super::overrides::encode(&status.overrides, &mut encoder)?;
         let metric = ConstGauge::new(i64::try_from(status.uptime_s).unwrap_or(i64::MAX));
         let family = encoder.encode_descriptor(
             "uptime",
@@ -146,6 +158,7 @@ impl Collector for Snapshot {
             ("up", status.up),
             ("down", status.down),
             ("unknown", status.unknown),
+            ("draining", status.origins_draining),
         ];
         let sample = ConstGauge::new(0i64);
         let mut family = encoder.encode_descriptor(

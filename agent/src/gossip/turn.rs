@@ -2,6 +2,7 @@
 //! do what it wants done.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::Receiver;
@@ -10,6 +11,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use tokio::sync::watch;
 use watchfire_core::io::{BulkEvent, Input};
 use watchfire_core::limits::LATE;
+use watchfire_core::overrides::Kept;
 use watchfire_host::Host;
 use watchfire_probe::Prober;
 use watchfire_table::FileHome;
@@ -48,8 +50,22 @@ pub(super) struct Shell {
     pub(super) host: Host<FileHome>,
     pub(super) commands: Receiver<Command>,
     pub(super) epoch: watch::Sender<u64>,
+    pub(super) kept: watch::Sender<Arc<Kept>>,
     /// Whether there is anybody to join.
     pub(super) expects_peers: bool,
+}
+
+impl Shell {
+    /// Accepts bulk streams.
+    fn accept(&mut self, registry: &Registry) {
+        let node = self.host.node();
+        let known = |peer| {
+            node.members()
+                .any(|member| member.addr.ip().to_canonical() == peer)
+        };
+        self.streams
+            .accept(&self.listener, registry, clock::now(), &known);
+    }
 }
 
 /// Runs until the node has left, must not go on, or cannot.
@@ -91,9 +107,7 @@ pub(super) fn run(mut poll: Poll, mut shell: Shell) -> Ending {
             match event.token() {
                 WAKER => turn.reports_unread = true,
                 UDP => turn.udp_unread = true,
-                LISTENER => shell
-                    .streams
-                    .accept(&shell.listener, &registry, clock::now()),
+                LISTENER => shell.accept(&registry),
                 token => shell.streams.ready(token, &registry, &mut turn.arrivals),
             }
         }
@@ -163,8 +177,8 @@ impl Turn {
         if self.next_heartbeat <= now {
             self.next_heartbeat = now + TABLE_HEARTBEAT;
             shell.host.heartbeat(clock::now_ns());
-            shell.streams.accept(&shell.listener, registry, now);
-            act.watch(now, shell);
+            shell.accept(registry);
+            act.watch(now, shell)?;
             act.effects(shell, registry)?;
         }
         self.unflushed = !shell.prober.flush();
@@ -216,9 +230,7 @@ impl Turn {
 
     fn read_streams(&mut self, shell: &mut Shell, act: &mut Act, registry: &Registry) -> Flow {
         if shell.streams.has_unaccepted() {
-            shell
-                .streams
-                .accept(&shell.listener, registry, clock::now());
+            shell.accept(registry);
         }
         shell.streams.resume(registry, &mut self.arrivals);
         shell
