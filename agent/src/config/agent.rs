@@ -17,6 +17,7 @@ use super::brake::{RawBrake, brake};
 use super::duration::Span;
 use super::observe::{Chosen, RawMetrics, chosen};
 use super::origins::OriginDefaults;
+use super::quota::{Quotas, RawQuotas, quotas};
 use super::source::{ConfigError, ConfigErrors, Source};
 
 /// Smallest datagram budget that still carries every message, bytes.
@@ -59,6 +60,8 @@ pub(crate) struct AgentConfig {
     pub(crate) agent_check_listen: Option<SocketAddr>,
     /// Origins files or patterns, relative to [`AgentConfig::base`].
     pub(crate) origins: Vec<String>,
+    /// What tenants may have.
+    pub(crate) quotas: Quotas,
     /// Whether changed origins files are read without being told.
     pub(crate) watch_origins: bool,
     /// Of the origins so many percent may leave at once without being asked for.
@@ -107,6 +110,7 @@ struct Raw {
     #[serde(default)]
     brake: RawBrake,
     #[serde(default)]
+    tenants: RawQuotas,
     table: RawTable,
     admin: Option<RawAdmin>,
     metrics: Option<RawMetrics>,
@@ -231,6 +235,9 @@ impl AgentConfig {
         let policy = errors.keep(policy(&source, &raw.probe, gossip.as_ref()));
         let table = errors.keep(table(&source, base, &raw.table));
         let brake = errors.keep(brake(&source, &raw.brake));
+        let quotas = errors
+            .keep(quotas(&source, &raw.tenants))
+            .unwrap_or_default();
         let mut listen = |raw: Option<&Spanned<String>>| errors.keep(address(&source, raw?));
         let metrics_listen = listen(raw.metrics.as_ref().map(|raw| &raw.listen));
         let agent_check_listen = listen(raw.agent_check.as_ref().map(|raw| &raw.listen));
@@ -278,6 +285,7 @@ impl AgentConfig {
             metrics_origins,
             agent_check_listen,
             removals_max_percent: removals,
+            quotas,
             origins: raw.origins.files,
             watch_origins: raw.origins.watch.unwrap_or(true),
             defaults: raw.defaults,

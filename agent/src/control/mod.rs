@@ -7,6 +7,7 @@
 
 pub(crate) mod admin;
 mod agent_check;
+mod doors;
 pub(crate) mod epoch;
 mod metrics;
 pub(crate) mod overrides;

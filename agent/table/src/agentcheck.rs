@@ -217,7 +217,10 @@ mod tests {
     fn a_successor_takes_back_what_was_told() {
         let mut told = Told::default();
         let draining = of(TableVerdict::Draining, FRESH);
-        told.answer(b"a", &draining, WhenStale::Static);
+        assert_eq!(
+            told.answer(b"a", &draining, WhenStale::Static),
+            "up 0% #draining\n"
+        );
         let mut again = Told::again(told.drained().map(<[u8]>::to_vec));
         let up = of(TableVerdict::Up, FRESH);
         assert_eq!(again.answer(b"a", &up, WhenStale::Static), "up 100%\n");

@@ -402,6 +402,9 @@ impl Collector for Page {
     }
 }
 
+/// A histogram with what tells it from the others of its family.
+type Labelled<'a, const N: usize> = ([(&'a str, &'a str); N], &'a Histogram<u64>);
+
 /// Writes families.
 struct Put<'a, 'b>(&'a mut DescriptorEncoder<'b>);
 
@@ -498,7 +501,7 @@ impl Put<'_, '_> {
         &mut self,
         name: &str,
         help: &str,
-        of: &[([(&str, &str); N], &Histogram<u64>)],
+        of: &[Labelled<'_, N>],
     ) -> Done {
         let unit = Some(&Unit::Seconds);
         self.family(name, help, unit, MetricType::Histogram, |mut to| {
