@@ -4,6 +4,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use watchfire_wire::message::replica::Answer;
 use watchfire_wire::{Actor, CheckId, First, NodeId, Verdict};
 
 /// What the shell tells the node.
@@ -133,7 +134,7 @@ pub enum ReportKind {
         /// The question's.
         ask: u64,
         /// What the probe found.
-        answer: watchfire_wire::message::replica::Answer,
+        answer: Answer,
     },
 }
 
@@ -284,6 +285,9 @@ pub enum Event {
     Transition(CheckId, Verdict, Verdict),
     /// Second opinions disagreed with a Down.
     Dissent(CheckId),
+    /// A round of second opinions about a Down is over: who was asked, and what
+    /// they said, if anything.
+    Opinions(CheckId, Vec<(NodeId, Option<Answer>)>),
     /// This node thinks that its own path to the origins is dead.
     Blind(bool),
     /// This node holds new Downs back: so many checks of so many networks, of

@@ -10,6 +10,7 @@ mod check;
 mod configure;
 mod demo;
 mod generate;
+mod history;
 mod run;
 mod table;
 mod target;
@@ -52,6 +53,10 @@ enum Verb {
     Status(ask::Options),
     /// Tell why an origin has its verdict, who probes it and who would next.
     Why(ask::WhyOptions),
+    /// Show the last transitions of all origins, whoever decided them.
+    Events(history::EventsOptions),
+    /// Show which origins changed the most.
+    Flapping(history::FlappingOptions),
     /// Let the running agent read its configuration again.
     Reload(ask::ReloadOptions),
     /// Let the running agent hand over all its checks.
@@ -105,6 +110,8 @@ pub(crate) fn main() -> ExitCode {
         Verb::Check(options) => check::run(&options),
         Verb::Status(options) => ask::status(&options),
         Verb::Why(options) => ask::why(&options),
+        Verb::Events(options) => history::events(&options),
+        Verb::Flapping(options) => history::flapping(&options),
         Verb::Reload(options) => ask::reload(&options),
         Verb::Drain(options) => ask::order(&options, &crate::control::admin::Verb::Drain),
         Verb::Undrain(options) => ask::order(&options, &crate::control::admin::Verb::Undrain),

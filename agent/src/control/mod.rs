@@ -35,6 +35,7 @@ use crate::gossip::command::{Command, CommandSender};
 use crate::gossip::status::{HeldStatus, of_probes};
 use crate::gossip::{Ending, Gossip};
 use crate::limits::{COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH, WAYS_WATCH};
+use crate::recorder::Recorder;
 
 /// What connections ask of the control loop.
 pub(crate) enum Request {
@@ -145,13 +146,19 @@ pub(crate) fn run(
     gossip: Gossip,
     config: &AgentConfig,
     listeners: Listeners,
-    log: ErrorCounter,
+    (log, recorder): (ErrorCounter, Recorder),
 ) -> Result<Ending, ControlError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(ControlError::Set)?;
-    let ending = runtime.block_on(control(configuration, gossip, config, listeners, log));
+    let ending = runtime.block_on(control(
+        configuration,
+        gossip,
+        config,
+        listeners,
+        (log, recorder),
+    ));
     // Connections that still wait for an answer will not get one.
     runtime.shutdown_background();
     ending
@@ -162,7 +169,7 @@ async fn control(
     mut gossip: Gossip,
     config: &AgentConfig,
     listeners: Listeners,
-    log: ErrorCounter,
+    (log, recorder): (ErrorCounter, Recorder),
 ) -> Result<Ending, ControlError> {
     let sights = Sights {
         me: NodeId::of_name(&config.name),
@@ -171,6 +178,7 @@ async fn control(
         table: Reader::open(&config.table.path)?,
         chosen: config.metrics_origins.clone(),
         log,
+        recorder,
     };
     let (requests, mut inbox) = mpsc::channel(COMMANDS);
     let doors = Doors {

@@ -9,6 +9,7 @@ mod act;
 mod bulk;
 pub(crate) mod command;
 mod datagrams;
+mod generations;
 mod observer;
 mod sockets;
 pub(crate) mod status;
@@ -33,6 +34,7 @@ use self::observer::Observer;
 pub(crate) use self::observer::Timings;
 use self::turn::{Shell, WAKER};
 use crate::config::AgentConfig;
+use crate::recorder::Recorder;
 
 /// How the gossip thread ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,6 +85,7 @@ impl Gossip {
     pub(crate) fn start(
         config: &AgentConfig,
         node: Node,
+        recorder: Recorder,
         table: impl FnOnce() -> Result<Writer, String>,
     ) -> Result<Self, StartError> {
         let (udp, listener) = sockets::bind(config.gossip.bind)?;
@@ -124,6 +127,7 @@ impl Gossip {
                     epoch: epoch_sender,
                     expects_peers,
                     observer,
+                    recorder,
                 };
                 // Nobody may be waiting any more; then nobody wants to know.
                 let _ = ending.send(turn::run(poll, shell));
