@@ -15,6 +15,7 @@ mod change;
 mod effect;
 mod host;
 mod publisher;
+mod shown;
 
 pub use catalogue::Catalogue;
 pub use change::{OriginChange, Origins, Refusal};

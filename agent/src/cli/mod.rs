@@ -11,6 +11,7 @@ mod configure;
 mod demo;
 mod generate;
 mod history;
+mod origin;
 mod run;
 mod table;
 mod target;
@@ -57,6 +58,13 @@ enum Verb {
     Events(history::EventsOptions),
     /// Show which origins changed the most.
     Flapping(history::FlappingOptions),
+    /// Take origins out on all servers of the POP, or call them up, whatever the probes find.
+    #[command(subcommand)]
+    Origin(origin::Verb),
+    /// Let no verdict of the POP change until this is ended.
+    Freeze(origin::Freeze),
+    /// Let verdicts of the POP change again.
+    Unfreeze(origin::Unfreeze),
     /// Let the running agent read its configuration again.
     Reload(ask::ReloadOptions),
     /// Let the running agent hand over all its checks.
@@ -112,6 +120,9 @@ pub(crate) fn main() -> ExitCode {
         Verb::Why(options) => ask::why(&options),
         Verb::Events(options) => history::events(&options),
         Verb::Flapping(options) => history::flapping(&options),
+        Verb::Origin(verb) => origin::run(&verb),
+        Verb::Freeze(options) => origin::freeze(&options),
+        Verb::Unfreeze(options) => origin::unfreeze(&options),
         Verb::Reload(options) => ask::reload(&options),
         Verb::Drain(options) => ask::order(&options, &crate::control::admin::Verb::Drain),
         Verb::Undrain(options) => ask::order(&options, &crate::control::admin::Verb::Undrain),

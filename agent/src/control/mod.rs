@@ -9,6 +9,7 @@ pub(crate) mod admin;
 mod agent_check;
 pub(crate) mod epoch;
 mod metrics;
+pub(crate) mod overrides;
 pub(crate) mod reload;
 pub(crate) mod sights;
 pub(crate) mod sources;
@@ -70,6 +71,10 @@ pub(crate) struct Doors {
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) config: watch::Receiver<ConfigState>,
     pub(crate) sights: Arc<Sights>,
+    /// This node's name.
+    pub(crate) node: std::sync::Arc<str>,
+    /// Which decisions of operators are on disk.
+    pub(crate) on_disk: watch::Receiver<overrides::OnDisk>,
 }
 
 impl Doors {
@@ -181,11 +186,16 @@ async fn control(
         recorder,
     };
     let (requests, mut inbox) = mpsc::channel(COMMANDS);
+    let (disk, on_disk) = watch::channel(overrides::OnDisk::default());
+    let mut decisions = overrides::DecisionsFile::new(&config.state_dir, &config.name);
+    let mut kept = gossip.kept.clone();
     let doors = Doors {
         gossip: gossip.commands.clone(),
         requests,
         config: configuration.state(),
         sights: Arc::new(sights),
+        node: config.name.as_str().into(),
+        on_disk,
     };
     let mut hangup = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;
@@ -197,7 +207,12 @@ async fn control(
         metrics::serve(listener, doors.clone()).map_err(ControlError::Set)?;
     }
     if let Some(listener) = listeners.agent_check {
-        agent_check::serve(listener, &config.table.path)?;
+        agent_check::serve(
+            listener,
+            &config.table.path,
+            &config.state_dir,
+            &config.name,
+        )?;
     }
     configuration.send_first(&gossip.commands).await;
     tracing::info!(
@@ -250,6 +265,10 @@ async fn control(
             Ok(()) = epochs.changed() => {
                 let epoch = *epochs.borrow_and_update();
                 epoch::store(&config.state_dir, &config.name, epoch);
+            }
+            Ok(()) = kept.changed() => {
+                let kept = kept.borrow_and_update().clone();
+                disk.send_replace(decisions.store(&kept));
             }
             () = &mut watched_over => {}
             _ = terminate.recv() => leave(&mut leaving, &gossip, supervisor.as_ref()).await,

@@ -11,6 +11,7 @@ pub(crate) mod command;
 mod datagrams;
 mod generations;
 mod observer;
+pub(crate) mod overrides;
 mod sockets;
 pub(crate) mod status;
 mod turn;
@@ -21,6 +22,7 @@ use std::thread::{self, JoinHandle};
 use mio::{Poll, Waker};
 use tokio::sync::{oneshot, watch};
 use watchfire_core::node::Node;
+use watchfire_core::overrides::Kept;
 use watchfire_host::Host;
 use watchfire_probe::{Prober, Statistics};
 use watchfire_table::Writer;
@@ -74,6 +76,8 @@ pub(crate) struct Gossip {
     pub(crate) statistics: Statistics,
     /// How long news took.
     pub(crate) timings: Timings,
+    /// The decisions of operators that belong on disk.
+    pub(crate) kept: watch::Receiver<Arc<Kept>>,
     /// Tells that the thread has ended, and how.
     pub(crate) ended: oneshot::Receiver<Ending>,
     thread: JoinHandle<()>,
@@ -112,6 +116,7 @@ impl Gossip {
         let own = config.gossip.advertise;
         let expects_peers = config.gossip.join.iter().any(|seed| *seed != own);
         let (epoch_sender, epoch) = watch::channel(0);
+        let (kept_sender, kept) = watch::channel(Arc::new(Kept::default()));
         let (ending, ended) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("gossip".into())
@@ -125,6 +130,7 @@ impl Gossip {
                     host,
                     commands: receiver,
                     epoch: epoch_sender,
+                    kept: kept_sender,
                     expects_peers,
                     observer,
                     recorder,
@@ -137,6 +143,7 @@ impl Gossip {
             epoch,
             statistics,
             timings,
+            kept,
             ended,
             thread,
         })

@@ -70,6 +70,7 @@ impl Node {
             .chain(self.replicator.counters().each())
             .chain(self.duties.counters().each())
             .chain(self.duties.holdings_counters().each())
+            .chain(self.overrides.counters().each())
             .collect()
     }
 

@@ -229,6 +229,16 @@ impl Page {
                 status.checks,
             ),
             (
+                "origins_forced",
+                "Origins configured here whose verdict is an operator's.",
+                status.origins_forced,
+            ),
+            (
+                "frozen",
+                "1 while an operator has frozen the POP: no verdict changes in the table.",
+                usize::from(status.overrides.frozen.is_some()),
+            ),
+            (
                 "checks_probed",
                 "Checks probed by this agent.",
                 status.checks_probed,
@@ -248,6 +258,7 @@ impl Page {
             ("up", status.up),
             ("down", status.down),
             ("unknown", status.unknown),
+            ("draining", status.origins_draining),
         ];
         put.by_label(
             "origins_by_verdict",
@@ -255,6 +266,7 @@ impl Page {
             "verdict",
             &verdicts,
         )?;
+        crate::control::overrides::encode(&status.overrides, put.0)?;
         let shown = &self.origins.shown;
         let said: Vec<_> = shown
             .iter()
