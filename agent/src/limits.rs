@@ -117,6 +117,31 @@ pub(crate) const METRICS_REQUEST: Duration = Duration::from_secs(10);
 /// counted in `watchfire_origin_series_left_out`.
 pub(crate) const ORIGIN_SERIES: usize = 1_000;
 
+/// Transitions that are kept of one origin. At the limit its oldest gives way.
+pub(crate) const TRANSITIONS_PER_ORIGIN: usize = 64;
+
+/// Transitions that are kept in all, about 300 bytes each. At the limit the oldest
+/// of all gives way.
+pub(crate) const TRANSITIONS: usize = 32_768;
+
+/// What the gossip thread saw and the recorder has yet to take. Above it things are
+/// lost to history and events, and counted; verdicts and metrics are not affected.
+pub(crate) const HAPPENINGS: usize = 65_536;
+
+/// Event lines that wait for a file which cannot be written. At the limit the
+/// oldest are lost, and counted.
+pub(crate) const LINES_WAITING: usize = 65_536;
+
+/// Bytes of the file of transitions that are kept over a restart; it turns once.
+pub(crate) const HISTORY_BYTES: u64 = 8 << 20;
+
+/// Transitions of a second that have a log line each; the rest has one line
+/// together, with counts by cause.
+pub(crate) const TRANSITION_LINES_PER_SECOND: u32 = 50;
+
+/// Transitions in one answer of the admin socket.
+pub(crate) const EVENTS_ANSWERED: usize = 1_000;
+
 /// Longest time that a graceful leave may take before the agent ends anyway.
 pub(crate) const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 

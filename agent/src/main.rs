@@ -19,6 +19,7 @@ mod gossip;
 mod keys;
 mod limits;
 mod preflight;
+mod recorder;
 
 use std::process::ExitCode;
 

@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
+use watchfire_wire::message::replica::Answer;
 use watchfire_wire::{Actor, CheckId, First, NodeId, Verdict};
 
 use crate::overrides::{Decision, Kept, Wall};
@@ -139,7 +140,7 @@ pub enum ReportKind {
         /// The question's.
         ask: u64,
         /// What the probe found.
-        answer: watchfire_wire::message::replica::Answer,
+        answer: Answer,
     },
 }
 
@@ -305,6 +306,9 @@ pub enum Event {
     Transition(CheckId, Verdict, Verdict),
     /// Second opinions disagreed with a Down.
     Dissent(CheckId),
+    /// A round of second opinions about a Down is over: who was asked, and what
+    /// they said, if anything.
+    Opinions(CheckId, Vec<(NodeId, Option<Answer>)>),
     /// This node thinks that its own path to the origins is dead.
     Blind(bool),
     /// This node holds new Downs back: so many checks of so many networks, of

@@ -3,10 +3,15 @@
 
 use clap::Args;
 
+use super::history::{line, moment, time};
 use super::text::{ago, columns};
 use super::{AgentAddress, Failure, Format, print_json};
 use crate::control::admin::{Verb, ask};
 use crate::gossip::status::{Status, Why};
+use crate::recorder::Record;
+
+/// Transitions that `why` shows; `--json` has all that are kept.
+const TRANSITIONS_SHOWN: usize = 10;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -35,6 +40,10 @@ pub(super) struct ReloadOptions {
 pub(super) struct WhyOptions {
     /// The origin's name, as in the origins file
     origin: String,
+    /// What was known of it then: a time like 03:12 (UTC) or
+    /// 2026-01-31T03:12:00Z, or so long ago, like 2h
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<u64>,
     #[command(flatten)]
     options: Options,
 }
@@ -96,6 +105,7 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
         let since = ago(held.since_ms);
         say!("{}, for {since} ({what}):\n{}", held.file, held.why);
     }
+    say_generations(&status);
     let head = ["MEMBER", "ADDRESS", "STATE", "CAPACITY", "EPOCH", ""];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for member in &status.members {
@@ -144,6 +154,32 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
     }
     say!("{}", columns(&rows).trim_end());
     Ok(())
+}
+
+/// Who holds which configuration and, for each that is behind, its name.
+fn say_generations(status: &Status) {
+    let living: usize = status.generations.iter().map(|it| it.members.len()).sum();
+    let mut all = status.generations.iter();
+    if let Some(newest) = all.next() {
+        let behind = living - newest.members.len();
+        let hold = newest.members.len();
+        let mut text = format!(
+            "configuration {}: {hold} of {living} hold it",
+            newest.digest
+        );
+        if behind > 0 {
+            text.push_str(&format!(", {behind} are behind, for {} s", newest.for_s));
+        }
+        say!("{text}");
+    }
+    for older in all {
+        say!("  {} has {}", older.members.join(", "), older.digest);
+    }
+    if let Some(seals) = status.keys.seals {
+        let opens = status.keys.opens.iter().map(u32::to_string);
+        let opens: Vec<_> = opens.collect();
+        say!("key {seals} seals, {} open", opens.join(", "));
+    }
 }
 
 /// What operators decided, if they did.
@@ -202,12 +238,16 @@ fn because(why: &str) -> String {
 pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
     let verb = Verb::Why {
         origin: options.origin.clone(),
+        at_ms: options.at,
     };
     let answer = ask(&options.options.agent.socket()?, &verb)?;
     if options.options.format.json {
         return print_json(&answer);
     }
     let why: Why = serde_json::from_value(answer)?;
+    if let Some(at_ms) = options.at {
+        return why_then(&why, at_ms);
+    }
     match &why.operator {
         Some(it) => {
             say!(
@@ -251,7 +291,43 @@ pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
     if !why.shared_with.is_empty() {
         say!("  shared with   {}", why.shared_with.join(", "));
     }
+    say!("  runbook       docs/runbook.md, \"{}\"", why.reason);
+    tell(&why.history);
     Ok(())
+}
+
+/// What was known at a moment that has passed.
+fn why_then(why: &Why, at_ms: u64) -> Result<(), Failure> {
+    let Some(last) = why.history.last() else {
+        say!(
+            "nothing is kept of {} from before {}",
+            why.origin,
+            time(at_ms)
+        );
+        return Err(Failure::No);
+    };
+    say!(
+        "{} was {} at {}: {}",
+        why.origin,
+        last.to,
+        time(at_ms),
+        last.reason
+    );
+    say!("  since         {}", time(last.since_ms));
+    say!("  decided by    {}", last.owner);
+    say!("  runbook       docs/runbook.md, \"{}\"", last.reason);
+    tell(&why.history);
+    Ok(())
+}
+
+/// The last transitions, the newest first.
+fn tell(history: &[Record]) {
+    if !history.is_empty() {
+        say!("\nlast transitions, the newest first:");
+    }
+    for record in history.iter().rev().take(TRANSITIONS_SHOWN) {
+        say!("  {}", line(record, false));
+    }
 }
 
 pub(super) fn reload(options: &ReloadOptions) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ mod check;
 mod configure;
 mod demo;
 mod generate;
+mod history;
 mod origin;
 mod run;
 mod table;
@@ -53,6 +54,10 @@ enum Verb {
     Status(ask::Options),
     /// Tell why an origin has its verdict, who probes it and who would next.
     Why(ask::WhyOptions),
+    /// Show the last transitions of all origins, whoever decided them.
+    Events(history::EventsOptions),
+    /// Show which origins changed the most.
+    Flapping(history::FlappingOptions),
     /// Take origins out on all servers of the POP, or call them up, whatever the probes find.
     #[command(subcommand)]
     Origin(origin::Verb),
@@ -113,6 +118,8 @@ pub(crate) fn main() -> ExitCode {
         Verb::Check(options) => check::run(&options),
         Verb::Status(options) => ask::status(&options),
         Verb::Why(options) => ask::why(&options),
+        Verb::Events(options) => history::events(&options),
+        Verb::Flapping(options) => history::flapping(&options),
         Verb::Origin(verb) => origin::run(&verb),
         Verb::Freeze(options) => origin::freeze(&options),
         Verb::Unfreeze(options) => origin::unfreeze(&options),

@@ -23,6 +23,7 @@ use crate::control::sources::Sources;
 use crate::files::Kept;
 use crate::gossip::{Ending, Gossip};
 use crate::limits::LOG_LINES;
+use crate::recorder::Recorder;
 use crate::{clock, control};
 
 #[derive(Args)]
@@ -106,9 +107,19 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     // The table comes last: a start that fails leaves nothing behind.
     let listeners = control::Listeners::bind(&config)?;
     let actor = node.actor();
-    let gossip = Gossip::start(&config, node, || open_table(&config, actor))?;
+    let history = config.state_dir.join(format!("{}.history", config.name));
+    let (recorder, _recording) = Recorder::start(history, config.events.as_ref())?;
+    let gossip = Gossip::start(&config, node, recorder.clone(), || {
+        open_table(&config, actor)
+    })?;
     let configuration = Configuration::new(sources, reading);
-    match control::run(configuration, gossip, &config, listeners, lines_lost)? {
+    match control::run(
+        configuration,
+        gossip,
+        &config,
+        listeners,
+        (lines_lost, recorder),
+    )? {
         Ending::Left => {
             tracing::info!("left the POP");
             Ok(())

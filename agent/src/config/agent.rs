@@ -15,7 +15,7 @@ use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTE
 
 use super::brake::{RawBrake, brake};
 use super::duration::Span;
-use super::observe::{Chosen, RawMetrics, chosen};
+use super::observe::{Chosen, Events, RawEvents, RawMetrics, chosen, events};
 use super::origins::OriginDefaults;
 use super::quota::{Quotas, RawQuotas, quotas};
 use super::source::{ConfigError, ConfigErrors, Source};
@@ -56,6 +56,8 @@ pub(crate) struct AgentConfig {
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// Origins that have metrics of their own though they are Up.
     pub(crate) metrics_origins: Chosen,
+    /// Where transitions are written for others, if anywhere.
+    pub(crate) events: Option<Events>,
     /// Where HAProxy's agent checks are answered, if anywhere.
     pub(crate) agent_check_listen: Option<SocketAddr>,
     /// Origins files or patterns, relative to [`AgentConfig::base`].
@@ -115,6 +117,7 @@ struct Raw {
     admin: Option<RawAdmin>,
     metrics: Option<RawMetrics>,
     agent_check: Option<RawListen>,
+    events: Option<RawEvents>,
     origins: RawOrigins,
     #[serde(default)]
     defaults: OriginDefaults,
@@ -241,6 +244,8 @@ impl AgentConfig {
         let mut listen = |raw: Option<&Spanned<String>>| errors.keep(address(&source, raw?));
         let metrics_listen = listen(raw.metrics.as_ref().map(|raw| &raw.listen));
         let agent_check_listen = listen(raw.agent_check.as_ref().map(|raw| &raw.listen));
+        let written = raw.events.as_ref();
+        let written = written.and_then(|raw| errors.keep(events(&source, base, raw)));
         let metrics_origins = match &raw.metrics {
             None => Some(Chosen::default()),
             Some(raw) => errors.keep(chosen(&source, &raw.origins)),
@@ -283,6 +288,7 @@ impl AgentConfig {
             ),
             metrics_listen,
             metrics_origins,
+            events: written,
             agent_check_listen,
             removals_max_percent: removals,
             quotas,

@@ -18,7 +18,7 @@ mod source;
 pub(crate) use agent::{AgentConfig, TABLE};
 pub(crate) use agent::{USER_AGENT, USER_AGENT_OF_NODE, user_agent};
 pub(crate) use cost::Cost;
-pub(crate) use observe::Chosen;
+pub(crate) use observe::{Chosen, Events};
 pub(crate) use origins::{FileOrigins, OriginDefaults, OriginSet, expand, merge, parse, refusal};
 pub(crate) use quota::{Quotas, Usage};
 pub(crate) use skipped::{Skipped, line as skipped_line};

@@ -19,7 +19,8 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::{Doors, Request};
 use crate::gossip::command::Command;
-use crate::limits::{ADMIN_CONNECTIONS, ADMIN_LINE_BYTES, LINE_PATIENCE};
+use crate::limits::{ADMIN_CONNECTIONS, ADMIN_LINE_BYTES, EVENTS_ANSWERED, LINE_PATIENCE};
+use crate::recorder::Query;
 
 /// What a person may ask of a running agent.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -28,7 +29,28 @@ pub(crate) enum Verb {
     /// Members, checks, counters.
     Status,
     /// Why an origin has its verdict.
-    Why { origin: String },
+    Why {
+        origin: String,
+        /// As of then, milliseconds since 1970; now if nothing.
+        #[serde(default)]
+        at_ms: Option<u64>,
+    },
+    /// Transitions that this agent has kept, the newest of them.
+    Events {
+        /// Those after this number, which an earlier answer gave.
+        #[serde(default)]
+        after: u64,
+        /// Those since then.
+        #[serde(default)]
+        since_ms: u64,
+        /// Of origins of such a name.
+        #[serde(default)]
+        name: Option<String>,
+        /// So many.
+        limit: usize,
+    },
+    /// Origins that changed more than once since then, those that did the most first.
+    Flapping { since_ms: u64 },
     /// Read the configuration again.
     Reload {
         /// Origins may leave, however many.
@@ -265,8 +287,15 @@ async fn answer(verb: Verb, user: &str, doors: &Doors) -> Answer {
             Some(status) => show(&status),
             None => Answer::Error("the agent is ending".into()),
         },
-        Verb::Why { origin } => match doors.gossip.why(origin.clone()).await {
-            Some(why) => show(&why),
+        Verb::Why { origin, at_ms } => match doors.gossip.why(origin.clone()).await {
+            Some(mut why) => {
+                let until = at_ms.unwrap_or(u64::MAX);
+                let journal = doors.sights.recorder.journal();
+                let kept = journal.of(&origin).filter(|it| it.since_ms <= until);
+                why.history = kept.cloned().collect();
+                drop(journal);
+                show(&why)
+            }
             None => Answer::Error(format!(
                 "no origin is named \"{origin}\" in this agent's configuration"
             )),
@@ -296,6 +325,29 @@ async fn answer(verb: Verb, user: &str, doors: &Doors) -> Answer {
                 Ok(Err(error)) => Answer::Error(error),
                 Err(_) => Answer::Error("the agent is ending".into()),
             }
+        }
+        Verb::Events {
+            after,
+            since_ms,
+            name,
+            limit,
+        } => {
+            let name = match name.as_deref().map(glob::Pattern::new).transpose() {
+                Ok(name) => name,
+                Err(error) => return Answer::Error(format!("that is not a pattern: {error}")),
+            };
+            let query = Query {
+                after,
+                since_ms,
+                name,
+                limit: limit.min(EVENTS_ANSWERED),
+            };
+            let (events, last) = doors.sights.recorder.journal().find(&query);
+            show(&serde_json::json!({ "events": events, "last": last }))
+        }
+        Verb::Flapping { since_ms } => {
+            let journal = doors.sights.recorder.journal();
+            show(&journal.flapping(since_ms, EVENTS_ANSWERED))
         }
         Verb::Drain => {
             doors.gossip.send(Command::Drain(true)).await;

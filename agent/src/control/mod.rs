@@ -37,6 +37,7 @@ use crate::gossip::command::{Command, CommandSender};
 use crate::gossip::status::{HeldStatus, of_probes};
 use crate::gossip::{Ending, Gossip};
 use crate::limits::{COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH, WAYS_WATCH};
+use crate::recorder::Recorder;
 
 /// What connections ask of the control loop.
 pub(crate) enum Request {
@@ -70,11 +71,11 @@ pub(crate) struct Doors {
     pub(crate) gossip: CommandSender,
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) config: watch::Receiver<ConfigState>,
+    pub(crate) sights: Arc<Sights>,
     /// This node's name.
     pub(crate) node: std::sync::Arc<str>,
     /// Which decisions of operators are on disk.
     pub(crate) on_disk: watch::Receiver<overrides::OnDisk>,
-    pub(crate) sights: Arc<Sights>,
 }
 
 impl Doors {
@@ -151,13 +152,19 @@ pub(crate) fn run(
     gossip: Gossip,
     config: &AgentConfig,
     listeners: Listeners,
-    log: ErrorCounter,
+    (log, recorder): (ErrorCounter, Recorder),
 ) -> Result<Ending, ControlError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(ControlError::Set)?;
-    let ending = runtime.block_on(control(configuration, gossip, config, listeners, log));
+    let ending = runtime.block_on(control(
+        configuration,
+        gossip,
+        config,
+        listeners,
+        (log, recorder),
+    ));
     // Connections that still wait for an answer will not get one.
     runtime.shutdown_background();
     ending
@@ -168,7 +175,7 @@ async fn control(
     mut gossip: Gossip,
     config: &AgentConfig,
     listeners: Listeners,
-    log: ErrorCounter,
+    (log, recorder): (ErrorCounter, Recorder),
 ) -> Result<Ending, ControlError> {
     let sights = Sights {
         me: NodeId::of_name(&config.name),
@@ -177,6 +184,7 @@ async fn control(
         table: Reader::open(&config.table.path)?,
         chosen: config.metrics_origins.clone(),
         log,
+        recorder,
     };
     let (requests, mut inbox) = mpsc::channel(COMMANDS);
     let (disk, on_disk) = watch::channel(overrides::OnDisk::default());
@@ -186,9 +194,9 @@ async fn control(
         gossip: gossip.commands.clone(),
         requests,
         config: configuration.state(),
+        sights: Arc::new(sights),
         node: config.name.as_str().into(),
         on_disk,
-        sights: Arc::new(sights),
     };
     let mut hangup = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;

@@ -8,6 +8,7 @@ use watchfire_wire::NodeId;
 
 use crate::config::Chosen;
 use crate::gossip::Timings;
+use crate::recorder::Recorder;
 
 /// See the module.
 pub(crate) struct Sights {
@@ -18,6 +19,7 @@ pub(crate) struct Sights {
     /// Which origins have metrics of their own though they are Up.
     pub(crate) chosen: Chosen,
     pub(crate) log: ErrorCounter,
+    pub(crate) recorder: Recorder,
 }
 
 impl Sights {

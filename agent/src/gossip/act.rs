@@ -9,18 +9,23 @@ use watchfire_core::counters::Counter;
 use watchfire_core::io::{Event, Input, Released};
 use watchfire_core::node::Node;
 use watchfire_core::overrides::Wall;
+use watchfire_core::swim::Member;
 use watchfire_host::{Effect, Host, Probing, Refusal, Trouble};
 use watchfire_probe::{Prober, Report, ReportKind};
 use watchfire_table::FileHome;
-use watchfire_wire::{NodeId, Reason, Time, Unmeasured};
+use watchfire_wire::message::replica::Answer;
+use watchfire_wire::{CheckId, NodeId, Reason, Time, Unmeasured};
 
 use super::Ending;
 use super::command::Command;
+use super::generations::Generations;
+use super::observer::Turned;
 use super::overrides;
-use super::status::{MemberStatus, Status, Why};
+use super::status::{KeysStatus, MemberStatus, Status, Why};
 use super::turn::Shell;
 use crate::clock;
 use crate::limits::WALL_WATCH;
+use crate::recorder::{self, Happening, Said};
 
 /// Whether the loop goes on; an error is its end.
 pub(super) type Flow = Result<(), Ending>;
@@ -34,6 +39,7 @@ pub(super) struct Act {
     next_complaint: Time,
     /// Reports since the last word that a check found no place, by tenant.
     crowded: BTreeMap<Arc<str>, u64>,
+    generations: Generations,
     next_wall: Time,
     wall: Wall,
 }
@@ -59,6 +65,7 @@ impl Act {
             next_wall: clock::now() + WALL_WATCH,
             wall: clock::wall_at_zero(),
             draining: false,
+            generations: Generations::default(),
             datagrams_unsent: 0,
             crowded: BTreeMap::new(),
         }
@@ -103,7 +110,11 @@ impl Act {
                 Effect::Probe(what) => probe(&mut shell.prober, what),
                 Effect::Published { check, what } => {
                     let now = clock::now();
-                    shell.observer.published(now, clock::wall_ms(), check, what);
+                    let wall_ms = clock::wall_ms();
+                    let turned = shell.observer.published(now, wall_ms, check, what);
+                    if let Some(turned) = turned {
+                        record(shell, wall_ms, check, turned);
+                    }
                 }
                 Effect::PersistEpoch(epoch) => {
                     shell.epoch.send_replace(epoch);
@@ -120,7 +131,11 @@ impl Act {
                 }
                 Effect::Event(event) => {
                     shell.observer.event(clock::now(), &event);
-                    log(event, &shell.host);
+                    if let Event::Opinions(check, said) = event {
+                        record_opinions(shell, check, said);
+                    } else {
+                        log(event, &shell.host);
+                    }
                 }
                 Effect::Trouble(trouble) => log_trouble(trouble),
             }
@@ -187,6 +202,9 @@ impl Act {
             shell.host.handle(now, Input::Late(late));
         }
         Self::watch_prober(now, shell);
+        let living = living(shell.host.node());
+        self.generations
+            .look(now, living.map(|it| (it.actor.node, it.profile.checks)));
         if now >= self.next_wall {
             self.next_wall = now + WALL_WATCH;
             self.watch_wall(now, shell);
@@ -317,10 +335,53 @@ impl Act {
             files_held: Vec::new(),
             counters: counters.collect(),
             latencies: BTreeMap::new(),
+            generations: self.generations.tell(
+                clock::now(),
+                &living(node)
+                    .map(|it| (it.profile.name.clone(), it.profile.checks))
+                    .collect::<Vec<_>>(),
+            ),
+            keys: KeysStatus::of(node.keys()),
             prober_ailment: shell.prober.ailment().map(|why| why.key().to_owned()),
             counted,
         }
     }
+}
+
+/// Hands a change of verdict to the recorder.
+fn record(shell: &Shell, at_ms: u64, check: CheckId, Turned { from, what }: Turned) {
+    let node = shell.host.node();
+    shell
+        .recorder
+        .tell(Happening::Turned(Box::new(recorder::Turned {
+            at_ms,
+            check,
+            origins: shell.host.catalogue().names_of(check).to_vec(),
+            from,
+            to: what.verdict,
+            reason: what.reason,
+            since_ms: what.since_ms,
+            latency_us: what.latency_us,
+            owner: name_of(node, what.owner),
+            mine: what.owner == node.actor().node,
+        })));
+}
+
+/// Hands what others said of a Down to the recorder.
+fn record_opinions(shell: &Shell, check: CheckId, said: Vec<(NodeId, Option<Answer>)>) {
+    let node = shell.host.node();
+    let said = said.into_iter().map(|(peer, answer)| Said {
+        node: name_of(node, peer),
+        said: match answer {
+            Some(Answer::Pass) => "pass",
+            Some(Answer::Fail) => "fail",
+            Some(Answer::Silent) | None => "silent",
+        }
+        .to_owned(),
+    });
+    shell
+        .recorder
+        .tell(Happening::Opinions(Box::new((check, said.collect()))));
 }
 
 /// Says what the core tells of.
@@ -343,13 +404,8 @@ fn log(event: Event, host: &Host<FileHome>) {
         Event::Repaired(actor) => {
             tracing::warn!(member = name_of(node, actor.node), "repaired unequal state");
         }
-        Event::Transition(check, from, to) => {
-            let origins = host.catalogue().names_of(check).join(", ");
-            let reason = node
-                .winner(check)
-                .map_or("", |winner| reason_words(winner.reason));
-            tracing::info!(origins, %from, %to, because = reason, "verdict changed");
-        }
+        // The recorder's.
+        Event::Transition(..) | Event::Opinions(..) => {}
         Event::Dissent(check) => {
             let origins = host.catalogue().names_of(check).join(", ");
             tracing::warn!(origins, "not declared Down: other agents reach this origin");
@@ -419,6 +475,10 @@ fn probe(prober: &mut Prober, what: Probing) {
             ask,
         } => prober.ask_for(tenant, spec, ask),
     }
+}
+
+fn living(node: &Node) -> impl Iterator<Item = &Member> {
+    node.members().filter(|member| member.state.is_living())
 }
 
 fn members(node: &Node) -> Vec<MemberStatus> {
@@ -492,6 +552,7 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
             .filter(|other| &***other != name)
             .map(ToString::to_string)
             .collect(),
+        history: Vec::new(),
     })
 }
 

@@ -9,6 +9,7 @@ mod act;
 mod bulk;
 pub(crate) mod command;
 mod datagrams;
+mod generations;
 mod observer;
 pub(crate) mod overrides;
 mod sockets;
@@ -35,6 +36,7 @@ use self::observer::Observer;
 pub(crate) use self::observer::Timings;
 use self::turn::{Shell, WAKER};
 use crate::config::AgentConfig;
+use crate::recorder::Recorder;
 
 /// How the gossip thread ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,12 +72,12 @@ pub(crate) struct Gossip {
     pub(crate) commands: CommandSender,
     /// The epoch that belongs on disk: a state, so that the last one wins.
     pub(crate) epoch: watch::Receiver<u64>,
-    /// The decisions of operators that belong on disk.
-    pub(crate) kept: watch::Receiver<Arc<Kept>>,
     /// What the probe threads did.
     pub(crate) statistics: Statistics,
     /// How long news took.
     pub(crate) timings: Timings,
+    /// The decisions of operators that belong on disk.
+    pub(crate) kept: watch::Receiver<Arc<Kept>>,
     /// Tells that the thread has ended, and how.
     pub(crate) ended: oneshot::Receiver<Ending>,
     thread: JoinHandle<()>,
@@ -87,6 +89,7 @@ impl Gossip {
     pub(crate) fn start(
         config: &AgentConfig,
         node: Node,
+        recorder: Recorder,
         table: impl FnOnce() -> Result<Writer, String>,
     ) -> Result<Self, StartError> {
         let (udp, listener) = sockets::bind(config.gossip.bind)?;
@@ -130,6 +133,7 @@ impl Gossip {
                     kept: kept_sender,
                     expects_peers,
                     observer,
+                    recorder,
                 };
                 // Nobody may be waiting any more; then nobody wants to know.
                 let _ = ending.send(turn::run(poll, shell));
@@ -137,9 +141,9 @@ impl Gossip {
         Ok(Self {
             commands,
             epoch,
-            kept,
             statistics,
             timings,
+            kept,
             ended,
             thread,
         })

@@ -56,7 +56,8 @@ struct Last {
 /// A change of verdict, as this agent saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Turned {
-    pub(super) from: Verdict,
+    /// What it was; nothing if it was seen for the first time.
+    pub(super) from: Option<Verdict>,
     pub(super) what: Published,
 }
 
@@ -92,8 +93,8 @@ impl Observer {
             let gap = now.since(*since);
             self.timings.takeover_gap.observe(gap.as_secs_f64());
         }
-        let from = before.map_or(Verdict::Unknown, |before| before.verdict);
-        if from == verdict {
+        let from = before.map(|before| before.verdict);
+        if from.unwrap_or(Verdict::Unknown) == verdict {
             return None;
         }
         let age = Duration::from_millis(wall_ms.saturating_sub(what.since_ms));
@@ -154,7 +155,7 @@ mod tests {
         let mut observer = Observer::new(ME, timings.clone());
         let mut see = |wall_ms, what| observer.published(Time::ZERO, wall_ms, CHECK, what);
         let first = see(1_000_000, word(Verdict::Up, OTHER, 500)).unwrap();
-        assert_eq!(first.from, Verdict::Unknown);
+        assert_eq!(first.from, None);
         assert_eq!(see(1_000_000, word(Verdict::Up, ME, 500)), None);
         assert!(see(1_000_010, word(Verdict::Down, OTHER, 1_000_000)).is_some());
         assert_eq!(count(&timings.transition_to_table), "h_count 1");

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use watchfire_core::counters::Counter;
+use watchfire_core::gate::Keys;
 use watchfire_probe::{KIND_KEYS, Stats};
 use watchfire_wire::{Reason, Unmeasured};
 
 use crate::config::ConfigErrors;
 use crate::files::Held;
+use crate::recorder::Record;
 
 use super::overrides::{OverrideStatus, OverridesStatus};
 
@@ -76,6 +78,11 @@ pub(crate) struct Status {
     pub(crate) counters: BTreeMap<String, u64>,
     /// Histograms by name.
     pub(crate) latencies: BTreeMap<String, Latency>,
+    /// Which living members hold which configuration, the newest first: a digest of
+    /// the checks that they can take part in.
+    pub(crate) generations: Vec<Generation>,
+    /// The key that seals and those that open; none without keys.
+    pub(crate) keys: KeysStatus,
     /// Why this agent cannot probe, if it cannot: ended, stuck or failing.
     pub(crate) prober_ailment: Option<String>,
     /// The counters with their explanations, for metrics.
@@ -137,6 +144,38 @@ pub(crate) struct MemberStatus {
     pub(crate) epoch: u64,
 }
 
+/// A configuration that members of the POP hold.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Generation {
+    /// Its digest in short, 8 hexadecimal digits.
+    pub(crate) digest: String,
+    /// For how long somebody has held it, seconds, as seen from here.
+    pub(crate) for_s: u64,
+    /// Who does.
+    pub(crate) members: Vec<String>,
+}
+
+/// This agent's keys.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct KeysStatus {
+    /// The id of the one that seals.
+    pub(crate) seals: Option<u32>,
+    /// The ids of those that open.
+    pub(crate) opens: Vec<u32>,
+}
+
+impl KeysStatus {
+    pub(super) fn of(keys: &Keys) -> Self {
+        match keys {
+            Keys::Insecure => Self::default(),
+            Keys::Sealed(ring) => Self {
+                seals: Some(ring.primary().0.0),
+                opens: ring.ids().map(|id| id.0).collect(),
+            },
+        }
+    }
+}
+
 /// A histogram in short, microseconds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Latency {
@@ -181,6 +220,9 @@ pub(crate) struct Why {
     pub(crate) frozen: Option<OverrideStatus>,
     /// Other origins with the same check.
     pub(crate) shared_with: Vec<String>,
+    /// Its last transitions, POP-wide, the oldest first.
+    #[serde(default)]
+    pub(crate) history: Vec<Record>,
 }
 
 /// What the probe threads counted, outcomes aside.

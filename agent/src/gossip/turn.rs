@@ -30,6 +30,7 @@ use crate::limits::{
     BULK_FRAME_BYTES, CPU_PER_TURN, DATAGRAMS_PER_TURN, REPORTS_PER_TURN, TABLE_HEARTBEAT,
     TICK_WHILE_UNREAD,
 };
+use crate::recorder::Recorder;
 
 pub(super) const WAKER: Token = Token(0);
 const UDP: Token = Token(1);
@@ -55,6 +56,7 @@ pub(super) struct Shell {
     /// Whether there is anybody to join.
     pub(super) expects_peers: bool,
     pub(super) observer: Observer,
+    pub(super) recorder: Recorder,
 }
 
 impl Shell {

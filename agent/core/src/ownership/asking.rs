@@ -53,7 +53,7 @@ pub(super) enum Asked {
 }
 
 /// What a round came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Heard {
     pub(super) ix: CheckIx,
     pub(super) agreed: u8,
@@ -63,6 +63,8 @@ pub(super) struct Heard {
     /// All who were asked answered.
     pub(super) complete: bool,
     pub(super) asked_at: Time,
+    /// Who was asked, and what they said.
+    pub(super) said: Vec<(NodeId, Option<Answer>)>,
 }
 
 /// Gives further peers to ask about a check, in the order in which to ask them:
@@ -108,6 +110,7 @@ impl Round {
             answered: self.peers.iter().any(|(_, given)| given.is_some()),
             complete: !self.waits(),
             asked_at: self.asked_at,
+            said: self.peers.to_vec(),
         }
     }
 }

@@ -110,8 +110,11 @@ impl Duties {
     }
 
     /// A round is over.
-    fn heard(&mut self, ctx: &mut Ctx<'_>, heard: Heard) {
+    fn heard(&mut self, ctx: &mut Ctx<'_>, mut heard: Heard) {
         let ix = heard.ix;
+        let said = core::mem::take(&mut heard.said);
+        let event = Event::Opinions(self.check(ix), said);
+        ctx.out.push_back(Output::Event(event));
         if heard.agreed == 0 && heard.dissented == 0 {
             self.counters.second_opinions_silent += 1;
         }

@@ -212,6 +212,7 @@ mod tests {
                 answered: true,
                 complete: true,
                 asked_at: Time::ZERO,
+                said: Vec::new(),
             };
             assert_eq!(judge(&heard, doubts), expected, "{heard:?} {doubts}");
         }

@@ -40,9 +40,14 @@ pub(super) struct Page {
     origins: Origins,
     heartbeat_age_ns: u64,
     lines_lost: u64,
+    /// To the recorder, and to its file.
+    events_lost: (u64, u64),
 }
 
 type Done = Result<(), fmt::Error>;
+
+/// Labels and what was timed under them.
+type Timed<'a, const N: usize> = ([(&'a str, &'a str); N], &'a Histogram<u64>);
 
 impl Page {
     pub(super) fn new(status: Status, sights: &Sights) -> Self {
@@ -53,6 +58,7 @@ impl Page {
             origins: Origins::read(&sights.table, sights.me, &sights.chosen),
             heartbeat_age_ns: sights.table.freshness(clock::now_ns()).age_ns,
             lines_lost: sights.lines_lost(),
+            events_lost: sights.recorder.lost(),
             status,
         }
     }
@@ -106,6 +112,7 @@ impl Page {
             "When the configuration in force was read, since 1970.",
             milliseconds(status.config_loaded_ms),
         )?;
+        self.configuration(put)?;
         let braked = status.braked;
         put.gauges(&[
             (
@@ -153,6 +160,62 @@ impl Page {
             "log_lines_lost",
             "Log lines dropped because nobody read them.",
             self.lines_lost,
+        )?;
+        put.count(
+            "happenings_lost",
+            "Transitions and opinions that the recorder was too slow for.",
+            self.events_lost.0,
+        )?;
+        put.count(
+            "events_lost",
+            "Events that waited for their file and had to give way.",
+            self.events_lost.1,
+        )
+    }
+
+    /// Which configuration and which keys are in force, here and in the POP.
+    fn configuration(&self, put: &mut Put<'_, '_>) -> Done {
+        let status = &self.status;
+        let mine = status.generations.iter();
+        let mut mine = mine.filter(|it| it.members.contains(&status.node));
+        let digest = mine.next().map_or("", |it| it.digest.as_str());
+        put.labelled(
+            "config_info",
+            "Always 1; the label is a digest of the checks that this agent takes part in.",
+            &[([("digest", digest)], 1)],
+        )?;
+        let living: usize = status.generations.iter().map(|it| it.members.len()).sum();
+        let newest = status.generations.first();
+        let behind = newest.map_or(0, |newest| living - newest.members.len());
+        let for_s = newest
+            .filter(|_| behind > 0)
+            .map_or(0, |newest| newest.for_s);
+        put.gauges(&[(
+            "members_behind",
+            "Living members whose checks are not those that appeared last.",
+            behind,
+        )])?;
+        put.seconds(
+            "members_behind_age",
+            "For how long some members have been behind.",
+            whole(for_s),
+        )?;
+        let opens = status.keys.opens.iter().map(|id| (*id, "open"));
+        let keys = status
+            .keys
+            .seals
+            .iter()
+            .map(|id| (*id, "seal"))
+            .chain(opens);
+        let keys: Vec<_> = keys.map(|(id, used)| ((id.to_string()), used)).collect();
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|(id, used)| ([("key", id.as_str()), ("use", *used)], 1))
+            .collect();
+        put.labelled(
+            "key_info",
+            "Always 1; which key seals and which open.",
+            &keys,
         )
     }
 
@@ -402,9 +465,6 @@ impl Collector for Page {
     }
 }
 
-/// A histogram with what tells it from the others of its family.
-type Labelled<'a, const N: usize> = ([(&'a str, &'a str); N], &'a Histogram<u64>);
-
 /// Writes families.
 struct Put<'a, 'b>(&'a mut DescriptorEncoder<'b>);
 
@@ -497,12 +557,7 @@ impl Put<'_, '_> {
     }
 
     /// Histograms of microseconds, in seconds.
-    fn histogram<const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        of: &[Labelled<'_, N>],
-    ) -> Done {
+    fn histogram<const N: usize>(&mut self, name: &str, help: &str, of: &[Timed<'_, N>]) -> Done {
         let unit = Some(&Unit::Seconds);
         self.family(name, help, unit, MetricType::Histogram, |mut to| {
             for (labels, times) in of {
