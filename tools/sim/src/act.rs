@@ -328,7 +328,7 @@ impl World {
     }
 
     /// This host, or the next one with a running process.
-    fn living_from(&self, host: usize) -> usize {
+    pub(crate) fn living_from(&self, host: usize) -> usize {
         let all = self.hosts.len();
         let next = (0..all).map(|i| (host + i) % all);
         next.into_iter()
