@@ -102,7 +102,7 @@ fn no_tmpfs(table: &Path) -> Option<(String, String)> {
     }
     Some((
         format!("table.path: {} is not on a tmpfs", table.display()),
-        "choose a path on one, like /dev/shm/watchfire.table or /run/watchfire/table".into(),
+        "choose a path on one, like /run/watchfire/table".into(),
     ))
 }
 

@@ -10,9 +10,8 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use watchfire_probe_core::engine::{Inherited, Pacing, Report};
-use watchfire_probe_core::rate::Caps;
 use watchfire_probe_core::stream::tls::TlsContext;
-use watchfire_probe_core::{CheckSpec, Outcome, Phases, Stats};
+use watchfire_probe_core::{CheckSpec, Outcome, Phases, Stats, Tenant};
 use watchfire_wire::message::replica::Answer;
 use watchfire_wire::{CheckId, First, Time, Unmeasured};
 
@@ -131,8 +130,21 @@ impl Prober {
         inherit: Option<Inherited>,
         first: First,
     ) {
+        self.start_check_for(Tenant::NOBODY, spec, generation, inherit, first);
+    }
+
+    /// The same for a check of this tenant, who shares places and allowances
+    /// with others.
+    pub fn start_check_for(
+        &mut self,
+        tenant: Tenant,
+        spec: Arc<CheckSpec>,
+        generation: u32,
+        inherit: Option<Inherited>,
+        first: First,
+    ) {
         let id = spec.id();
-        let caps = self.paces.of(spec.target.ip());
+        let caps = self.paces.of(spec.target.ip(), tenant);
         let start = Command::Start {
             id,
             spec,
@@ -171,8 +183,13 @@ impl Prober {
     /// [`ReportKind::Opinion`](watchfire_probe_core::engine::ReportKind).
     /// Takes effect with the next flush.
     pub fn ask(&mut self, spec: Arc<CheckSpec>, ask: u64) {
+        self.ask_for(Tenant::NOBODY, spec, ask);
+    }
+
+    /// The same for a check of this tenant.
+    pub fn ask_for(&mut self, tenant: Tenant, spec: Arc<CheckSpec>, ask: u64) {
         let id = spec.id();
-        let caps: Caps = self.paces.of(spec.target.ip());
+        let caps = self.paces.of(spec.target.ip(), tenant);
         let lane = self.lane(id);
         if lane.asks.len() < ASKS_WAITING {
             lane.asks.push_back(Command::Ask {
@@ -281,6 +298,14 @@ impl Prober {
             }
         };
         self.lanes.iter().find_map(of)
+    }
+
+    /// A thread has ended, by a broken driver or a fault of its own. Its checks are
+    /// measured no more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let mut lanes = self.lanes.iter();
+        lanes.any(|lane| lane.mailbox.pulse.ended.load(Ordering::Relaxed))
     }
 
     /// How long ago the thread that has turned the least began a turn; a thread

@@ -165,6 +165,7 @@ reasons! {
         BadHeader = 25, "bad_header", "a header of the response is not the expected one";
         BadContent = 26, "bad_content", "the content of the response is not the expected one";
         DownAtOnce = 27, "down_at_once", "the origin says that it is to be taken out at once";
+        Degraded = 28, "degraded", "the origin answered as expected, with a sign of trouble that the check names";
     }
 }
 
@@ -213,6 +214,7 @@ impl Reason {
             | Self::TlsTimeout
             | Self::ResponseTimeout => false,
             Self::Passed
+            | Self::Degraded
             | Self::BadStatus
             | Self::NotHttp
             | Self::HeadersTooLarge

@@ -16,6 +16,7 @@ pub mod node;
 pub mod overrides;
 pub mod ownership;
 mod rate;
+mod replay;
 pub mod replica;
 pub mod rng;
 mod rtt;

@@ -8,9 +8,10 @@ use watchfire_core::gate::Keys;
 use watchfire_core::io::{Event, Input, Output, Report, ReportKind};
 use watchfire_core::node::Node;
 use watchfire_core::overrides::{Decided, Decision, Refused, Request};
+use watchfire_probe_core::Tenant;
 use watchfire_probe_core::engine::{self, Inherited};
 use watchfire_table::{Home, Writer};
-use watchfire_wire::{CheckId, NodeId, Time};
+use watchfire_wire::{CheckId, NodeId, Reason, Time};
 
 use crate::catalogue::Catalogue;
 use crate::change::{OriginChange, Refusal};
@@ -194,6 +195,7 @@ impl<H: Home> Host<H> {
             } => Effect::Probe(Probing::Start {
                 check,
                 spec: self.catalogue().spec(check)?.clone(),
+                tenant: self.tenant(check),
                 generation,
                 inherited: inherit.map(|known| Inherited {
                     verdict: known.verdict,
@@ -207,6 +209,7 @@ impl<H: Home> Host<H> {
             Output::Ask { check, ask } => Effect::Probe(Probing::Ask {
                 check,
                 spec: self.catalogue().spec(check)?.clone(),
+                tenant: self.tenant(check),
                 ask,
             }),
             Output::Publish { check, what } => {
@@ -226,12 +229,20 @@ impl<H: Home> Host<H> {
             Output::Left => Effect::Left,
             Output::Conflict { addr, actor } => Effect::Conflict { addr, actor },
             Output::Event(event) => {
-                if let Event::Joined(actor, _) = event {
-                    self.name_node(actor.node);
+                match event {
+                    Event::Joined(actor, _) => self.name_node(actor.node),
+                    Event::Braked { .. } => self.publisher.braked(Some(wall_ms)),
+                    Event::Released(_) => self.publisher.braked(None),
+                    _ => {}
                 }
                 Effect::Event(event)
             }
         })
+    }
+
+    fn tenant(&self, check: CheckId) -> Tenant {
+        let name = self.catalogue().tenant(check);
+        name.map_or(Tenant::NOBODY, |name| Tenant::of(name))
     }
 
     /// Lets readers of the table print a member's name.
@@ -261,7 +272,10 @@ fn translate(report: engine::Report) -> Report {
             latency_us,
         } => ReportKind::Measured {
             verdict,
-            reason: reason.code(),
+            reason: match reason {
+                Reason::Passed if report.degraded => Reason::Degraded.code(),
+                reason => reason.code(),
+            },
             contrary,
             latency_us,
         },
@@ -283,7 +297,7 @@ mod tests {
     use watchfire_core::node::NodeConfig;
     use watchfire_probe_core::check::CheckSpec;
     use watchfire_table::{HeapHome, HeapReader, TableVerdict, WriterOptions};
-    use watchfire_wire::{Reason, Verdict};
+    use watchfire_wire::Verdict;
 
     use super::*;
     use crate::change::Origins;

@@ -14,8 +14,10 @@ mod catalogue;
 mod change;
 mod effect;
 mod host;
+mod pop_state;
 mod publisher;
 mod shown;
+mod unwritten;
 
 pub use catalogue::Catalogue;
 pub use change::{OriginChange, Origins, Refusal};

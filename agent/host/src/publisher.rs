@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use watchfire_core::io::Published;
 use watchfire_core::overrides::{Decision, POP};
-use watchfire_table::{Entry, Flags, Home, TableError, TableVerdict, Writer};
+use watchfire_table::{Entry, Flags, Home, TableVerdict, Writer};
 use watchfire_wire::{CheckId, NodeId, Reason, Unmeasured, Verdict};
 
 use crate::catalogue::Catalogue;
 use crate::change::{OriginChange, Refusal};
 use crate::effect::Trouble;
+use crate::pop_state::States;
 use crate::shown::{Decisions, Shown, verdict_of};
+use crate::unwritten::Unwritten;
 
 /// The table, and what it is to say.
 pub struct Publisher<H: Home> {
@@ -24,6 +26,8 @@ pub struct Publisher<H: Home> {
     decisions: Decisions,
     me: NodeId,
     failed_writes: u64,
+    states: States,
+    unwritten: Unwritten,
     troubles: Vec<Trouble>,
 }
 
@@ -72,6 +76,8 @@ impl<H: Home> Publisher<H> {
             decisions: Decisions::default(),
             me,
             failed_writes: 0,
+            states: States::default(),
+            unwritten: Unwritten::default(),
             troubles: Vec::new(),
         };
         publisher.name_node(me, name);
@@ -83,6 +89,9 @@ impl<H: Home> Publisher<H> {
         for (id, spec) in &change.checks_added {
             self.catalogue.add_check(*id, spec);
         }
+        for (id, tenant) in &change.tenants {
+            self.catalogue.set_tenant(*id, tenant);
+        }
         for (id, refusal) in &change.refused {
             self.refuse(*id, Some(refusal.clone()), wall_ms);
         }
@@ -92,6 +101,7 @@ impl<H: Home> Publisher<H> {
         for name in &change.names_removed {
             self.catalogue.remove_name(name);
             self.decisions.forget(name);
+            self.unwritten.forget(name);
             self.table.remove(name.as_bytes());
         }
         for (name, id) in &change.names_set {
@@ -143,6 +153,7 @@ impl<H: Home> Publisher<H> {
             self.decisions.set(name, what);
             return self.show_anew(name, wall_ms);
         }
+        self.frozen_by_operator(what.as_ref().map(|decision| decision.at_ms));
         self.decisions.freeze(what);
         let all = self.catalogue.all_watched();
         let names: Vec<_> = all.flat_map(|watched| watched.names.clone()).collect();
@@ -185,6 +196,9 @@ impl<H: Home> Publisher<H> {
     /// Says that the writer is alive; see [`Writer::heartbeat`].
     pub fn heartbeat(&mut self, now_ns: u64) {
         self.table.heartbeat(now_ns);
+        let table = &mut self.table;
+        self.unwritten
+            .retry(now_ns, |name, entry| table.set(name, entry).is_ok());
         if let Some(notice) = self.table.take_notice() {
             self.troubles.push(Trouble::Table(notice));
         }
@@ -305,7 +319,7 @@ impl<H: Home> Publisher<H> {
     fn show(&mut self, name: &Arc<str>, measured: Entry) {
         let there = self.table.get(name.as_bytes());
         if let Shown::Entry(entry) = self.decisions.show(name, measured, there) {
-            self.write(name, |table| table.set(name.as_bytes(), &entry));
+            self.write(name, &entry);
         }
     }
 
@@ -330,16 +344,29 @@ impl<H: Home> Publisher<H> {
         }
     }
 
-    fn write(
-        &mut self,
-        name: &Arc<str>,
-        write: impl FnOnce(&mut Writer<H>) -> Result<(), TableError>,
-    ) {
-        if let Err(error) = write(&mut self.table) {
-            self.failed_writes += 1;
-            let origin = Arc::clone(name);
-            self.troubles.push(Trouble::Write { origin, error });
+    fn write(&mut self, name: &Arc<str>, entry: &Entry) {
+        match self.table.set(name.as_bytes(), entry) {
+            Ok(()) => self.unwritten.forget(name),
+            Err(error) => {
+                self.failed_writes += 1;
+                let origin = Arc::clone(name);
+                if self.unwritten.keep(Arc::clone(name), *entry) {
+                    self.troubles.push(Trouble::Write { origin, error });
+                }
+            }
         }
+    }
+
+    /// This agent holds new Downs back, or does so no more.
+    pub fn braked(&mut self, since_ms: Option<u64>) {
+        self.states.braked_ms = since_ms;
+        self.table.set_pop_state(self.states.shown());
+    }
+
+    /// An operator froze the POP, or does so no more.
+    fn frozen_by_operator(&mut self, since_ms: Option<u64>) {
+        self.states.frozen_ms = since_ms;
+        self.table.set_pop_state(self.states.shown());
     }
 }
 
@@ -350,9 +377,15 @@ fn entry_of(what: Published, carried: bool) -> Entry {
     } else {
         Flags::NONE
     };
+    let is_degraded = what.verdict == Verdict::Up && what.reason == Reason::Degraded.code();
+    let degraded = if is_degraded {
+        Flags::DEGRADED
+    } else {
+        Flags::NONE
+    };
     Entry {
         verdict: what.verdict.into(),
-        flags: carried | frozen,
+        flags: carried | frozen | degraded,
         reason: what.reason,
         since_ms: what.since_ms,
         latency_us: what.latency_us,

@@ -35,7 +35,7 @@ const ADMIN_SOCKET: &str = "/run/watchfire/admin.sock";
                   Install it:\n  watchfire config example > agent.toml\n  \
                   watchfire key new pop.key\n  watchfire run --config agent.toml\n\n\
                   Ask it:\n  watchfire status\n  watchfire why shop-1\n  \
-                  watchfire table get shop-1 --table /dev/shm/watchfire.table"
+                  watchfire table get shop-1 --table /run/watchfire/table"
 )]
 struct Cli {
     #[command(subcommand)]

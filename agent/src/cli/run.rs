@@ -137,7 +137,7 @@ fn open_table(config: &AgentConfig, actor: Actor) -> Result<TableWriter, String>
         fs::create_dir_all(dir).map_err(|error| {
             format!(
                 "cannot make the folder of the table, {}: {error}\n  help: choose a table.path on \
-                 a tmpfs where the agent's user may write, like /dev/shm/watchfire.table",
+                 a tmpfs where the agent's user may write, like /run/watchfire/table",
                 dir.display()
             )
         })?;

@@ -7,16 +7,13 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use watchfire_table::{Entry, Freshness, Lookup, Reader};
+use watchfire_table::{Condition, Entry, Freshness, Lookup, PopState, Reader};
 
 use super::text::{ago, columns};
 use super::{Failure, Format, print_json};
 use crate::clock;
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, TABLE};
 use crate::gossip::{reason_key, reason_words};
-
-/// Where the table is unless told otherwise.
-const TABLE: &str = "/dev/shm/watchfire.table";
 
 #[derive(Subcommand)]
 pub(super) enum Verb {
@@ -34,7 +31,7 @@ pub(super) enum Verb {
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// The table's file [default: /dev/shm/watchfire.table]
+    /// The table's file [default: /run/watchfire/table]
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
     table: Option<PathBuf>,
     /// The agent's configuration file, which names the table
@@ -209,6 +206,7 @@ fn stat(options: &Options) -> Result<(), Failure> {
             "writes_per_s": stat.writes_per_s,
             "fresh": stat.freshness.fresh,
             "heartbeat_age_ms": heartbeat_ms,
+            "pop": reader.pop_state().condition.as_str(),
             "writer": owner,
             "writer_epoch": stat.epoch,
             "writer_pid": stat.pid,
@@ -250,6 +248,7 @@ fn stat(options: &Options) -> Result<(), Failure> {
             "writer",
             format!("{owner}, epoch {}, process {}", stat.epoch, stat.pid),
         ),
+        ("POP", pop_words(reader.pop_state())),
         (
             "heartbeat",
             format!(
@@ -267,6 +266,16 @@ fn stat(options: &Options) -> Result<(), Failure> {
         .into();
     say!("{}", columns(&rows).trim_end());
     Ok(())
+}
+
+/// How the POP is, and since when.
+fn pop_words(state: PopState) -> String {
+    match state.condition {
+        Condition::Normal => state.condition.to_string(),
+        Condition::Braked | Condition::Frozen => {
+            format!("{}, {}", state.condition, ago(state.since_ms))
+        }
+    }
 }
 
 fn verify(options: &Options) -> Result<(), Failure> {

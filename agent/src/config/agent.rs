@@ -17,6 +17,7 @@ use super::brake::{RawBrake, brake};
 use super::duration::Span;
 use super::observe::{Chosen, Events, RawEvents, RawMetrics, chosen, events};
 use super::origins::OriginDefaults;
+use super::quota::{Quotas, RawQuotas, quotas};
 use super::source::{ConfigError, ConfigErrors, Source};
 
 /// Smallest datagram budget that still carries every message, bytes.
@@ -61,6 +62,8 @@ pub(crate) struct AgentConfig {
     pub(crate) agent_check_listen: Option<SocketAddr>,
     /// Origins files or patterns, relative to [`AgentConfig::base`].
     pub(crate) origins: Vec<String>,
+    /// What tenants may have.
+    pub(crate) quotas: Quotas,
     /// Whether changed origins files are read without being told.
     pub(crate) watch_origins: bool,
     /// Of the origins so many percent may leave at once without being asked for.
@@ -108,6 +111,8 @@ struct Raw {
     probe: RawProbe,
     #[serde(default)]
     brake: RawBrake,
+    #[serde(default)]
+    tenants: RawQuotas,
     table: RawTable,
     admin: Option<RawAdmin>,
     metrics: Option<RawMetrics>,
@@ -168,10 +173,30 @@ struct RawProbe {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTable {
+    #[serde(default = "default_table")]
     path: PathBuf,
     capacity: Option<Spanned<usize>>,
     mode: Option<Spanned<String>>,
     group: Option<String>,
+}
+
+impl Default for RawTable {
+    fn default() -> Self {
+        Self {
+            path: default_table(),
+            capacity: None,
+            mode: None,
+            group: None,
+        }
+    }
+}
+
+/// Where the table is unless told otherwise: in a folder that is the agent's
+/// own, so that nobody else can put a file there.
+pub(crate) const TABLE: &str = "/run/watchfire/table";
+
+fn default_table() -> PathBuf {
+    TABLE.into()
 }
 
 #[derive(Deserialize)]
@@ -213,6 +238,9 @@ impl AgentConfig {
         let policy = errors.keep(policy(&source, &raw.probe, gossip.as_ref()));
         let table = errors.keep(table(&source, base, &raw.table));
         let brake = errors.keep(brake(&source, &raw.brake));
+        let quotas = errors
+            .keep(quotas(&source, &raw.tenants))
+            .unwrap_or_default();
         let mut listen = |raw: Option<&Spanned<String>>| errors.keep(address(&source, raw?));
         let metrics_listen = listen(raw.metrics.as_ref().map(|raw| &raw.listen));
         let agent_check_listen = listen(raw.agent_check.as_ref().map(|raw| &raw.listen));
@@ -263,6 +291,7 @@ impl AgentConfig {
             events: written,
             agent_check_listen,
             removals_max_percent: removals,
+            quotas,
             origins: raw.origins.files,
             watch_origins: raw.origins.watch.unwrap_or(true),
             defaults: raw.defaults,
@@ -547,7 +576,7 @@ fn table(source: &Source, base: &Path, raw: &RawTable) -> Result<TableConfig, Co
         None => 0o640,
         Some(text) => u32::from_str_radix(text.get_ref(), 8)
             .ok()
-            .filter(|mode| mode & !0o664 == 0 && mode & 0o600 == 0o600)
+            .filter(|mode| mode & !0o644 == 0 && mode & 0o600 == 0o600)
             .ok_or_else(|| {
                 source.error(
                     text.span(),

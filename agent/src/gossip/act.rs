@@ -1,6 +1,7 @@
 //! Does what the core and the control thread want done.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Registry;
@@ -10,7 +11,7 @@ use watchfire_core::node::Node;
 use watchfire_core::overrides::Wall;
 use watchfire_core::swim::Member;
 use watchfire_host::{Effect, Host, Probing, Refusal, Trouble};
-use watchfire_probe::Prober;
+use watchfire_probe::{Prober, Report, ReportKind};
 use watchfire_table::FileHome;
 use watchfire_wire::message::replica::Answer;
 use watchfire_wire::{CheckId, NodeId, Reason, Time, Unmeasured};
@@ -37,12 +38,17 @@ pub(super) struct Act {
     forged_seen: u64,
     next_complaint: Time,
     generations: Generations,
+    /// Reports since the last word that a check found no place, by tenant.
+    crowded: BTreeMap<Arc<str>, u64>,
     next_wall: Time,
     wall: Wall,
 }
 
 /// When the first word is said: members have had time to answer.
 const FIRST_COMPLAINT: Duration = Duration::from_secs(10);
+
+/// Tenants that are named in one word about places.
+const CROWDED_NAMED: usize = 10;
 
 /// A wall clock that moved by less was read a moment later.
 const WALL_MOVED_MS: u64 = 5;
@@ -61,6 +67,22 @@ impl Act {
             draining: false,
             generations: Generations::default(),
             datagrams_unsent: 0,
+            crowded: BTreeMap::new(),
+        }
+    }
+
+    /// Remembers whose checks find no place among the probes in flight.
+    pub(super) fn note(&mut self, report: &Report, host: &Host<FileHome>) {
+        let ReportKind::Unmeasured { reason, .. } = report.kind else {
+            return;
+        };
+        if reason != Unmeasured::InFlightFull {
+            return;
+        }
+        let tenant = host.catalogue().tenant(report.check);
+        let tenant = tenant.map_or_else(|| Arc::from("nobody"), Arc::clone);
+        if self.crowded.len() < CROWDED_NAMED || self.crowded.contains_key(&tenant) {
+            *self.crowded.entry(tenant).or_default() += 1;
         }
     }
 
@@ -167,7 +189,14 @@ impl Act {
     }
 
     /// Looks, at every heartbeat, for what nobody reports.
-    pub(super) fn watch(&mut self, now: Time, shell: &mut Shell) {
+    pub(super) fn watch(&mut self, now: Time, shell: &mut Shell) -> Flow {
+        if shell.prober.has_ended() {
+            // Others take its checks; whoever started it starts it anew, and
+            // then all of them are probed again.
+            return Err(Ending::Failed(
+                "a probe thread ended; see the lines before this".to_owned(),
+            ));
+        }
         let late = shell.prober.take_lateness();
         if late >= watchfire_core::limits::LATE {
             shell.host.handle(now, Input::Late(late));
@@ -184,6 +213,7 @@ impl Act {
             self.next_complaint = now + COMPLAIN_EVERY;
             self.complain(shell);
         }
+        Ok(())
     }
 
     /// Says, now and then, what a person should look into: frames that fail to
@@ -198,6 +228,16 @@ impl Act {
                  another key under the same id? every agent of a POP needs the same key file"
             );
             self.forged_seen = forged;
+        }
+        let crowded = std::mem::take(&mut self.crowded);
+        if !crowded.is_empty() {
+            let tenants: Vec<_> = crowded.keys().map(|name| format!("\"{name}\"")).collect();
+            tracing::warn!(
+                tenants = tenants.join(", "),
+                "probes found no place in time and measured nothing: these tenants hold all \
+                 that they may of probe.in_flight_max; fewer or shorter timeouts, or more \
+                 places, would help"
+            );
         }
         let alone = node
             .members()
@@ -260,6 +300,7 @@ impl Act {
         ]);
         let counters = counted.iter();
         let counters = counters.map(|counter| (counter.name.to_owned(), counter.count));
+        let stats = shell.prober.stats();
         Status {
             version: crate::VERSION.to_owned(),
             node: shell.name.clone(),
@@ -285,6 +326,8 @@ impl Act {
             origins_forced: tally.forced,
             overrides: overrides::in_short(&shell.host),
             digest: format!("{:016x}", node.digest()),
+            places_used: stats.slots,
+            places_waiting: stats.waiting,
             backend: shell.prober.backend().to_string(),
             table: String::new(),
             config_loaded_ms: 0,
@@ -417,18 +460,20 @@ fn probe(prober: &mut Prober, what: Probing) {
         Probing::Start {
             check: _,
             spec,
+            tenant,
             generation,
             inherited,
             first,
-        } => prober.start_check(spec, generation, inherited, first),
+        } => prober.start_check_for(tenant, spec, generation, inherited, first),
         Probing::Stop(check) => prober.stop_check(check),
         Probing::Attend(check) => prober.attend(check),
         Probing::Hurry(hurry) => prober.set_hurry(hurry),
         Probing::Ask {
             check: _,
             spec,
+            tenant,
             ask,
-        } => prober.ask(spec, ask),
+        } => prober.ask_for(tenant, spec, ask),
     }
 }
 

@@ -60,6 +60,10 @@ pub(crate) struct Status {
     pub(crate) overrides: OverridesStatus,
     /// Digest of the replicated state: equal on all members when calm.
     pub(crate) digest: String,
+    /// Places that probes hold, connections kept open among them.
+    pub(crate) places_used: u64,
+    /// Checks that are due and wait for a place.
+    pub(crate) places_waiting: u64,
     /// The driver in use.
     pub(crate) backend: String,
     /// Table file.

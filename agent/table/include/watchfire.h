@@ -11,8 +11,9 @@
  *     at most one look per second).
  *   - now_ns is the caller's CLOCK_MONOTONIC in nanoseconds. A time that was
  *     read a moment ago (once per request or per event loop turn) will do.
- *   - A stale table keeps its verdicts. Whether to believe them (fail static)
- *     or to use every origin (fail open) is the caller's to decide.
+ *   - watchfire_use and watchfire_pool say what to do with an origin or a pool:
+ *     one rule for every proxy, also for tables that are stale, missing, moved
+ *     or foreign. watchfire_lookup says what the table says.
  *
  * Functions that can fail return a negative errno.
  */
@@ -41,7 +42,22 @@ extern "C" {
 /* Remarks on a verdict. */
 #define WATCHFIRE_FORCED 1  /* an operator's override */
 #define WATCHFIRE_CARRIED 2 /* of an earlier definition of the check */
-#define WATCHFIRE_FROZEN 4  /* the owner doubts its own path */
+#define WATCHFIRE_FROZEN 4  /* kept: the owner doubts its path, or an operator's wish */
+#define WATCHFIRE_DEGRADED 8 /* up, but by the check's own signs not quite well */
+
+/* What to do with an origin. */
+#define WATCHFIRE_DO_NOT_USE 0
+#define WATCHFIRE_TRY_LAST 1 /* only what no origin to use could take */
+#define WATCHFIRE_USE 2
+
+/* What a stale table means: one whose agent is dead or stopped. */
+#define WATCHFIRE_STATIC 0 /* its last verdicts hold */
+#define WATCHFIRE_OPEN 1   /* use all but what an operator took out */
+
+/* How the POP is: for people and metrics, decide nothing by it. */
+#define WATCHFIRE_NORMAL 0
+#define WATCHFIRE_BRAKED 1     /* new downs are held: is it the POP's uplink? */
+#define WATCHFIRE_POP_FROZEN 2 /* by an operator */
 
 /* An open table. */
 typedef struct watchfire_table watchfire_table;
@@ -79,13 +95,51 @@ int watchfire_lookup(const watchfire_table *table, const void *name,
                      size_t name_bytes, uint64_t now_ns,
                      watchfire_answer *answer);
 
-/* The same with the name's hash, computed earlier by watchfire_hash. */
-int watchfire_lookup_hashed(const watchfire_table *table, uint64_t hash,
-                            const void *name, size_t name_bytes,
-                            uint64_t now_ns, watchfire_answer *answer);
+/* What to do with an origin: WATCHFIRE_DO_NOT_USE, TRY_LAST or USE.
+ *
+ *   up                                   use
+ *   up, degraded                         try last
+ *   down                                 do not use
+ *   draining, or down by an operator     do not use, whatever else
+ *   unknown, not in the table            use: nobody says that it is bad
+ *   overtaken by the writer              try last
+ *   stale table                          by its last verdicts (WATCHFIRE_STATIC)
+ *                                        or use (WATCHFIRE_OPEN)
+ *   no table: NULL for the handle        use; try again to open it, say, once a
+ *                                        second. The same for a file that
+ *                                        watchfire_open refuses.
+ *
+ * Fills *answer unless it is NULL. */
+int watchfire_use(const watchfire_table *table, const void *name,
+                  size_t name_bytes, uint64_t now_ns, int when_stale,
+                  watchfire_answer *answer);
 
-/* The hash of a name. */
-uint64_t watchfire_hash(const void *name, size_t name_bytes);
+/* A name of a pool. */
+typedef struct watchfire_name {
+    const void *bytes;
+    size_t length;
+} watchfire_name;
+
+/* When a pool is in panic. Begin with all zero: no panic, fail static. */
+typedef struct watchfire_rule {
+    uint32_t at_least;     /* origins that must be usable */
+    uint8_t share_percent; /* of the pool, less what an operator took out */
+    uint8_t when_stale;    /* WATCHFIRE_STATIC or WATCHFIRE_OPEN */
+    uint16_t reserved;     /* zero */
+} watchfire_rule;
+
+/* What to do with each origin of a pool; NULL for the handle is no table.
+ * Writes count answers to usages. Where fewer are usable than the rule wants,
+ * those to be tried last are used too; where that is not enough either, the
+ * pool is in panic: all are used but for what an operator took out, since the
+ * fault is then rarely the origins'. Returns 1 in panic, else 0. */
+int watchfire_pool(const watchfire_table *table, const watchfire_name *names,
+                   size_t count, uint64_t now_ns, const watchfire_rule *rule,
+                   uint8_t *usages);
+
+/* How the POP is: WATCHFIRE_NORMAL, BRAKED or POP_FROZEN. Writes since when, ms
+ * since 1970 on this server's clock, to *since_ms unless that is NULL. */
+int watchfire_pop_state(const watchfire_table *table, uint64_t *since_ms);
 
 /* Whether the agent lives: 1 or 0. Writes the time since its last sign of life
  * to *age_ns unless that is NULL. */

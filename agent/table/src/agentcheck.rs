@@ -8,23 +8,12 @@ use std::collections::HashSet;
 
 use crate::entry::{TableVerdict, reason_words};
 use crate::limits::{DRAINS_TOLD, NAME_BYTES};
+use crate::rule::{self, Usage, WhenStale};
 use crate::view::Lookup;
 
 /// Longest question, bytes: a name and its line's end. A longer one is
 /// answered as not understood and the connection closed.
 pub const LINE_BYTES: usize = NAME_BYTES + 2;
-
-/// What to say of an origin of which the table knows nothing certain: its
-/// verdict is Unknown, it is not in the table, or the table is stale.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// HAProxy keeps the state that it has. For a stale table that is the last
-    /// verdict.
-    #[default]
-    FailStatic,
-    /// The server is up until the table says otherwise.
-    FailOpen,
-}
 
 /// Where a conversation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,34 +80,44 @@ impl Told {
         self.drained.iter().map(AsRef::as_ref)
     }
 
-    /// The line to send for what the table says of the server.
+    /// The line to send for what the table says of the server, by [the
+    /// rule](crate::rule) that all readers follow.
     ///
-    /// What a line does not name stays as it is. The words after `#` appear in
-    /// HAProxy's log and statistics.
+    /// HAProxy has no "try last", so what is degraded is up. What a line does
+    /// not name stays as it is, and so does all of what is not known or stale. The
+    /// words after `#` appear in HAProxy's log and statistics.
     #[must_use]
-    pub fn answer(&mut self, name: &[u8], lookup: &Lookup, policy: Policy) -> String {
+    pub fn answer(&mut self, name: &[u8], lookup: &Lookup, when_stale: WhenStale) -> String {
         let weight = if self.drained.contains(name) {
             " 100%"
         } else {
             ""
         };
-        let uncertain = match policy {
-            Policy::FailStatic => String::new(),
-            Policy::FailOpen => format!("up{weight} "),
-        };
-        if !lookup.freshness().fresh {
-            return format!("{uncertain}#the table is stale\n");
+        let stale = !lookup.freshness().fresh;
+        let usage = rule::usage(Some(lookup), when_stale);
+        if stale && (when_stale == WhenStale::Static || usage == Usage::DoNotUse) {
+            return "#the table is stale\n".to_owned();
         }
-        let Some(entry) = lookup.entry() else {
-            return format!("{uncertain}#not in the table\n");
+        let remark = match lookup {
+            Lookup::Busy { .. } => return "#busy\n".to_owned(),
+            _ if stale => " #the table is stale".to_owned(),
+            Lookup::NotInTable { .. } => return "#not in the table\n".to_owned(),
+            Lookup::Found { entry, .. } => match entry.verdict {
+                TableVerdict::Draining => return self.drain(name),
+                TableVerdict::Unknown => {
+                    return format!("#unknown: {}\n", reason_words(entry.reason));
+                }
+                TableVerdict::Up if usage == Usage::Use => String::new(),
+                TableVerdict::Up | TableVerdict::Down => {
+                    format!(" #{}", reason_words(entry.reason))
+                }
+            },
         };
-        let reason = reason_words(entry.reason);
-        match entry.verdict {
-            TableVerdict::Up => format!("up{weight}\n"),
-            TableVerdict::Down => format!("down{weight} #{reason}\n"),
-            TableVerdict::Draining => self.drain(name),
-            TableVerdict::Unknown => format!("{uncertain}#unknown: {reason}\n"),
-        }
+        let word = match usage {
+            Usage::DoNotUse => "down",
+            Usage::TryLast | Usage::Use => "up",
+        };
+        format!("{word}{weight}{remark}\n")
     }
 
     /// Drains, where there is room to remember that it must be taken back.
@@ -174,10 +173,10 @@ mod tests {
     }
 
     #[test]
-    fn certain_verdicts_are_told_under_either_policy() {
-        for policy in [Policy::FailStatic, Policy::FailOpen] {
+    fn a_fresh_tables_verdicts_are_told_whatever_a_stale_one_means() {
+        for when in [WhenStale::Static, WhenStale::Open] {
             let mut told = Told::default();
-            let mut answer = |verdict| told.answer(b"a", &of(verdict, FRESH), policy);
+            let mut answer = |verdict| told.answer(b"a", &of(verdict, FRESH), when);
             assert_eq!(answer(TableVerdict::Up), "up\n");
             assert_eq!(
                 answer(TableVerdict::Down),
@@ -186,33 +185,46 @@ mod tests {
             assert_eq!(answer(TableVerdict::Draining), "up 0% #draining\n");
             assert_eq!(answer(TableVerdict::Up), "up 100%\n");
             assert!(answer(TableVerdict::Down).starts_with("down 100% #"));
-            let other = told.answer(b"b", &of(TableVerdict::Up, FRESH), policy);
+            let other = told.answer(b"b", &of(TableVerdict::Up, FRESH), when);
             assert_eq!(other, "up\n");
         }
     }
 
     #[test]
-    fn uncertain_ones_follow_the_policy() {
-        let stale = of(TableVerdict::Down, STALE);
-        let unknown = of(TableVerdict::Unknown, FRESH);
-        let absent = Lookup::NotInTable { freshness: FRESH };
+    fn what_is_not_known_changes_nothing() {
         let mut told = Told::default();
-        for lookup in [stale, unknown, absent] {
-            let mut answer = |policy| told.answer(b"a", &lookup, policy);
-            assert!(answer(Policy::FailStatic).starts_with('#'));
-            assert!(answer(Policy::FailOpen).starts_with("up #"));
+        let mut answer = |lookup| told.answer(b"a", &lookup, WhenStale::Static);
+        let unknown = answer(of(TableVerdict::Unknown, FRESH));
+        assert!(unknown.starts_with("#unknown"), "{unknown}");
+        let absent = answer(Lookup::NotInTable { freshness: FRESH });
+        assert_eq!(absent, "#not in the table\n");
+        let busy = answer(Lookup::Busy { freshness: FRESH });
+        assert!(busy.starts_with('#'), "it keeps what it has: {busy}");
+    }
+
+    #[test]
+    fn a_stale_table_is_static_or_open_but_for_the_operators_word() {
+        let mut told = Told::default();
+        let mut answer = |verdict, when| told.answer(b"a", &of(verdict, STALE), when);
+        for verdict in [TableVerdict::Up, TableVerdict::Down, TableVerdict::Draining] {
+            assert!(answer(verdict, WhenStale::Static).starts_with('#'));
         }
+        assert!(answer(TableVerdict::Down, WhenStale::Open).starts_with("up #"));
+        assert!(answer(TableVerdict::Draining, WhenStale::Open).starts_with('#'));
     }
 
     #[test]
     fn a_successor_takes_back_what_was_told() {
         let mut told = Told::default();
         let draining = of(TableVerdict::Draining, FRESH);
-        told.answer(b"a", &draining, Policy::FailStatic);
+        assert_eq!(
+            told.answer(b"a", &draining, WhenStale::Static),
+            "up 0% #draining\n"
+        );
         let mut again = Told::again(told.drained().map(<[u8]>::to_vec));
         let up = of(TableVerdict::Up, FRESH);
-        assert_eq!(again.answer(b"a", &up, Policy::FailStatic), "up 100%\n");
-        assert_eq!(again.answer(b"b", &up, Policy::FailStatic), "up\n");
+        assert_eq!(again.answer(b"a", &up, WhenStale::Static), "up 100%\n");
+        assert_eq!(again.answer(b"b", &up, WhenStale::Static), "up\n");
     }
 
     #[test]
@@ -221,10 +233,10 @@ mod tests {
         let draining = of(TableVerdict::Draining, FRESH);
         for number in 0..DRAINS_TOLD {
             let name = number.to_string();
-            let answer = told.answer(name.as_bytes(), &draining, Policy::FailStatic);
+            let answer = told.answer(name.as_bytes(), &draining, WhenStale::Static);
             assert!(answer.starts_with("up 0%"));
         }
-        let mut answer = |name| told.answer(name, &draining, Policy::FailStatic);
+        let mut answer = |name| told.answer(name, &draining, WhenStale::Static);
         assert!(answer(b"one more").starts_with('#'));
         assert!(answer(b"0").starts_with("up 0%"));
     }

@@ -26,6 +26,8 @@ use crate::view::View;
 pub(crate) struct Content<R> {
     region: R,
     geometry: Geometry,
+    /// What the names' hashes are made with.
+    seed: u64,
     /// Index, one based, of each owner in the directory.
     owners: HashMap<NodeId, u16>,
     used: usize,
@@ -46,13 +48,14 @@ pub(crate) enum Full {
 
 impl<R: Deref<Target = [AtomicU64]>> Content<R> {
     /// Over a region of zeros: writes the constant part of the header.
-    pub(crate) fn begin(region: R, geometry: Geometry, generation: u64) -> Self {
-        for (word, value) in region.iter().zip(geometry.header(generation)) {
+    pub(crate) fn begin(region: R, geometry: Geometry, generation: u64, seed: u64) -> Self {
+        for (word, value) in region.iter().zip(geometry.header(generation, seed)) {
             word.store(value, Ordering::Relaxed);
         }
         Self {
             region,
             geometry,
+            seed,
             owners: HashMap::new(),
             used: 0,
             live: 0,
@@ -62,10 +65,11 @@ impl<R: Deref<Target = [AtomicU64]>> Content<R> {
 
     /// Over a verified region: counts what is in it, since the counts of a
     /// writer that died may be behind.
-    pub(crate) fn adopt(region: R, geometry: Geometry) -> Self {
+    pub(crate) fn adopt(region: R, geometry: Geometry, seed: u64) -> Self {
         let mut content = Self {
             region,
             geometry,
+            seed,
             owners: HashMap::new(),
             used: 0,
             live: 0,
@@ -96,7 +100,7 @@ impl<R: Deref<Target = [AtomicU64]>> Content<R> {
     /// Copies the live names of another file, and the owners that they name.
     ///
     /// # Errors
-    /// The hash of a name that finds no slot.
+    /// The hash of a name that finds no slot; with another seed it may.
     pub(crate) fn fill<S: Deref<Target = [AtomicU64]>>(
         &mut self,
         from: &Content<S>,
@@ -104,8 +108,7 @@ impl<R: Deref<Target = [AtomicU64]>> Content<R> {
         let view = from.view();
         let mut name = [0; NAME_BYTES];
         for slot in view.slots() {
-            let hash = slot[S_HASH].load(Ordering::Relaxed);
-            if hash == 0 {
+            if slot[S_HASH].load(Ordering::Relaxed) == 0 {
                 continue;
             }
             let Some(packed) = view.read(slot).filter(|&p| is_live(Some(p))) else {
@@ -115,6 +118,8 @@ impl<R: Deref<Target = [AtomicU64]>> Content<R> {
                 continue;
             };
             let owner = self.take_owner(from, packed.owner());
+            // Another file, another seed.
+            let hash = self.hash(&name[..length]);
             self.insert(hash, &name[..length], packed.with_owner(owner))
                 .map_err(|_| hash)?;
         }
@@ -122,13 +127,8 @@ impl<R: Deref<Target = [AtomicU64]>> Content<R> {
     }
 
     /// Writes a name's value, giving it a slot if it has none.
-    pub(crate) fn set(
-        &mut self,
-        hash: u64,
-        name: &[u8],
-        entry: &Entry,
-        owner: u16,
-    ) -> Result<(), Full> {
+    pub(crate) fn set(&mut self, name: &[u8], entry: &Entry, owner: u16) -> Result<(), Full> {
+        let hash = self.hash(name);
         let packed = Packed::new(entry, owner);
         if self.update(hash, name, packed).is_some() {
             return Ok(());
@@ -137,8 +137,8 @@ impl<R: Deref<Target = [AtomicU64]>> Content<R> {
     }
 
     /// Marks a name as removed; says whether it was live.
-    pub(crate) fn remove(&mut self, hash: u64, name: &[u8]) -> bool {
-        let before = self.update(hash, name, Packed::REMOVED);
+    pub(crate) fn remove(&mut self, name: &[u8]) -> bool {
+        let before = self.update(self.hash(name), name, Packed::REMOVED);
         is_live(before)
     }
 
@@ -173,7 +173,12 @@ impl<R: Deref<Target = [AtomicU64]>> Content<R> {
 
     /// The file as readers see it.
     pub(crate) fn view(&self) -> View<'_> {
-        View::with_slots(&self.region, self.geometry.slots)
+        View::with_slots(&self.region, self.geometry.slots, self.seed)
+    }
+
+    /// The hash of a name in this file.
+    pub(crate) fn hash(&self, name: &[u8]) -> u64 {
+        layout::hash_name(self.seed, name)
     }
 
     /// Its words.

@@ -75,10 +75,12 @@ impl Flags {
     /// The last verdict of an earlier definition of the check: the new one has
     /// none yet.
     pub const CARRIED: Self = Self(2);
-    /// The owner doubts its own path and has frozen its verdicts.
+    /// Kept: the owner doubts its own path, or an operator froze it.
     pub const FROZEN: Self = Self(4);
+    /// Up, but by the check's own signs not quite well.
+    pub const DEGRADED: Self = Self(8);
 
-    const ALL: u8 = 7;
+    const ALL: u8 = 15;
 
     /// Whether all of these are set.
     #[must_use]
@@ -101,6 +103,7 @@ impl fmt::Display for Flags {
             (Self::FORCED, "forced"),
             (Self::CARRIED, "carried"),
             (Self::FROZEN, "frozen"),
+            (Self::DEGRADED, "degraded"),
         ];
         let mut first = true;
         for (flag, name) in names {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use crate::layout::{LayoutError, VERSION};
-use crate::limits::{CAPACITY_MAX, NAME_BYTES, PROBE_LIMIT};
+use crate::limits::{CAPACITY_MAX, NAME_BYTES, PROBE_LIMIT, SEEDS};
 
 /// Why a table cannot be made, opened or written. The table is as it was
 /// before, in every case.
@@ -60,6 +60,23 @@ pub enum TableError {
     NotAFile {
         /// The path.
         path: PathBuf,
+    },
+    /// The file is another user's, who could turn every verdict in it.
+    OtherOwner {
+        /// The table's file, or its lock's.
+        path: PathBuf,
+        /// Its owner's user id.
+        owner: u32,
+        /// This process's effective user id.
+        me: u32,
+    },
+    /// Others than its owner may write the file (readers only: a writer takes
+    /// such rights away).
+    WritableByOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// A file that is not a table.
     Foreign {
@@ -139,6 +156,7 @@ impl TableError {
         (match self {
             Self::Missing { .. } | Self::NoFolder { .. } => Errno::ENOENT,
             Self::NotPermitted { .. } => Errno::EACCES,
+            Self::OtherOwner { .. } | Self::WritableByOthers { .. } => Errno::EPERM,
             Self::ReadOnlyFilesystem { .. } => Errno::EROFS,
             Self::NotInMemory { .. } | Self::NotAFile { .. } => Errno::EINVAL,
             Self::FilesystemFull { .. } => Errno::ENOSPC,
@@ -173,12 +191,12 @@ impl fmt::Display for TableError {
             ),
             Self::ReadOnlyFilesystem { path } => write!(
                 f,
-                "{} is on a read-only filesystem\n  help: configure a table path on a writable tmpfs such as /dev/shm or /run",
+                "{} is on a read-only filesystem\n  help: configure a table path on a writable tmpfs, like /run/watchfire/table",
                 path.display()
             ),
             Self::NotInMemory { path } => write!(
                 f,
-                "{} is not on a tmpfs, so that reading it could wait for a disk\n  help: move the table's path to a tmpfs such as /dev/shm or /run; a program that makes tables with this library may instead set `any_filesystem`",
+                "{} is not on a tmpfs, so that reading it could wait for a disk\n  help: move the table's path to a tmpfs, like /run/watchfire/table; a program that makes tables with this library may instead set `any_filesystem`",
                 path.display()
             ),
             Self::FilesystemFull {
@@ -202,6 +220,16 @@ impl fmt::Display for TableError {
             Self::NotAFile { path } => write!(
                 f,
                 "{} is not a regular file\n  help: configure another table path",
+                path.display()
+            ),
+            Self::OtherOwner { path, owner, me } => write!(
+                f,
+                "{} belongs to user {owner}, and this program runs as user {me}: whoever owns a table can turn every verdict in it\n  help: give the table a folder of the agent's own, like /run/watchfire; if that user was the agent's until now, remove the file",
+                path.display()
+            ),
+            Self::WritableByOthers { path, mode } => write!(
+                f,
+                "{} may be written by others than its owner (mode {mode:04o}), who could turn every verdict in it\n  help: restart the agent, which takes that right away, or chmod go-w the file",
                 path.display()
             ),
             Self::Foreign { path } => write!(
@@ -229,7 +257,7 @@ impl fmt::Display for TableError {
             ),
             Self::Crowded { hash } => write!(
                 f,
-                "more than {PROBE_LIMIT} names crowd around the hash {hash:016x}, as if chosen to collide\n  help: rename this origin"
+                "more than {PROBE_LIMIT} names crowd around the hash {hash:016x}, in each of {SEEDS} files with hashes of their own\n  help: this does not happen by chance; please report it"
             ),
             Self::Os { path, doing, errno } => write!(
                 f,

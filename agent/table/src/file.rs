@@ -1,13 +1,20 @@
 //! The table's file: made whole or not at all, opened with suspicion.
+//!
+//! Whoever can write a table can turn every verdict, and whoever can cut it
+//! short kills those that have mapped it. So files and locks of another owner
+//! are refused, by the writer and by readers, and no name at which a file is
+//! made can be guessed.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, OFlag, fallocate};
 use nix::sys::statfs::{Statfs, TMPFS_MAGIC, fstatfs, statfs};
+use nix::unistd::geteuid;
 
 use crate::error::TableError;
 use crate::home::Home;
@@ -24,13 +31,27 @@ pub struct FileHome {
     any_filesystem: bool,
     /// The file that is at the path by this writer's knowledge.
     installed: Option<FileId>,
-    /// The file that was allocated last.
-    allocated: Option<FileId>,
+    /// The file that was allocated last, and where it waits.
+    allocated: Option<(PathBuf, FileId)>,
     lock: Lock,
 }
 
 /// Device and inode. No other file gets them while this one is mapped.
 type FileId = (u64, u64);
+
+/// Whose files are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trusts {
+    /// The writer's: its own user's alone.
+    Writer,
+    /// A reader's: root's, its own user's, and those of the folder's owner, who
+    /// could put there what he likes.
+    Readers,
+}
+
+/// What a successor's file is called until it is installed, and then as many
+/// random digits.
+const NEW: &str = ".new";
 
 /// Falls with the writer; the lock's file stays, since removing it would let
 /// two writers lock two files of one name.
@@ -75,6 +96,30 @@ impl FileHome {
         Ok(())
     }
 
+    /// Removes what writers before this one left behind that died while moving,
+    /// and this one itself when it could not install a file. It holds the lock,
+    /// so nobody needs them.
+    fn sweep(&mut self) {
+        self.allocated = None;
+        let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_name()) else {
+            return;
+        };
+        let folder = if folder == Path::new("") {
+            Path::new(".")
+        } else {
+            folder
+        };
+        let begins = [name.as_bytes(), NEW.as_bytes()].concat();
+        for found in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let is_left = found.file_name().as_bytes().starts_with(&begins);
+            let own = |meta: fs::Metadata| meta.is_file() && meta.uid() == geteuid().as_raw();
+            if is_left && found.metadata().is_ok_and(own) {
+                // What stays takes room and does nothing.
+                let _ = fs::remove_file(found.path());
+            }
+        }
+    }
+
     /// Gives a file the configured mode and group.
     fn dress(&self, file: &File, path: &Path) -> Result<(), TableError> {
         let found = file
@@ -84,8 +129,9 @@ impl FileHome {
             fchown(file, None, Some(group))
                 .map_err(|e| TableError::of_errno(path, "give its group to", errno_of(&e)))?;
         }
-        if found.mode() & 0o7777 != self.mode {
-            file.set_permissions(fs::Permissions::from_mode(self.mode))
+        let mode = self.mode & !WRITE_OF_OTHERS;
+        if found.mode() & 0o7777 != mode {
+            file.set_permissions(fs::Permissions::from_mode(mode))
                 .map_err(|e| TableError::of_errno(path, "set the permissions of", errno_of(&e)))?;
         }
         Ok(())
@@ -132,6 +178,9 @@ impl Lock {
             Err(Errno::ENOENT | Errno::ENOTDIR) => {}
             Err(errno) => return Err(TableError::of_errno(path, "examine", errno)),
         }
+        if let Ok(found) = fs::symlink_metadata(&lock_path) {
+            refuse_owner(&found, &lock_path, Trusts::Writer)?;
+        }
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -157,6 +206,8 @@ impl Lock {
                     errno => TableError::of_errno(&lock_path, "lock", errno),
                 },
             )?;
+        // It may have come between the two looks.
+        examine_owner(&lock, &lock_path, Trusts::Writer)?;
         let id = id_of(&lock, &lock_path)?;
         Ok(Self { _flock: lock, id })
     }
@@ -171,6 +222,7 @@ impl Home for FileHome {
             Err(TableError::Missing { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
+        examine_owner(&file, &self.path, Trusts::Writer)?;
         let stat =
             fstatfs(&file).map_err(|errno| TableError::of_errno(&self.path, "examine", errno))?;
         examine_filesystem(&self.path, stat, self.any_filesystem)?;
@@ -182,29 +234,30 @@ impl Home for FileHome {
             .map_err(|e| TableError::of_errno(&self.path, "map", e))
     }
 
+    fn seed(&mut self) -> Result<u64, TableError> {
+        random(&self.path)
+    }
+
     fn allocate(&mut self, words: usize) -> Result<Mapping, TableError> {
         self.hold_lock()?;
-        let path = beside(&self.path, ".new");
-        // A writer that died while moving left one behind.
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(TableError::of_errno(&path, "remove", errno_of(&e)));
-            }
-            _ => {}
-        }
+        self.sweep();
+        let path = beside(&self.path, &format!("{NEW}-{:016x}", random(&self.path)?));
         let (mapping, id) = self.make(&path, words).inspect_err(|_| {
             // The error that is being reported matters more than this one.
             let _ = fs::remove_file(&path);
         })?;
-        self.allocated = Some(id);
+        self.allocated = Some((path, id));
         Ok(mapping)
     }
 
     fn install(&mut self, _region: &Mapping) -> Result<(), TableError> {
-        let new = beside(&self.path, ".new");
-        fs::rename(&new, &self.path)
+        let Some((new, id)) = &self.allocated else {
+            return Ok(());
+        };
+        fs::rename(new, &self.path)
             .map_err(|e| TableError::of_errno(&self.path, "replace", errno_of(&e)))?;
-        self.installed = self.allocated.take();
+        self.installed = Some(*id);
+        self.allocated = None;
         Ok(())
     }
 
@@ -253,6 +306,53 @@ pub(crate) fn open(path: &Path, writable: bool) -> Result<File, TableError> {
     Ok(file)
 }
 
+/// Refuses a file that somebody else could write or cut short.
+pub(crate) fn examine_owner(file: &File, path: &Path, trusts: Trusts) -> Result<(), TableError> {
+    let found = file
+        .metadata()
+        .map_err(|e| TableError::of_errno(path, "examine", errno_of(&e)))?;
+    refuse_owner(&found, path, trusts)
+}
+
+fn refuse_owner(found: &fs::Metadata, path: &Path, trusts: Trusts) -> Result<(), TableError> {
+    let me = geteuid().as_raw();
+    let owner = found.uid();
+    let folder = || {
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        fs::metadata(folder.unwrap_or(Path::new("."))).map(|folder| folder.uid())
+    };
+    let trusted = owner == me
+        || trusts == Trusts::Readers && (owner == 0 || folder().is_ok_and(|uid| uid == owner));
+    if !trusted {
+        return Err(TableError::OtherOwner {
+            path: path.to_owned(),
+            owner,
+            me,
+        });
+    }
+    // The writer takes such rights away from what is its own.
+    if trusts == Trusts::Readers && found.mode() & WRITE_OF_OTHERS != 0 {
+        return Err(TableError::WritableByOthers {
+            path: path.to_owned(),
+            mode: found.mode() & 0o7777,
+        });
+    }
+    Ok(())
+}
+
+/// Permissions to write of a file's group and of everybody.
+pub(crate) const WRITE_OF_OTHERS: u32 = 0o022;
+
+/// A number from the system's randomness.
+fn random(path: &Path) -> Result<u64, TableError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+        TableError::of_errno(path, "get a random number for", errno)
+    })?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
 /// The words of an opened file, which must be long enough for a header and
 /// wholly backed by memory.
 pub(crate) fn whole_words(file: &File, path: &Path) -> Result<usize, TableError> {
@@ -283,6 +383,11 @@ pub(crate) fn whole_words(file: &File, path: &Path) -> Result<usize, TableError>
 /// Whether a writer may want this path at all: what is there is nothing, or a
 /// table of this layout, sound or not.
 fn examine_place(path: &Path) -> Result<(), TableError> {
+    if let Ok(found) = fs::symlink_metadata(path)
+        && found.is_file()
+    {
+        refuse_owner(&found, path, Trusts::Writer)?;
+    }
     match open(path, false) {
         Ok(file) => examine_head(&file, path),
         Err(TableError::Missing { .. }) => Ok(()),
@@ -298,7 +403,8 @@ fn examine_head(file: &File, path: &Path) -> Result<(), TableError> {
         return Err(TableError::of_layout(path, LayoutError::Foreign));
     }
     match u64::from_le_bytes(*head.last_chunk().expect("two words")) {
-        layout::VERSION => Ok(()),
+        // Whether it is this one or the one before is for who opens it to say.
+        layout::VERSION | layout::FORMER_VERSION => Ok(()),
         found => Err(TableError::of_layout(
             path,
             LayoutError::OtherVersion(found),

@@ -20,6 +20,12 @@ pub trait Home {
     /// What is here cannot be opened.
     fn current(&mut self) -> Result<Option<Self::Region>, TableError>;
 
+    /// A number that nobody else knows, for the hashes of a new table.
+    ///
+    /// # Errors
+    /// The system gives none.
+    fn seed(&mut self) -> Result<u64, TableError>;
+
     /// Room for a new table, all zero. Nobody else sees it yet.
     ///
     /// # Errors
@@ -57,6 +63,7 @@ pub trait Home {
 pub struct HeapHome {
     current: Arc<Mutex<Option<HeapRegion>>>,
     path: PathBuf,
+    seeds: u64,
 }
 
 /// The words of a table on the heap.
@@ -69,6 +76,7 @@ impl HeapHome {
         Self {
             current: Arc::default(),
             path: PathBuf::from("(heap)"),
+            seeds: 0,
         }
     }
 
@@ -91,6 +99,13 @@ impl Home for HeapHome {
 
     fn current(&mut self) -> Result<Option<HeapRegion>, TableError> {
         Ok(self.region())
+    }
+
+    /// One after the other: a simulator's run is repeated word for word, and
+    /// nobody attacks its tables.
+    fn seed(&mut self) -> Result<u64, TableError> {
+        self.seeds += 1;
+        Ok(self.seeds)
     }
 
     fn allocate(&mut self, words: usize) -> Result<HeapRegion, TableError> {

@@ -1,9 +1,9 @@
-//! Layout version 1: where everything lies in the file, in 8-byte words.
+//! Layout version 2: where everything lies in the file, in 8-byte words.
 //!
 //! LAYOUT.md says the same in bytes. Nothing here touches memory; the numbers
 //! never change under one version.
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::limits::{CAPACITY_MAX, CAPACITY_MIN, INLINE_NAME_BYTES, OWNERS};
 
@@ -13,7 +13,10 @@ compile_error!("the table's words are little-endian, and so must the host be");
 /// The first eight bytes of every table.
 pub const MAGIC: [u8; 8] = *b"WATCHFIR";
 /// The version that this crate reads and writes.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
+/// The version before: a writer takes its tables over, and moves at once. It
+/// had the number of slots where the seed is now, and no seed.
+pub(crate) const FORMER_VERSION: u64 = 1;
 
 /// Bytes per word.
 pub const WORD: usize = 8;
@@ -24,7 +27,7 @@ const PAGE: usize = 4096 / WORD;
 pub(crate) const H_MAGIC: usize = 0;
 pub(crate) const H_VERSION: usize = 1;
 pub(crate) const H_FILE_BYTES: usize = 2;
-pub(crate) const H_SLOTS: usize = 3;
+pub(crate) const H_SEED: usize = 3;
 pub(crate) const H_ARENA_BYTES: usize = 4;
 pub(crate) const H_CAPACITY: usize = 5;
 pub(crate) const H_GENERATION: usize = 6;
@@ -33,6 +36,8 @@ pub(crate) const H_CHECK: usize = 7;
 pub(crate) const H_HEARTBEAT: usize = 8;
 pub(crate) const H_MOVED: usize = 9;
 pub(crate) const H_STALE_AFTER: usize = 10;
+// How the POP is: see `pop_state`.
+pub(crate) const H_POP: usize = 11;
 // Who writes.
 pub(crate) const H_NODE: usize = 16;
 pub(crate) const H_EPOCH: usize = 17;
@@ -71,13 +76,14 @@ pub(crate) const S_NAME: usize = 7;
 const _: () = assert!(SLOT - S_NAME == INLINE_NAME_BYTES / WORD);
 const _: () = assert!(SLOTS.is_multiple_of(SLOT));
 
-/// The hash of an origin's name, never zero.
+/// The hash of an origin's name in a table with this seed, never zero. Nobody
+/// who only chooses names knows the seed, so nobody chooses where they lie.
 #[inline]
 #[must_use]
-pub fn hash_name(name: &[u8]) -> u64 {
+pub fn hash_name(seed: u64, name: &[u8]) -> u64 {
     // Zero marks a free slot; two hashes may be equal, since names are
     // compared in full.
-    xxh3_64(name).max(1)
+    xxh3_64_with_seed(name, seed).max(1)
 }
 
 /// Why words are not a table.
@@ -128,7 +134,8 @@ impl Geometry {
         // The arena takes what is left of the last page.
         let total = (SLOTS + slots * SLOT + wanted).next_multiple_of(PAGE);
         let arena = total - SLOTS - slots * SLOT;
-        (arena <= u32::MAX as usize).then_some(Self {
+        // A reader's handle keeps the words in 32 bits.
+        (total <= u32::MAX as usize).then_some(Self {
             capacity,
             slots,
             arena,
@@ -142,12 +149,12 @@ impl Geometry {
     }
 
     /// The constant part of the header.
-    pub(crate) fn header(self, generation: u64) -> [u64; 8] {
+    pub(crate) fn header(self, generation: u64, seed: u64) -> [u64; 8] {
         let mut header = [0; 8];
         header[H_MAGIC] = u64::from_le_bytes(MAGIC);
         header[H_VERSION] = VERSION;
         header[H_FILE_BYTES] = (self.words() * WORD) as u64;
-        header[H_SLOTS] = self.slots as u64;
+        header[H_SEED] = seed;
         header[H_ARENA_BYTES] = (self.arena * WORD) as u64;
         header[H_CAPACITY] = self.capacity as u64;
         header[H_GENERATION] = generation;
@@ -155,15 +162,36 @@ impl Geometry {
         header
     }
 
-    /// Reads the constant part of a header over `words` words of file.
+    /// Reads the constant part of a header over `words` words of file: the
+    /// sizes and the seed.
     ///
     /// # Errors
     /// Says what is wrong; nothing was changed.
-    pub(crate) fn parse(header: &[u64; 8], words: usize) -> Result<Self, LayoutError> {
+    pub(crate) fn parse(header: &[u64; 8], words: usize) -> Result<(Self, u64), LayoutError> {
+        Self::parse_version(header, words, VERSION)
+    }
+
+    /// The same of a table that a writer may take over: of this version or of
+    /// the one before.
+    pub(crate) fn parse_either(
+        header: &[u64; 8],
+        words: usize,
+    ) -> Result<(Self, u64), LayoutError> {
+        match Self::parse_version(header, words, FORMER_VERSION) {
+            Err(LayoutError::OtherVersion(_)) => Self::parse(header, words),
+            former => former,
+        }
+    }
+
+    fn parse_version(
+        header: &[u64; 8],
+        words: usize,
+        version: u64,
+    ) -> Result<(Self, u64), LayoutError> {
         if header[H_MAGIC] != u64::from_le_bytes(MAGIC) {
             return Err(LayoutError::Foreign);
         }
-        if header[H_VERSION] != VERSION {
+        if header[H_VERSION] != version {
             return Err(LayoutError::OtherVersion(header[H_VERSION]));
         }
         if header[H_CHECK] != checksum(header) {
@@ -176,13 +204,16 @@ impl Geometry {
         }
         let capacity = usize::try_from(header[H_CAPACITY]).unwrap_or(usize::MAX);
         let arena = usize::try_from(header[H_ARENA_BYTES]).unwrap_or(usize::MAX) / WORD;
+        let is_former = version == FORMER_VERSION;
+        let seed = if is_former { 0 } else { header[H_SEED] };
         Self::for_names(capacity, arena)
             .filter(|g| {
                 g.words() == words
                     && g.capacity == capacity
-                    && g.slots as u64 == header[H_SLOTS]
+                    && (g.slots as u64 == header[H_SEED] || !is_former)
                     && (g.arena * WORD) as u64 == header[H_ARENA_BYTES]
             })
+            .map(|geometry| (geometry, seed))
             .ok_or(LayoutError::Corrupt("the header's sizes contradict"))
     }
 }
@@ -209,8 +240,11 @@ mod tests {
     #[test]
     fn headers_round_trip_and_every_flipped_bit_is_found() {
         let geometry = Geometry::for_names(1_000, 0).expect("a small table");
-        let header = geometry.header(7);
-        assert_eq!(Geometry::parse(&header, geometry.words()), Ok(geometry));
+        let header = geometry.header(7, 99);
+        let parsed = Geometry::parse(&header, geometry.words());
+        assert_eq!(parsed, Ok((geometry, 99)));
+        let either = Geometry::parse_either(&header, geometry.words());
+        assert_eq!(either, parsed);
         for bit in 0..8 * 64 {
             let mut bad = header;
             bad[bit / 64] ^= 1 << (bit % 64);
@@ -240,6 +274,7 @@ mod tests {
             (H_HEARTBEAT, 64),
             (H_MOVED, 72),
             (H_STALE_AFTER, 80),
+            (H_POP, 88),
             (H_NODE, 128),
             (H_EPOCH, 136),
             (H_BOOT, 144),
@@ -254,6 +289,7 @@ mod tests {
         for (word, offset) in header {
             assert_eq!(word * WORD, offset);
         }
+        assert_eq!(H_SEED * WORD, 24);
         assert_eq!((S_TWIN * WORD, S_NAME * WORD), (16, 56));
     }
 }

@@ -8,15 +8,12 @@
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use watchfire_table::{Lookup, Reader, TableVerdict};
+//! use watchfire_table::{Reader, Usage, WhenStale};
 //!
 //! let table = Reader::open("/run/watchfire/table".as_ref())?;
 //! let now_ns = watchfire_table::monotonic_ns();
-//! match table.get(b"origin-7", now_ns) {
-//!     Lookup::Found { entry, .. } if entry.verdict == TableVerdict::Down => {
-//!         // Send the request elsewhere.
-//!     }
-//!     _ => {}
+//! if table.usage(b"origin-7", now_ns, WhenStale::Static) == Usage::DoNotUse {
+//!     // Send the request elsewhere.
 //! }
 //! # Ok(()) }
 //! ```
@@ -30,6 +27,8 @@
 //! | `content`, [`writer`] | writing one file; growing and moving |
 //! | [`home`], [`mod@file`], `mapping` | where tables live |
 //! | [`notice`] | what the writer mended, for the log |
+//! | [`pop_state`] | how the POP is, for people |
+//! | [`rule`] | what it all means for a request |
 //! | [`reader`] | the proxy's handle |
 //! | [`answer`] | the answer in C's shape; C's functions are in `c/` |
 //! | [`agentcheck`] | HAProxy's agent-check |
@@ -66,7 +65,11 @@ mod mapping;
 #[cfg(not(loom))]
 pub mod notice;
 #[cfg(not(loom))]
+pub mod pop_state;
+#[cfg(not(loom))]
 pub mod reader;
+#[cfg(not(loom))]
+pub mod rule;
 #[cfg(not(loom))]
 pub mod verify;
 #[cfg(not(loom))]
@@ -81,7 +84,9 @@ pub use self::{
     file::FileHome,
     home::{HeapHome, HeapReader, Home},
     notice::Notice,
+    pop_state::{Condition, PopState},
     reader::{Cursor, Moved, Reader},
+    rule::{PoolRule, Usage, WhenStale},
     verify::{Stat, Verification},
     view::{Freshness, Lookup, View},
     writer::{Writer, WriterOptions},

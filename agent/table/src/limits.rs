@@ -18,9 +18,12 @@ pub const DRAINS_TOLD: usize = 65_536;
 pub const OWNERS: usize = watchfire_wire::limits::MEMBERS;
 
 /// Slots that a lookup visits at most. At half load a run of so many taken
-/// slots does not happen by chance; a name that finds no free slot within
-/// them has a hash chosen to collide, and is refused.
+/// slots does not happen by chance; for a name that finds no free slot within
+/// them the table moves to a file with another seed.
 pub const PROBE_LIMIT: usize = 128;
+
+/// Seeds that a writer tries for one name. At the limit the name is refused.
+pub const SEEDS: usize = 4;
 
 /// Least number of names that a table is made for. A smaller wish is rounded
 /// up.

@@ -21,6 +21,13 @@ pub enum Notice {
         /// What is wrong with it.
         what: String,
     },
+    /// What was there was a sound table of the layout before this one; what it
+    /// says was moved to a new file. Readers of the former layout stay on the
+    /// old one, which goes stale.
+    TakenOver {
+        /// The table's file.
+        path: PathBuf,
+    },
     /// The path named no file any more, or not the writer's; the writer put a
     /// new file there with everything that the table says.
     Restored {
@@ -44,6 +51,11 @@ impl fmt::Display for Notice {
                 "{} was damaged: {what}; it was set aside as {}, which nobody needs but to look into the cause, and a new table was made",
                 path.display(),
                 aside.display()
+            ),
+            Self::TakenOver { path } => write!(
+                f,
+                "{} was of a former layout and moved to a new file with everything it said; proxies that still run the former library keep its last verdicts until they load the new one",
+                path.display()
             ),
             Self::Restored { path } => write!(
                 f,

@@ -23,8 +23,12 @@ use crate::entry::Entry;
 use crate::error::TableError;
 use crate::file;
 use crate::layout::{self, WORD};
-use crate::limits::{FOLLOW_MOVED_NS, FOLLOW_STALE_NS, MOVE_TRIES, NAME_BYTES, RANGES};
+use crate::limits::{
+    CAPACITY_MAX, FOLLOW_MOVED_NS, FOLLOW_STALE_NS, MOVE_TRIES, NAME_BYTES, RANGES,
+};
 use crate::mapping::{self, Range};
+use crate::pop_state::PopState;
+use crate::rule::{self, PoolRule, Usage, WhenStale};
 use crate::sync::{AtomicU64, Ordering};
 use crate::twin;
 use crate::verify::{Stat, Verification};
@@ -40,7 +44,8 @@ pub struct Reader {
     shown: Mutex<Shown>,
 }
 
-/// A twin of the mapping's address, words and slots, in one cache line.
+/// A twin of the mapping's address, its words and slots (see [`sizes`]), and
+/// its seed, in one cache line.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Handle([AtomicU64; twin::words(3)]);
@@ -87,10 +92,10 @@ impl Reader {
         let (file, words, id) = open_table(path)?;
         let range = Range::showing(&file, words * WORD)
             .map_err(|errno| TableError::of_errno(path, "map", errno))?;
-        let slots = slots_of(range.words(words), path)?;
+        let (slots, seed) = head_of(range.words(words), path)?;
         let mut ranges = Vec::with_capacity(RANGES);
         let handle = Handle(Default::default());
-        twin::write(&handle.0, &[range.base(), words as u64, slots as u64]);
+        twin::write(&handle.0, &[range.base(), sizes(words, slots), seed]);
         ranges.push(range);
         Ok(Self {
             handle,
@@ -109,23 +114,44 @@ impl Reader {
     #[inline]
     #[must_use]
     pub fn get(&self, name: &[u8], now_ns: u64) -> Lookup {
-        self.get_hashed(layout::hash_name(name), name, now_ns)
-    }
-
-    /// Looks an origin up by its name and its [hash](layout::hash_name).
-    #[inline(always)]
-    #[must_use]
-    pub fn get_hashed(&self, hash: u64, name: &[u8], now_ns: u64) -> Lookup {
         // Nearly every lookup is done at the first try; the loops are apart so
         // that it stays in registers.
         if let Some((view, seen)) = self.pin() {
             let freshness = self.look(&view, now_ns);
-            let raw = view.raw_once(hash, name);
+            let raw = view.raw_once(view.hash(name), name);
             if !matches!(raw, Raw::Busy) && twin::unmoved(&self.handle.0, seen) {
                 return raw.with(freshness);
             }
         }
-        self.get_again(hash, name, now_ns)
+        self.get_again(name, now_ns)
+    }
+
+    /// What to do with an origin, by [the rule](crate::rule) that all readers
+    /// follow.
+    #[inline]
+    #[must_use]
+    pub fn usage(&self, name: &[u8], now_ns: u64, when_stale: WhenStale) -> Usage {
+        rule::usage(Some(&self.get(name, now_ns)), when_stale)
+    }
+
+    /// What to do with each origin of a pool, one in `usages` for each of
+    /// `names`; gives whether the pool is in panic.
+    pub fn pool(
+        &self,
+        names: &[&[u8]],
+        now_ns: u64,
+        rule: &PoolRule,
+        usages: &mut [Usage],
+    ) -> bool {
+        let usages = &mut usages[..names.len()];
+        rule::pool(rule, |at| Some(self.get(names[at], now_ns)), usages)
+    }
+
+    /// How the POP is, and since when. A table that nobody writes any more says
+    /// how it was.
+    #[must_use]
+    pub fn pop_state(&self) -> PopState {
+        self.stable(|view| view.pop_state()).unwrap_or_default()
     }
 
     /// Whether somebody still writes the table.
@@ -224,8 +250,8 @@ impl Reader {
     /// A lookup that the writer overtook, or under which the handle moved.
     #[cold]
     #[inline(never)]
-    fn get_again(&self, hash: u64, name: &[u8], now_ns: u64) -> Lookup {
-        let found = self.stable(|view| (view.raw(hash, name), self.look(view, now_ns)));
+    fn get_again(&self, name: &[u8], now_ns: u64) -> Lookup {
+        let found = self.stable(|view| (view.raw(view.hash(name), name), self.look(view, now_ns)));
         match found {
             Some((raw, freshness)) => raw.with(freshness),
             None => Raw::Busy.with(NEVER),
@@ -251,12 +277,13 @@ impl Reader {
     /// the view counts only if [`twin::unmoved`] says so afterwards.
     #[inline(always)]
     fn pin(&self) -> Option<(View<'_>, u64)> {
-        let (seen, [base, words, slots]) = twin::read(&self.handle.0)?;
+        let (seen, [base, sizes, seed]) = twin::read(&self.handle.0)?;
+        let (words, slots) = (sizes as u32 as usize, (sizes >> 32) as usize);
         // SAFETY: the handle's twin was read whole, so these are the base and
         // the length of one of this reader's ranges; ranges are dropped with
         // the reader only, which the view does not outlive.
-        let words = unsafe { mapping::words_at(base, words as usize) };
-        Some((View::with_slots(words, slots as usize), seen))
+        let words = unsafe { mapping::words_at(base, words) };
+        Some((View::with_slots(words, slots, seed), seen))
     }
 
     /// The file's freshness; looks for a new file if this one has moved or is
@@ -304,8 +331,8 @@ impl Shown {
         let index = self
             .take_range(&file, words * WORD)
             .map_err(|errno| TableError::of_errno(&self.path, "map", errno))?;
-        let slots = match slots_of(self.ranges[index].words(words), &self.path) {
-            Ok(slots) => slots,
+        let (slots, seed) = match head_of(self.ranges[index].words(words), &self.path) {
+            Ok(head) => head,
             Err(error) => {
                 // A range that shows nothing useful is free for the next file.
                 let _ = self.ranges[index].blank();
@@ -313,7 +340,7 @@ impl Shown {
             }
         };
         let base = self.ranges[index].base();
-        twin::write(&handle.0, &[base, words as u64, slots as u64]);
+        twin::write(&handle.0, &[base, sizes(words, slots), seed]);
         // After the handle has moved: whoever reads zeros in here finds that
         // out and starts over.
         let _ = self.ranges[self.active].blank();
@@ -342,6 +369,7 @@ impl Shown {
 /// Opens a file that may be a table: its words, and its device and inode.
 fn open_table(path: &Path) -> Result<(File, usize, (u64, u64)), TableError> {
     let file = file::open(path, false)?;
+    file::examine_owner(&file, path, file::Trusts::Readers)?;
     let words = file::whole_words(&file, path)?;
     let found = file.metadata().map_err(|e| {
         TableError::of_errno(
@@ -353,8 +381,18 @@ fn open_table(path: &Path) -> Result<(File, usize, (u64, u64)), TableError> {
     Ok((file, words, (found.dev(), found.ino())))
 }
 
-/// Reads the header of a mapped file.
-fn slots_of(words: &[AtomicU64], path: &Path) -> Result<usize, TableError> {
+/// Reads the header of a mapped file: its slots and its seed.
+fn head_of(words: &[AtomicU64], path: &Path) -> Result<(usize, u64), TableError> {
     let view = View::new(words).map_err(|error| TableError::of_layout(path, error))?;
-    Ok(view.slot_count())
+    Ok((view.slot_count(), view.seed()))
 }
+
+/// Words and slots of a file in one word of the handle.
+const fn sizes(words: usize, slots: usize) -> u64 {
+    words as u64 | (slots as u64) << 32
+}
+
+const _: () = assert!(
+    layout::SLOTS + 2 * CAPACITY_MAX * layout::SLOT < u32::MAX as usize / 2,
+    "the words of the largest table fit 32 bits"
+);

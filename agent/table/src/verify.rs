@@ -106,7 +106,7 @@ impl View<'_> {
             }
             Some(length) => {
                 let name = &name[..length];
-                if layout::hash_name(name) != hash {
+                if self.hash(name) != hash {
                     return found.problem(|| format!("slot {at}'s hash is not its name's"));
                 }
                 if !self

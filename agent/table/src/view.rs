@@ -7,12 +7,13 @@ use watchfire_wire::NodeId;
 
 use crate::entry::{Entry, Packed};
 use crate::layout::{
-    self, Geometry, H_GENERATION, H_HEARTBEAT, H_MOVED, H_STALE_AFTER, LayoutError, OWNER_IDS,
-    OWNER_NAME, OWNER_NAMES, S_HASH, S_KEY, S_NAME, S_TWIN, SLOT, WORD,
+    self, Geometry, H_GENERATION, H_HEARTBEAT, H_MOVED, H_POP, H_STALE_AFTER, LayoutError,
+    OWNER_IDS, OWNER_NAME, OWNER_NAMES, S_HASH, S_KEY, S_NAME, S_TWIN, SLOT, WORD,
 };
 use crate::limits::{
     CLOCK_SKEW_NS, INLINE_NAME_BYTES, NAME_BYTES, OWNERS, PROBE_LIMIT, READ_TRIES,
 };
+use crate::pop_state::PopState;
 use crate::sync::{AtomicU64, Ordering};
 use crate::twin;
 
@@ -100,6 +101,7 @@ pub struct Freshness {
 pub struct View<'a> {
     words: &'a [AtomicU64],
     slots: &'a [[AtomicU64; SLOT]],
+    seed: u64,
 }
 
 impl<'a> View<'a> {
@@ -108,21 +110,25 @@ impl<'a> View<'a> {
     /// # Errors
     /// The words are no table of this layout, or not a whole one.
     pub fn new(words: &'a [AtomicU64]) -> Result<Self, LayoutError> {
-        let mut header = [0; 8];
-        for (to, word) in header.iter_mut().zip(words) {
-            *to = word.load(Ordering::Relaxed);
-        }
-        let geometry = Geometry::parse(&header, words.len())?;
-        Ok(Self::with_slots(words, geometry.slots))
+        let (geometry, seed) = Geometry::parse(&head(words), words.len())?;
+        Ok(Self::with_slots(words, geometry.slots, seed))
+    }
+
+    /// The same of a table that a writer takes over, which may be of the layout
+    /// before this one.
+    pub(crate) fn of_either(words: &'a [AtomicU64]) -> Result<Self, LayoutError> {
+        let (geometry, seed) = Geometry::parse_either(&head(words), words.len())?;
+        Ok(Self::with_slots(words, geometry.slots, seed))
     }
 
     /// Over words whose header was parsed earlier.
     #[inline]
-    pub(crate) fn with_slots(words: &'a [AtomicU64], slots: usize) -> Self {
+    pub(crate) fn with_slots(words: &'a [AtomicU64], slots: usize, seed: u64) -> Self {
         let slots = &words[layout::SLOTS..][..slots * SLOT];
         Self {
             words,
             slots: slots.as_chunks().0,
+            seed,
         }
     }
 
@@ -131,10 +137,17 @@ impl<'a> View<'a> {
     #[inline]
     #[must_use]
     pub fn get(&self, name: &[u8], now_ns: u64) -> Lookup {
-        self.get_hashed(layout::hash_name(name), name, now_ns)
+        self.get_hashed(self.hash(name), name, now_ns)
     }
 
-    /// Looks an origin up by its name and its [hash](layout::hash_name).
+    /// The hash of a name in this file; in another it is another one.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, name: &[u8]) -> u64 {
+        layout::hash_name(self.seed, name)
+    }
+
+    /// Looks an origin up by its name and its [hash](Self::hash).
     #[inline]
     #[must_use]
     pub fn get_hashed(&self, hash: u64, name: &[u8], now_ns: u64) -> Lookup {
@@ -165,6 +178,17 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn moved(&self) -> bool {
         self.word(H_MOVED) != 0
+    }
+
+    /// How the POP is, and since when.
+    #[must_use]
+    pub fn pop_state(&self) -> PopState {
+        PopState::from_word(self.word(H_POP))
+    }
+
+    /// The secret that the names' hashes are made with.
+    pub(crate) const fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Which of the writer's files this is; grows by one at each move.
@@ -353,6 +377,15 @@ impl<'a> View<'a> {
             _ => 0,
         }
     }
+}
+
+/// The constant part of the header.
+fn head(words: &[AtomicU64]) -> [u64; 8] {
+    let mut header = [0; 8];
+    for (to, word) in header.iter_mut().zip(words) {
+        *to = word.load(Ordering::Relaxed);
+    }
+    header
 }
 
 /// Whether the words begin with this name. Its length is known to be right.

@@ -15,11 +15,12 @@ use crate::error::TableError;
 use crate::file::{self, FileHome};
 use crate::home::Home;
 use crate::layout::{
-    self, Geometry, H_ADOPTED, H_BOOT, H_EPOCH, H_HEARTBEAT, H_MOVED, H_NODE, H_PID, H_RATE,
-    H_STALE_AFTER, H_WRITES,
+    self, FORMER_VERSION, Geometry, H_ADOPTED, H_BOOT, H_EPOCH, H_HEARTBEAT, H_MOVED, H_NODE,
+    H_PID, H_POP, H_RATE, H_STALE_AFTER, H_VERSION, H_WRITES,
 };
-use crate::limits::{NAME_BYTES, OWNERS, PATH_LOOK_NS, RATE_WINDOW_NS, STALE_AFTER_MS};
+use crate::limits::{NAME_BYTES, OWNERS, PATH_LOOK_NS, RATE_WINDOW_NS, SEEDS, STALE_AFTER_MS};
 use crate::notice::Notice;
+use crate::pop_state::PopState;
 use crate::sync::{AtomicU64, Ordering};
 use crate::view::View;
 
@@ -28,7 +29,8 @@ use crate::view::View;
 pub struct WriterOptions {
     /// Names to make room for; the table grows beyond it by itself.
     pub capacity: usize,
-    /// The file's permissions. Readers need only read.
+    /// The file's permissions. Readers need only read: that the group or
+    /// everybody may write is taken away.
     pub mode: u32,
     /// The file's group, if it is not the process's own.
     pub group: Option<u32>,
@@ -121,7 +123,10 @@ impl<H: Home> Writer<H> {
         let is_new = adopted.is_none();
         let content = match adopted {
             Some(content) => content,
-            None => Content::begin(home.allocate(wanted.words())?, wanted, 1),
+            None => {
+                let seed = home.seed()?;
+                Content::begin(home.allocate(wanted.words())?, wanted, 1, seed)
+            }
         };
         let mut writer = Self {
             home,
@@ -134,7 +139,9 @@ impl<H: Home> Writer<H> {
             unmended: None,
             notice: None,
         };
+        let former = writer.word(H_VERSION).load(Ordering::Relaxed) == FORMER_VERSION;
         writer.sign();
+        writer.set_pop_state(PopState::default());
         writer.word(H_ADOPTED).store(now_ns, Ordering::Relaxed);
         writer.heartbeat(now_ns);
         writer.rated.1 = writer.word(H_WRITES).load(Ordering::Relaxed);
@@ -147,8 +154,14 @@ impl<H: Home> Writer<H> {
         }
         if is_new {
             writer.home.install(writer.content.region())?;
-        } else if writer.content.geometry().capacity < wanted.capacity {
-            writer.rebuild(wanted)?;
+        } else if former || writer.content.geometry().capacity < wanted.capacity {
+            let found = writer.content.geometry();
+            let larger = found.capacity < wanted.capacity;
+            writer.rebuild(if larger { wanted } else { found })?;
+        }
+        if former {
+            let path = writer.home.path().to_owned();
+            writer.notice = Some(Notice::TakenOver { path });
         }
         Ok(writer)
     }
@@ -195,25 +208,28 @@ impl<H: Home> Writer<H> {
         if name.is_empty() || name.len() > NAME_BYTES {
             return Err(TableError::BadName { bytes: name.len() });
         }
-        let hash = layout::hash_name(name);
-        let owner = self.owner_index(entry.owner)?;
-        match self.content.set(hash, name, entry, owner) {
-            Ok(()) => Ok(()),
-            Err(Full::Crowded) => Err(TableError::Crowded { hash }),
-            Err(Full::Slots | Full::Arena) => {
-                self.grow(name.len())?;
-                // The move may have given the owner another index.
-                let owner = self.owner_index(entry.owner)?;
-                self.content
-                    .set(hash, name, entry, owner)
-                    .map_err(|_| TableError::Crowded { hash })
+        for _ in 0..SEEDS {
+            // A move may have given the owner another index.
+            let owner = self.owner_index(entry.owner)?;
+            match self.content.set(name, entry, owner) {
+                Ok(()) => return Ok(()),
+                // In a file with another seed the name lies elsewhere.
+                Err(Full::Crowded) => self.rebuild(self.content.geometry())?,
+                Err(Full::Slots | Full::Arena) => self.grow(name.len())?,
             }
         }
+        let hash = self.content.hash(name);
+        Err(TableError::Crowded { hash })
+    }
+
+    /// Tells readers how the POP is; see [`PopState`].
+    pub fn set_pop_state(&mut self, state: PopState) {
+        self.word(H_POP).store(state.word(), Ordering::Release);
     }
 
     /// Takes a name out of the table; says whether it was in.
     pub fn remove(&mut self, name: &[u8]) -> bool {
-        self.content.remove(layout::hash_name(name), name)
+        self.content.remove(name)
     }
 
     /// What the table says of an origin now.
@@ -337,12 +353,9 @@ impl<H: Home> Writer<H> {
     /// before the new file has its name leaves the old one, one that dies
     /// after it leaves readers with a stale file whose path names another.
     fn rebuild(&mut self, geometry: Geometry) -> Result<(), TableError> {
-        let region = self.home.allocate(geometry.words())?;
         let generation = self.view().generation() + 1;
-        let mut next = Content::begin(region, geometry, generation);
-        next.fill(&self.content)
-            .map_err(|hash| TableError::Crowded { hash })?;
-        for at in [H_HEARTBEAT, H_WRITES, H_RATE, H_ADOPTED] {
+        let mut next = self.copy(geometry, generation)?;
+        for at in [H_HEARTBEAT, H_POP, H_WRITES, H_RATE, H_ADOPTED] {
             let value = self.word(at).load(Ordering::Relaxed);
             next.region()[at].store(value, Ordering::Relaxed);
         }
@@ -359,6 +372,26 @@ impl<H: Home> Writer<H> {
         old.region()[H_MOVED].store(generation, Ordering::Release);
         Ok(())
     }
+
+    /// What the table says, in a new file with a seed of its own, and with
+    /// another one if names happen to crowd there.
+    fn copy(
+        &mut self,
+        geometry: Geometry,
+        generation: u64,
+    ) -> Result<Content<H::Region>, TableError> {
+        let mut crowded = 0;
+        for _ in 0..SEEDS {
+            let seed = self.home.seed()?;
+            let region = self.home.allocate(geometry.words())?;
+            let mut next = Content::begin(region, geometry, generation, seed);
+            match next.fill(&self.content) {
+                Ok(()) => return Ok(next),
+                Err(hash) => crowded = hash,
+            }
+        }
+        Err(TableError::Crowded { hash: crowded })
+    }
 }
 
 /// The geometry for so many names.
@@ -371,16 +404,16 @@ fn adopt<R: std::ops::Deref<Target = [AtomicU64]>>(
     path: &Path,
     region: R,
 ) -> Result<Content<R>, TableError> {
-    let view = View::new(&region).map_err(|e| TableError::of_layout(path, e))?;
+    let view = View::of_either(&region).map_err(|e| TableError::of_layout(path, e))?;
     if let Some(what) = view.verify().problems.into_iter().next() {
         return Err(TableError::Corrupt {
             path: path.to_owned(),
             what,
         });
     }
-    let geometry = view.geometry();
+    let (geometry, seed) = (view.geometry(), view.seed());
     region[H_MOVED].store(0, Ordering::Relaxed);
-    Ok(Content::adopt(region, geometry))
+    Ok(Content::adopt(region, geometry, seed))
 }
 
 /// The process that a table names as its writer.

@@ -68,8 +68,14 @@ fn a_left_over_of_a_dead_writers_move_is_no_hindrance() {
     let folder = folder();
     let path = folder.path().join("table");
     write_table(&path);
-    fs::write(folder.path().join("table.new"), b"half").expect("writable");
+    let left = ["table.new", "table.new-0123456789abcdef"].map(|left| folder.path().join(left));
+    for left in &left {
+        fs::write(left, b"half").expect("writable");
+    }
     let mut writer = Writer::open(&path, &options(1_000), 1).expect("it adopts and grows");
+    for left in &left {
+        assert!(!left.exists(), "it takes room and serves nobody");
+    }
     assert_eq!(writer.get(b"a"), Some(entry(1)));
     writer.set(b"b", &entry(2)).expect("it fits");
 }
@@ -363,13 +369,13 @@ fn tables_of_another_layout_are_refused_and_left_alone() {
     let path = folder.path().join("table");
     write_table(&path);
     let mut version = fs::read(&path).expect("readable");
-    version[8] = 2;
+    version[8] = 3;
     for length in [version.len(), 100] {
         fs::write(&path, &version[..length]).expect("writable");
         for refusal in refusals(&path) {
             let found = TableError::OtherVersion {
                 path: path.clone(),
-                found: 2,
+                found: 3,
             };
             assert_eq!(refusal, found);
         }
@@ -383,12 +389,14 @@ fn a_damaged_table_stays_where_it_is_until_there_is_room_for_another() {
     write_table(&path);
     let good = fs::read(&path).expect("readable");
     fs::write(&path, &good[..4_096]).expect("writable");
-    // What is in the way of the new table's file cannot be removed.
-    fs::create_dir_all(folder.path().join("table.new/full")).expect("writable");
-    let refusal = Writer::open(&path, &options(64), 1).expect_err("no place for a new one");
-    assert!(matches!(refusal, TableError::NotAFile { .. }), "{refusal}");
-    assert_eq!(fs::read(&path).expect("readable"), &good[..4_096]);
-    fs::remove_dir_all(folder.path().join("table.new")).expect("writable");
+    // The new table's file would have too long a name.
+    let long = folder.path().join("t".repeat(240));
+    fs::rename(&path, &long).expect("writable");
+    let refusal = Writer::open(&long, &options(64), 1).expect_err("no place for a new one");
+    assert!(matches!(refusal, TableError::Os { .. }), "{refusal}");
+    assert_eq!(fs::read(&long).expect("readable"), &good[..4_096]);
+    fs::rename(&long, &path).expect("writable");
+    fs::remove_file(long.with_extension("lock")).expect("writable");
     assert!(damage_of(&path).contains("shorter"));
 }
 

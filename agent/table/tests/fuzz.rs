@@ -70,7 +70,8 @@ fn sizes_that_contradict_are_refused_with_any_checksum() {
     let folder = folder();
     let good = small_table(folder.path());
     let mut random = Random(99);
-    for field in 2..6 {
+    // All but the seed, which may be anything.
+    for field in [2, 4, 5] {
         for _ in 0..500 {
             let mut bytes = good.clone();
             let at = field * 8;
@@ -83,7 +84,7 @@ fn sizes_that_contradict_are_refused_with_any_checksum() {
                 continue;
             }
             bytes[at..at + 8].copy_from_slice(&wild.to_le_bytes());
-            let checksum = watchfire_table::layout::hash_name(&bytes[..56]);
+            let checksum = watchfire_table::layout::hash_name(0, &bytes[..56]);
             bytes[56..64].copy_from_slice(&checksum.to_le_bytes());
             assert!(matches!(
                 read_everything(&bytes),

@@ -16,8 +16,9 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use common::{folder, options};
-use watchfire_table::agentcheck::Policy;
-use watchfire_table::{Entry, Reader, TableVerdict, Writer, WriterOptions, monotonic_ns};
+use watchfire_table::{
+    Entry, Reader, TableVerdict, WhenStale, Writer, WriterOptions, monotonic_ns,
+};
 
 const UP: [&str; 2] = ["2", "0"];
 const DOWN: [&str; 2] = ["0", "0"];
@@ -160,7 +161,7 @@ fn haproxy_follows_the_table_through_its_agent_check() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     let reader = Reader::open(&path).expect("a table");
-    std::thread::spawn(move || agentcheck::serve(&listener, &reader, Policy::FailStatic));
+    std::thread::spawn(move || agentcheck::serve(&listener, &reader, WhenStale::Static));
     let haproxy = Haproxy::start(folder.path(), port);
 
     haproxy.await_state("origin-a", UP);

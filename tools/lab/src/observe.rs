@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use watchfire_table::{Lookup, Reader, TableVerdict, layout, monotonic_ns};
+use watchfire_table::{Lookup, Reader, TableVerdict, monotonic_ns};
 
 use crate::agents::origin_name;
 use crate::canary;
@@ -255,23 +255,19 @@ impl Board {
     }
 }
 
-/// The origins' names and hashes.
-struct Names(Vec<(u64, String)>);
+/// The origins' names.
+struct Names(Vec<String>);
 
 impl Names {
     fn of(origins: usize) -> Self {
-        let name = |origin| {
-            let name = origin_name(origin);
-            (layout::hash_name(name.as_bytes()), name)
-        };
-        Self((0..origins).map(name).collect())
+        Self((0..origins).map(origin_name).collect())
     }
 
     /// What a table says of an origin; nothing if it is not in it.
     fn look_up(&self, reader: &Reader, origin: usize, now_ns: u64) -> Option<TableVerdict> {
-        let (hash, name) = &self.0[origin];
+        let name = &self.0[origin];
         loop {
-            match reader.get_hashed(*hash, name.as_bytes(), now_ns) {
+            match reader.get(name.as_bytes(), now_ns) {
                 Lookup::Found { entry, .. } => return Some(entry.verdict),
                 Lookup::NotInTable { .. } => return None,
                 Lookup::Busy { .. } => {}

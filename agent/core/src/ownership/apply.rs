@@ -3,14 +3,14 @@
 use core::time::Duration;
 
 use watchfire_wire::message::replica::{Hold, Value};
-use watchfire_wire::{First, NodeId, Time, Unmeasured, Verdict};
+use watchfire_wire::{First, NodeId, Reason, Time, Unmeasured, Verdict};
 
 use super::budget::{BACKUP_START, SHADOW_START};
 use super::decide::{Decision, decide};
 use super::duties::{Ctx, Duties};
 use super::facts::{Standing, is_weak};
 use super::ranks::CheckIx;
-use super::role::{Basis, Probing, Role, Standby};
+use super::role::{Basis, Measured, Probing, Role, Standby};
 use crate::io::{Inherit, Output};
 use crate::mutations::Mutation;
 use crate::replica::Word;
@@ -141,7 +141,8 @@ impl Duties {
     }
 
     /// Writes if there is something to say: no live word of this node's, one
-    /// that could not be measured, another verdict, or another's winner. Asks
+    /// that could not be measured, another verdict, that it is degraded or is so
+    /// no more, or another's winner. Asks
     /// for the next outcome if there is none to say it by.
     fn write(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx, standing: &Standing) {
         let duty = &self.duties[ix as usize];
@@ -163,6 +164,7 @@ impl Duties {
         let same = held.is_some_and(|slot| {
             slot.hold == Hold::Live
                 && slot.value.verdict == measured.verdict
+                && !tells_degraded(&measured, slot.value.reason)
                 && !is_weak(Word { actor: me, slot })
         });
         if own_wins && same {
@@ -460,4 +462,13 @@ enum Beginning {
 pub(super) fn share(window: Duration, part: u64) -> Duration {
     let offset_us = (u128::from(part) * window.as_micros()) >> 64;
     Duration::from_micros(u64::try_from(offset_us).unwrap_or(0))
+}
+
+/// Whether an outcome that agrees with the verdict says otherwise than the last
+/// word whether the origin is degraded.
+fn tells_degraded(measured: &Measured, said: u8) -> bool {
+    let degraded = |reason| reason == Reason::Degraded.code();
+    measured.contrary == 0
+        && measured.verdict == Verdict::Up
+        && degraded(measured.reason) != degraded(said)
 }

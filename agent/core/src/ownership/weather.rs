@@ -31,8 +31,7 @@ impl Sight {
     /// A measured outcome of a check, good until then or not. True if it is the
     /// first failure of a good one.
     pub(super) fn see(&mut self, now: Time, good: bool, reason: u8, took: Duration) -> bool {
-        let fails = reason != Reason::Passed.code()
-            && !Reason::from_code(reason).is_some_and(Reason::is_answer);
+        let fails = !Reason::from_code(reason).is_some_and(Reason::is_answer);
         let first = fails && !self.failing && good;
         if first {
             self.failed_at = Some(now - took);

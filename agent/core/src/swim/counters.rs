@@ -17,6 +17,8 @@ crate::counters::counters! {
         pub saved_by_relay: u64,
         /// Times that everybody was pinged because nothing was heard.
         pub roll_calls: u64,
+        /// Pings because nobody was heard for a while.
+        pub ear_tests: u64,
         /// Members that this node itself accused.
         pub accusations: u64,
         /// Deaths that this node itself declared.

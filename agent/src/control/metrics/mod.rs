@@ -20,6 +20,7 @@ use prometheus_client::registry::Registry;
 
 use self::page::Page;
 use super::Doors;
+use super::doors::Few;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -32,7 +33,7 @@ pub(super) fn serve(listener: TcpListener, doors: Doors) -> io::Result<()> {
         .with_state(doors);
     tokio::spawn(async move {
         // Ends only with the runtime.
-        let _ = axum::serve(listener, app).await;
+        let _ = axum::serve(Few::new(listener), app).await;
     });
     Ok(())
 }

@@ -46,9 +46,6 @@ pub(super) struct Page {
 
 type Done = Result<(), fmt::Error>;
 
-/// Labels and what was timed under them.
-type Timed<'a, const N: usize> = ([(&'a str, &'a str); N], &'a Histogram<u64>);
-
 impl Page {
     pub(super) fn new(status: Status, sights: &Sights) -> Self {
         Self {
@@ -229,16 +226,6 @@ impl Page {
                 status.checks,
             ),
             (
-                "origins_forced",
-                "Origins configured here whose verdict is an operator's.",
-                status.origins_forced,
-            ),
-            (
-                "frozen",
-                "1 while an operator has frozen the POP: no verdict changes in the table.",
-                usize::from(status.overrides.frozen.is_some()),
-            ),
-            (
                 "checks_probed",
                 "Checks probed by this agent.",
                 status.checks_probed,
@@ -266,7 +253,6 @@ impl Page {
             "verdict",
             &verdicts,
         )?;
-        crate::control::overrides::encode(&status.overrides, put.0)?;
         let shown = &self.origins.shown;
         let said: Vec<_> = shown
             .iter()
@@ -298,6 +284,53 @@ impl Page {
             "origin_probe_latency",
             "What the probe took that last changed what is known of such an origin.",
             &by_origin(|origin| origin.latency_s),
+        )
+    }
+
+    /// What operators decided.
+    fn overrides(&self, put: &mut Put<'_, '_>) -> Done {
+        let overrides = &self.status.overrides;
+        let in_force = overrides.in_force.iter();
+        let in_force: Vec<_> = in_force.map(|(op, count)| (op.as_str(), *count)).collect();
+        put.by_label(
+            "overrides",
+            "Overrides of origins that are in force, by what was decided.",
+            "op",
+            &in_force,
+        )?;
+        put.gauges(&[
+            (
+                "origins_forced",
+                "Origins configured here whose verdict is an operator's.",
+                self.status.origins_forced,
+            ),
+            (
+                "frozen",
+                "1 while an operator has frozen the POP: no verdict changes in the table.",
+                usize::from(overrides.frozen.is_some()),
+            ),
+            (
+                "pop_time_clocks",
+                "Clocks of servers on which POP time rests; below 3 nobody can tell a wrong one.",
+                overrides.clocks,
+            ),
+        ])?;
+        let now_ms = overrides.pop_ms.unwrap_or_else(clock::wall_ms);
+        let oldest = overrides.oldest_ms;
+        put.seconds(
+            "override_oldest_age",
+            "Age of the oldest override or freeze that is in force; 0 for none.",
+            milliseconds(oldest.map_or(0, |at| now_ms.saturating_sub(at))),
+        )?;
+        // Absent where none has an end.
+        let ends = overrides.next_end_ms.into_iter();
+        let ends: Vec<_> = ends
+            .map(|end| ([("of", "next")], milliseconds(end.saturating_sub(now_ms))))
+            .collect();
+        put.labelled_seconds(
+            "override_end",
+            "Time until the next override or freeze ends.",
+            &ends,
         )
     }
 
@@ -422,11 +455,15 @@ impl Collector for Page {
         self.agent(put)?;
         self.members(put)?;
         self.origins(put)?;
+        self.overrides(put)?;
         self.probes(put)?;
         self.timings(put)?;
         self.counted(put)
     }
 }
+
+/// A histogram with what tells it from the others of its family.
+type Labelled<'a, const N: usize> = ([(&'a str, &'a str); N], &'a Histogram<u64>);
 
 /// Writes families.
 struct Put<'a, 'b>(&'a mut DescriptorEncoder<'b>);
@@ -520,7 +557,12 @@ impl Put<'_, '_> {
     }
 
     /// Histograms of microseconds, in seconds.
-    fn histogram<const N: usize>(&mut self, name: &str, help: &str, of: &[Timed<'_, N>]) -> Done {
+    fn histogram<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        of: &[Labelled<'_, N>],
+    ) -> Done {
         let unit = Some(&Unit::Seconds);
         self.family(name, help, unit, MetricType::Histogram, |mut to| {
             for (labels, times) in of {

@@ -17,7 +17,7 @@ use std::slice;
 use nix::errno::Errno;
 use watchfire_table::answer::Answer;
 use watchfire_table::limits::NAME_BYTES;
-use watchfire_table::{Cursor, Lookup, Moved, Reader, layout};
+use watchfire_table::{Cursor, Lookup, Moved, PoolRule, Reader, Usage, WhenStale, rule};
 use watchfire_wire::NodeId;
 use watchfire_wire::limits::NODE_NAME_BYTES;
 
@@ -91,35 +91,80 @@ pub unsafe extern "C" fn watchfire_lookup(
     unsafe { give(found.into(), answer) }
 }
 
-/// Looks a name up by its hash and itself.
+/// What to do with an origin.
 ///
 /// # Safety
-/// As for [`watchfire_lookup`].
+/// As for [`watchfire_lookup`], and `table` may be null.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn watchfire_lookup_hashed(
+pub unsafe extern "C" fn watchfire_use(
     table: *const Reader,
-    hash: u64,
     name: *const c_void,
     name_bytes: usize,
     now_ns: u64,
+    when_stale: c_int,
     answer: *mut Answer,
 ) -> c_int {
     // SAFETY: by the caller's word.
     let name = unsafe { bytes(name, name_bytes) };
-    // SAFETY: `table` is open by the caller's word.
-    let found = unsafe { &*table }.get_hashed(hash, name, now_ns);
+    // SAFETY: `table` is open or null by the caller's word.
+    let table = unsafe { table.as_ref() };
+    let found = table.map(|table| table.get(name, now_ns));
+    let usage = rule::usage(found.as_ref(), stale_choice(when_stale));
     // SAFETY: by the caller's word.
-    unsafe { give(found.into(), answer) }
+    unsafe { give(found.map_or(NO_TABLE, Answer::from), answer) };
+    c_int::from(usage as u8)
 }
 
-/// The hash of a name.
+/// What to do with each origin of a pool.
 ///
 /// # Safety
-/// `name` has `name_bytes` readable bytes.
+/// `table` is open or null, `names` has `count` names with their bytes,
+/// `pool_rule` may be read, and `usages` has `count` writable bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn watchfire_hash(name: *const c_void, name_bytes: usize) -> u64 {
-    // SAFETY: by the caller's word.
-    layout::hash_name(unsafe { bytes(name, name_bytes) })
+pub unsafe extern "C" fn watchfire_pool(
+    table: *const Reader,
+    names: *const Name,
+    count: usize,
+    now_ns: u64,
+    pool_rule: *const Rule,
+    usages: *mut u8,
+) -> c_int {
+    if count == 0 {
+        return 0;
+    }
+    // SAFETY: by the caller's word; all of them for the length of this call.
+    let (table, names, asked) = unsafe {
+        let names = slice::from_raw_parts(names, count);
+        (table.as_ref(), names, &*pool_rule)
+    };
+    // SAFETY: `usages` has `count` writable bytes by the caller's word; a usage
+    // is one byte, zero is one of its values, and they are zeroed first.
+    let usages = unsafe {
+        usages.write_bytes(0, count);
+        slice::from_raw_parts_mut(usages.cast::<Usage>(), count)
+    };
+    let look = |at: usize| {
+        let name: &Name = &names[at];
+        // SAFETY: a name has its bytes by the caller's word.
+        let name = unsafe { bytes(name.bytes, name.length) };
+        table.map(|table| table.get(name, now_ns))
+    };
+    c_int::from(rule::pool(&asked.read(), look, usages))
+}
+
+/// How the POP is.
+///
+/// # Safety
+/// `table` is open, `since_ms` may be written or is null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn watchfire_pop_state(table: *const Reader, since_ms: *mut u64) -> c_int {
+    // SAFETY: `table` is open by the caller's word.
+    let state = unsafe { &*table }.pop_state();
+    if !since_ms.is_null() {
+        // SAFETY: it may be written by the caller's word.
+        unsafe { since_ms.write(state.since_ms) };
+    }
+    c_int::from(state.condition as u8)
 }
 
 /// Whether the agent lives.
@@ -218,6 +263,61 @@ pub unsafe extern "C" fn watchfire_refresh(table: *const Reader) -> c_int {
 pub extern "C" fn watchfire_now_ns() -> u64 {
     watchfire_table::monotonic_ns()
 }
+
+/// A name of a pool: `watchfire_name`.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Name {
+    /// Its bytes.
+    pub bytes: *const c_void,
+    /// How many.
+    pub length: usize,
+}
+
+/// When a pool is in panic: `watchfire_rule`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Rule {
+    /// Origins that must be usable.
+    pub at_least: u32,
+    /// Share of the pool that must be usable, percent.
+    pub share_percent: u8,
+    /// What a stale table means.
+    pub when_stale: u8,
+    /// Zero.
+    pub reserved: u16,
+}
+
+impl Rule {
+    fn read(self) -> PoolRule {
+        PoolRule {
+            at_least: self.at_least,
+            share_percent: self.share_percent,
+            when_stale: stale_choice(self.when_stale.into()),
+        }
+    }
+}
+
+/// Anything but the one number is the default.
+const fn stale_choice(number: c_int) -> WhenStale {
+    if number == WhenStale::Open as c_int {
+        WhenStale::Open
+    } else {
+        WhenStale::Static
+    }
+}
+
+/// The answer where there is no table.
+const NO_TABLE: Answer = Answer {
+    since_ms: 0,
+    owner: 0,
+    age_ns: u64::MAX,
+    latency_us: 0,
+    verdict: watchfire_table::answer::NOT_IN_TABLE,
+    flags: 0,
+    reason: 0,
+    fresh: 0,
+};
 
 /// The caller's bytes; none for a length of zero, whatever the pointer.
 #[inline]

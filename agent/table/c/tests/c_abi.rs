@@ -13,7 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::{Random, count, entry, folder, options};
 use watchfire_table::answer::{Answer, BUSY, NOT_IN_TABLE};
 use watchfire_table::limits::NAME_BYTES;
-use watchfire_table::{Cursor, Entry, Flags, Reader, TableVerdict, Writer, monotonic_ns};
+use watchfire_table::{
+    Condition, Cursor, Entry, Flags, PopState, Reader, TableVerdict, Usage, WhenStale, Writer,
+    monotonic_ns,
+};
 use watchfire_wire::NodeId;
 use watchfire_wire::limits::NODE_NAME_BYTES;
 
@@ -90,6 +93,17 @@ fn the_headers_numbers_are_the_librarys() {
         Flags::FORCED.0.into(),
         Flags::CARRIED.0.into(),
         Flags::FROZEN.0.into(),
+        Flags::DEGRADED.0.into(),
+        Usage::DoNotUse as usize,
+        Usage::TryLast as usize,
+        Usage::Use as usize,
+        WhenStale::Static as usize,
+        WhenStale::Open as usize,
+        Condition::Normal as usize,
+        Condition::Braked as usize,
+        Condition::Frozen as usize,
+        2 * size_of::<usize>(),
+        8,
     ];
     assert_eq!(said.trim(), numbers.map(|n| n.to_string()).join(" "));
     // The header's own assertions fix the offsets; these are the library's.
@@ -126,6 +140,10 @@ fn c_reads_what_rust_wrote() {
         };
         writer.set(name.as_bytes(), &entry).expect("it fits");
     }
+    writer.set_pop_state(PopState {
+        condition: Condition::Braked,
+        since_ms: 1_700_000_000_456,
+    });
     let expected = "\
 up 1 0 1 1700000000123 4321 1 1000 edge-7 the origin refused the connection
 down 2 5 2 1700000000123 4321 1 1000 edge-7 the origin did not accept a connection in time
@@ -140,6 +158,23 @@ absent 4 0 0 0 0 1 1000  the origin answered as expected
         let output = Command::new(program).arg(&path).output().expect("it runs");
         assert_eq!(words(&output), expected);
     }
+}
+
+/// Every case of the rule, asked through the header.
+#[test]
+fn c_follows_the_one_rule() {
+    let folder = folder();
+    let path = folder.path().join("table");
+    common::rule_table(&path);
+    let cases = folder.path().join("cases");
+    let lines: Vec<_> = common::rule_cases().collect();
+    fs::write(&cases, lines.join("\n") + "\n").expect("writable");
+    let program = compile(folder.path(), "rule", Link::Shared, &[]);
+    let output = Command::new(program)
+        .args([&path, &cases])
+        .output()
+        .expect("it runs");
+    assert_eq!(words(&output), format!("{} cases\n", lines.len()));
 }
 
 #[test]

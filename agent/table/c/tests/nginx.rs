@@ -67,6 +67,11 @@ impl Nginx {
         }
         // The test's folder belongs to its user alone, and so must the worker.
         configuration.insert_str(0, &format!("user {};\n", user()));
+        Self::run(folder, &configuration, port)
+    }
+
+    /// nginx in this folder with this configuration, once it listens.
+    fn run(folder: &Path, configuration: &str, port: u16) -> Self {
         fs::write(folder.join("nginx.conf"), configuration).expect("writable");
         let process = Command::new("nginx")
             .arg("-p")
@@ -259,6 +264,43 @@ fn a_stale_table_fails_static_or_open_as_the_pool_says() {
     for path in ["/", "/open/"] {
         assert_eq!(nginx.share(path, 200).get("origin-a"), None, "{path}");
     }
+}
+
+/// Every case of the rule, asked through the Lua files.
+#[test]
+fn lua_follows_the_one_rule() {
+    if !has_nginx() {
+        return;
+    }
+    let folder = folder();
+    let path = folder.path().join("table");
+    common::rule_table(&path);
+    let cases = folder.path().join("cases");
+    let lines: Vec<_> = common::rule_cases().collect();
+    fs::write(&cases, lines.join("\n") + "\n").expect("writable");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port")
+        .port();
+    let library = library::folder().join("libwatchfire_table.so");
+    let configuration = format!(
+        "user {};\nload_module /usr/lib/nginx/modules/ndk_http_module.so;\n\
+         load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;\ndaemon off;\n\
+         worker_processes 1;\npid nginx.pid;\nerror_log error.log warn;\nevents {{}}\n\
+         http {{ access_log off; lua_package_path \"{}/?.lua;;\";\n\
+         server {{ listen 127.0.0.1:{port}; location / {{\n\
+         set $wf_table {}; set $wf_library {}; set $wf_cases {};\n\
+         content_by_lua_file {}; }} }} }}\n",
+        user(),
+        here.join("../examples/nginx").display(),
+        path.display(),
+        library.display(),
+        cases.display(),
+        here.join("tests/lua_rule.lua").display(),
+    );
+    let nginx = Nginx::run(folder.path(), &configuration, port);
+    assert_eq!(nginx.ask("/"), format!("{} cases", lines.len()));
 }
 
 #[test]

@@ -25,10 +25,22 @@ void watchfire_close(watchfire_table *table);
 int watchfire_lookup(const watchfire_table *table, const void *name,
                      size_t name_bytes, uint64_t now_ns,
                      watchfire_answer *answer);
-int watchfire_lookup_hashed(const watchfire_table *table, uint64_t hash,
-                            const void *name, size_t name_bytes,
-                            uint64_t now_ns, watchfire_answer *answer);
-uint64_t watchfire_hash(const void *name, size_t name_bytes);
+int watchfire_use(const watchfire_table *table, const void *name,
+                  size_t name_bytes, uint64_t now_ns, int when_stale,
+                  watchfire_answer *answer);
+typedef struct watchfire_name {
+    const void *bytes;
+    size_t length;
+} watchfire_name;
+typedef struct watchfire_rule {
+    uint32_t at_least;
+    uint8_t share_percent;
+    uint8_t when_stale;
+    uint16_t reserved;
+} watchfire_rule;
+int watchfire_pool(const watchfire_table *table, const watchfire_name *names,
+                   size_t count, uint64_t now_ns, const watchfire_rule *rule,
+                   uint8_t *usages);
 const char *watchfire_reason(uint8_t reason);
 uint64_t watchfire_now_ns(void);
 ]]
@@ -40,13 +52,46 @@ local _M = {
     DRAINING = 3,
     NOT_IN_TABLE = 4,
     BUSY = 5,
+    DEGRADED = 8,
+    DO_NOT_USE = 0,
+    TRY_LAST = 1,
+    USE = 2,
 }
+
+-- What a stale table means, by name.
+local WHEN_STALE = { static = 0, open = 1 }
+
+-- A pool's names and its rule, as the library wants them. `handle` gives the
+-- table at a time, or nil while there is none.
+local function new_pool(lib, handle, names, rule)
+    local count = #names
+    local list = ffi.new("watchfire_name[?]", math.max(count, 1))
+    for i = 1, count do
+        list[i - 1].bytes = ffi.cast("const char *", names[i])
+        list[i - 1].length = #names[i]
+    end
+    local asked = ffi.new("watchfire_rule", {
+        rule.at_least or 0, rule.share_percent or 0,
+        WHEN_STALE[rule.when_stale or "static"], 0 })
+    local usages = ffi.new("uint8_t[?]", math.max(count, 1))
+    local look = lib.watchfire_pool
+    -- Keeps the strings that the list points to.
+    local pool = { names = names }
+
+    -- What to do with each origin now, from 0 on: USE, TRY_LAST or DO_NOT_USE;
+    -- and whether the pool is in panic. The next look overwrites it.
+    function pool.look(now_ns)
+        return usages, look(handle(now_ns), list, count, now_ns, asked, usages) == 1
+    end
+
+    return pool
+end
 
 -- From one try to open a table that is not there to the next, nanoseconds.
 local RETRY_NS = 1000000000
 
 -- Like open, for a proxy that may start before its agent: until the table is
--- there every name is "not in table" and nothing is fresh. It is tried again
+-- there every name is "not in table", nothing is fresh, and all are used. It is tried again
 -- once a second, by the lookups themselves; `problem` says what kept it from
 -- being opened, and nil once it is. Fails only where the library does not load.
 function _M.open_when_there(path, library)
@@ -71,10 +116,6 @@ function _M.open_when_there(path, library)
         return lib.watchfire_now_ns()
     end
 
-    function waiting.hash(name)
-        return lib.watchfire_hash(name, #name)
-    end
-
     function waiting.lookup(name, now_ns)
         if not is_open(now_ns) then
             return _M.NOT_IN_TABLE, nothing
@@ -82,11 +123,17 @@ function _M.open_when_there(path, library)
         return opened.lookup(name, now_ns)
     end
 
-    function waiting.lookup_hashed(hash, name, now_ns)
+    function waiting.use(name, now_ns, when_stale)
         if not is_open(now_ns) then
-            return _M.NOT_IN_TABLE, nothing
+            return _M.USE
         end
-        return opened.lookup_hashed(hash, name, now_ns)
+        return opened.use(name, now_ns, when_stale)
+    end
+
+    function waiting.pool(names, rule)
+        return new_pool(lib, function(now_ns)
+            return is_open(now_ns) and opened.handle or nil
+        end, names, rule)
     end
 
     function waiting.reason(code)
@@ -111,8 +158,8 @@ function _M.open(path, library)
     -- constants.
     local handle = ffi.gc(out[0], lib.watchfire_close)
     local answer = ffi.new("watchfire_answer")
-    local lookup, lookup_hashed = lib.watchfire_lookup, lib.watchfire_lookup_hashed
-    local opened = {}
+    local lookup, use = lib.watchfire_lookup, lib.watchfire_use
+    local opened = { handle = handle }
 
     -- CLOCK_MONOTONIC in nanoseconds; read it once per request.
     function opened.now_ns()
@@ -125,15 +172,17 @@ function _M.open(path, library)
         return lookup(handle, name, #name, now_ns, answer), answer
     end
 
-    -- The hash of a name, for lookup_hashed. A pool computes it once per
-    -- origin.
-    function opened.hash(name)
-        return lib.watchfire_hash(name, #name)
+    -- What to do with one origin: USE, TRY_LAST or DO_NOT_USE. when_stale is
+    -- "static" (the last verdicts hold) or "open" (all are used).
+    function opened.use(name, now_ns, when_stale)
+        return use(handle, name, #name, now_ns, WHEN_STALE[when_stale or "static"], nil)
     end
 
-    -- The same as lookup, for a name whose hash is known.
-    function opened.lookup_hashed(hash, name, now_ns)
-        return lookup_hashed(handle, hash, name, #name, now_ns, answer), answer
+    -- A pool of origins by their names, and its rule: { at_least = n,
+    -- share_percent = n, when_stale = "static" or "open" }; watchfire.h says
+    -- what they mean. Made once, looked at for each request.
+    function opened.pool(names, rule)
+        return new_pool(lib, function() return handle end, names, rule)
     end
 
     -- A reason in words.

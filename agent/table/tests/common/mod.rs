@@ -36,7 +36,7 @@ pub(crate) fn entry(n: u64) -> Entry {
     ];
     Entry {
         verdict: verdicts[(n % 4) as usize],
-        flags: Flags((n % 8) as u8),
+        flags: Flags((n % 16) as u8),
         reason: (n % 251) as u8,
         since_ms: n & ((1 << 48) - 1),
         latency_us: (n as u32).wrapping_mul(2_654_435_761),
@@ -136,8 +136,45 @@ pub(crate) fn mangle(good: &[u8], random: &mut Random) -> Vec<u8> {
     if random.below(8) == 0 && bytes.len() >= 64 {
         let at = random.below(7) as usize * 8;
         bytes[at..at + 8].copy_from_slice(&hurtful(random).to_le_bytes());
-        let checksum = layout::hash_name(&bytes[..56]);
+        let checksum = layout::hash_name(0, &bytes[..56]);
         bytes[56..64].copy_from_slice(&checksum.to_le_bytes());
     }
     bytes
+}
+
+/// A time at which [`rule_table`] is fresh, and one at which it is stale.
+pub(crate) const RULE_FRESH_NS: u64 = 2_000;
+pub(crate) const RULE_STALE_NS: u64 = 1 << 60;
+
+/// The table that `rule.txt` speaks of.
+pub(crate) fn rule_table(path: &std::path::Path) {
+    use watchfire_table::TableVerdict::{Down, Draining, Unknown, Up};
+    let mut writer =
+        watchfire_table::Writer::open(path, &options(64), 1_000).expect("the folder is writable");
+    for (name, verdict, flags) in [
+        ("up", Up, Flags::NONE),
+        ("down", Down, Flags::NONE),
+        ("draining", Draining, Flags::NONE),
+        ("unknown", Unknown, Flags::NONE),
+        ("degraded", Up, Flags::DEGRADED),
+        ("forced-up", Up, Flags::FORCED | Flags::DEGRADED),
+        ("forced-down", Down, Flags::FORCED),
+        ("frozen-down", Down, Flags::FROZEN),
+        ("carried-down", Down, Flags::CARRIED),
+        ("frozen-degraded", Up, Flags::FROZEN | Flags::DEGRADED),
+    ] {
+        let entry = Entry {
+            verdict,
+            flags,
+            ..Entry::default()
+        };
+        writer.set(name.as_bytes(), &entry).expect("it fits");
+    }
+}
+
+/// The cases of `rule.txt`, a line each.
+pub(crate) fn rule_cases() -> impl Iterator<Item = &'static str> {
+    include_str!("../rule.txt")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
 }

@@ -22,6 +22,8 @@ pub(super) struct Entry {
     pub(super) parked: u32,
     /// Slots that refer to this check, those that only close included.
     pub(super) slots: u32,
+    /// Where it stands among those that share places.
+    pub(super) destination: u32,
     pub(super) flags: Flags,
     /// The last measured outcome's reason.
     pub(super) reason: Reason,
@@ -31,6 +33,8 @@ pub(super) struct Entry {
     pub(super) kind: u8,
     pub(super) caps_apply: bool,
     pub(super) unmeasured_in_a_row: u32,
+    /// Passes without a sign of trouble, up to the limit.
+    pub(super) clean_in_a_row: u8,
     pub(super) latency_us: u32,
     pub(super) generation: u32,
     pub(super) health: Health,
@@ -72,6 +76,8 @@ impl Flags {
     pub(super) const FREE: u16 = 128;
     /// The last measured outcome was a pass with a sign of trouble.
     pub(super) const DEGRADED: u16 = 256;
+    /// The last probe held its place for much of its timeout.
+    pub(super) const SLOW: u16 = 512;
 
     pub(super) const fn has(self, flag: u16) -> bool {
         self.0 & flag != 0
@@ -105,12 +111,14 @@ impl Entry {
             flight: NONE,
             parked: NONE,
             slots: 0,
+            destination: NONE,
             flags: Flags(Flags::ATTEND),
             reason: Reason::Passed,
             unmeasured: Unmeasured::NotYet,
             kind: spec.kind.index(spec.tls.is_some()) as u8,
             caps_apply: caps.address.is_some() || caps.prefix.is_some(),
             unmeasured_in_a_row: 0,
+            clean_in_a_row: 0,
             latency_us: 0,
             generation,
             health,

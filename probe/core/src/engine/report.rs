@@ -14,8 +14,7 @@ pub struct Report {
     pub generation: u32,
     /// What happened.
     pub kind: ReportKind,
-    /// The last measured probe passed, and showed a sign of trouble all the
-    /// same.
+    /// One of the last few passes showed a sign of trouble all the same.
     pub degraded: bool,
 }
 

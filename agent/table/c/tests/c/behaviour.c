@@ -13,10 +13,8 @@ static void show(const watchfire_table *table, const char *name,
     watchfire_answer answer;
     int verdict = watchfire_lookup(table, name, strlen(name), now_ns, &answer);
     watchfire_answer again;
-    int verdict_again = watchfire_lookup_hashed(
-        table, watchfire_hash(name, strlen(name)), name, strlen(name), now_ns,
-        &again);
-    if (verdict != answer.verdict || verdict != verdict_again ||
+    watchfire_use(table, name, strlen(name), now_ns, WATCHFIRE_STATIC, &again);
+    if (verdict != answer.verdict ||
         memcmp(&answer, &again, sizeof answer) != 0 ||
         watchfire_lookup(table, name, strlen(name), now_ns, NULL) != verdict) {
         printf("%s: lookups differ\n", name);
@@ -54,6 +52,10 @@ int main(int argc, char **argv) {
     if (watchfire_fresh(table, 2000, &age_ns) != 1 || age_ns != 1000) return 8;
     if (watchfire_fresh(table, UINT64_C(1) << 60, NULL) != 0) return 9;
     if (watchfire_now_ns() == 0) return 10;
+    uint64_t since_ms;
+    if (watchfire_pop_state(table, &since_ms) != WATCHFIRE_BRAKED ||
+        since_ms != 1700000000456)
+        return 13;
 
     show(table, "up", 2000);
     show(table, "down", 2000);

@@ -29,6 +29,15 @@ int main(int argc, char **argv) {
             memset(name, n, sizeof name);
             watchfire_lookup(table, name, (size_t)n * 4, 1, &answer);
         }
+        watchfire_name names[64];
+        uint8_t usages[64];
+        watchfire_rule rule = {1, 50, WATCHFIRE_OPEN, 0};
+        for (int n = 0; n < 64; n++) {
+            names[n].bytes = name;
+            names[n].length = (size_t)n * 3;
+        }
+        watchfire_pool(table, names, 64, 1, &rule, usages);
+        watchfire_pop_state(table, NULL);
         watchfire_fresh(table, 1, NULL);
         watchfire_refresh(table);
         watchfire_close(table);

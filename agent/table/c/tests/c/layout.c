@@ -16,11 +16,16 @@ _Static_assert(offsetof(watchfire_answer, fresh) == 31, "fresh");
 _Static_assert(sizeof(watchfire_cursor) == 16, "a cursor's size");
 
 int main(void) {
-    printf("%d %d %zu %zu %d %d %d %d %d %d %d %d %d\n", WATCHFIRE_NAME_BYTES,
+    printf("%d %d %zu %zu %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %zu "
+           "%zu\n",
+           WATCHFIRE_NAME_BYTES,
            WATCHFIRE_NODE_NAME_BYTES, sizeof(watchfire_answer),
            sizeof(watchfire_cursor), WATCHFIRE_UNKNOWN, WATCHFIRE_UP,
            WATCHFIRE_DOWN, WATCHFIRE_DRAINING, WATCHFIRE_NOT_IN_TABLE,
            WATCHFIRE_BUSY, WATCHFIRE_FORCED, WATCHFIRE_CARRIED,
-           WATCHFIRE_FROZEN);
+           WATCHFIRE_FROZEN, WATCHFIRE_DEGRADED, WATCHFIRE_DO_NOT_USE,
+           WATCHFIRE_TRY_LAST, WATCHFIRE_USE, WATCHFIRE_STATIC, WATCHFIRE_OPEN,
+           WATCHFIRE_NORMAL, WATCHFIRE_BRAKED, WATCHFIRE_POP_FROZEN,
+           sizeof(watchfire_name), sizeof(watchfire_rule));
     return 0;
 }
