@@ -71,11 +71,11 @@ pub(crate) struct Doors {
     pub(crate) gossip: CommandSender,
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) config: watch::Receiver<ConfigState>,
-    pub(crate) sights: Arc<Sights>,
     /// This node's name.
     pub(crate) node: std::sync::Arc<str>,
     /// Which decisions of operators are on disk.
     pub(crate) on_disk: watch::Receiver<overrides::OnDisk>,
+    pub(crate) sights: Arc<Sights>,
 }
 
 impl Doors {
@@ -194,9 +194,9 @@ async fn control(
         gossip: gossip.commands.clone(),
         requests,
         config: configuration.state(),
-        sights: Arc::new(sights),
         node: config.name.as_str().into(),
         on_disk,
+        sights: Arc::new(sights),
     };
     let mut hangup = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;

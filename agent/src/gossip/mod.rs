@@ -72,12 +72,12 @@ pub(crate) struct Gossip {
     pub(crate) commands: CommandSender,
     /// The epoch that belongs on disk: a state, so that the last one wins.
     pub(crate) epoch: watch::Receiver<u64>,
+    /// The decisions of operators that belong on disk.
+    pub(crate) kept: watch::Receiver<Arc<Kept>>,
     /// What the probe threads did.
     pub(crate) statistics: Statistics,
     /// How long news took.
     pub(crate) timings: Timings,
-    /// The decisions of operators that belong on disk.
-    pub(crate) kept: watch::Receiver<Arc<Kept>>,
     /// Tells that the thread has ended, and how.
     pub(crate) ended: oneshot::Receiver<Ending>,
     thread: JoinHandle<()>,

@@ -46,9 +46,6 @@ pub(super) struct Page {
 
 type Done = Result<(), fmt::Error>;
 
-/// Labels and what was timed under them.
-type Timed<'a, const N: usize> = ([(&'a str, &'a str); N], &'a Histogram<u64>);
-
 impl Page {
     pub(super) fn new(status: Status, sights: &Sights) -> Self {
         Self {
@@ -464,6 +461,9 @@ impl Collector for Page {
         self.counted(put)
     }
 }
+
+/// A histogram with what tells it from the others of its family.
+type Timed<'a, const N: usize> = ([(&'a str, &'a str); N], &'a Histogram<u64>);
 
 /// Writes families.
 struct Put<'a, 'b>(&'a mut DescriptorEncoder<'b>);
