@@ -208,7 +208,8 @@ mod tests {
     fn a_successor_takes_back_what_was_told() {
         let mut told = Told::default();
         let draining = of(TableVerdict::Draining, FRESH);
-        told.answer(b"a", &draining, Policy::FailStatic);
+        let drained = told.answer(b"a", &draining, Policy::FailStatic);
+        assert!(drained.starts_with("up 0%"));
         let mut again = Told::again(told.drained().map(<[u8]>::to_vec));
         let up = of(TableVerdict::Up, FRESH);
         assert_eq!(again.answer(b"a", &up, Policy::FailStatic), "up 100%\n");
