@@ -9,7 +9,7 @@ use watchfire_table::{Flags, TableVerdict};
 
 use crate::clock::WALL_START_MS;
 use crate::rng::Rng;
-use crate::workload::{Action, Options, Plan, SECOND_US};
+use crate::workload::{Action, Options, Phase, Plan, SECOND_US};
 use crate::world::World;
 
 /// Names that are decided about; the last one is nobody's origin.
@@ -123,7 +123,8 @@ impl World {
     pub(crate) fn judge_overrides(&mut self) {
         let now_us = self.now_us;
         let since = |us: u64| now_us.saturating_sub(us);
-        let calm = since(self.oracles.calm_since_us) > CALM_US
+        let calm = self.phase != Phase::Turmoil
+            && since(self.oracles.calm_since_us) > CALM_US
             && self.net.is_whole()
             && since(self.healed_us) > CALM_US;
         if !self.options.overrides || !calm {
