@@ -18,6 +18,15 @@ pub(crate) fn wall_ms() -> u64 {
     read_ns(ClockId::CLOCK_REALTIME) / 1_000_000
 }
 
+/// What this server's wall clock shows at the monotonic clock's zero, and whether
+/// something keeps it right.
+pub(crate) fn wall_at_zero() -> watchfire_core::overrides::Wall {
+    watchfire_core::overrides::Wall {
+        at_zero_ms: wall_ms().saturating_sub(now().as_millis()),
+        synchronised: watchfire_probe::is_synchronised(),
+    }
+}
+
 /// The wall clock, since 1970.
 pub(crate) fn wall() -> std::time::Duration {
     std::time::Duration::from_nanos(read_ns(ClockId::CLOCK_REALTIME))

@@ -72,8 +72,16 @@ pub(crate) const ORIGINS_WATCH: Duration = Duration::from_millis(500);
 /// the addresses and interfaces that checks name.
 pub(crate) const WAYS_WATCH: Duration = Duration::from_secs(10);
 
-/// Longest line that the admin socket reads, bytes. A longer one is refused.
-pub(crate) const ADMIN_LINE_BYTES: usize = 4_096;
+/// Longest line that the admin socket reads, bytes. A longer one is refused. It
+/// holds as many names as one decision may have.
+pub(crate) const ADMIN_LINE_BYTES: usize = 512 << 10;
+const _: () = assert!(
+    watchfire_core::limits::NAMES_PER_DECISION * (watchfire_table::limits::NAME_BYTES + 3)
+        < ADMIN_LINE_BYTES
+);
+
+/// From one look at this server's wall clock to the next.
+pub(crate) const WALL_WATCH: Duration = Duration::from_secs(10);
 
 /// Admin connections served at once. Above it the newest is closed.
 pub(crate) const ADMIN_CONNECTIONS: usize = 16;

@@ -20,8 +20,8 @@ fn json(output: &Output) -> serde_json::Value {
 #[test]
 fn every_verb_explains_itself() {
     for verb in [
-        "run", "demo", "check", "status", "why", "reload", "drain", "undrain", "table", "config",
-        "key", "bench",
+        "run", "demo", "check", "status", "why", "reload", "drain", "undrain", "origin", "freeze",
+        "unfreeze", "table", "config", "key", "bench",
     ] {
         let output = watchfire(&[verb, "--help"]);
         assert!(output.status.success(), "{verb}");

@@ -30,7 +30,7 @@ mod worker;
 
 pub use ability::{Ability, Lack};
 pub use bench::{BenchError, BenchOptions, BenchProgress, BenchRate, BenchResult, bench};
-pub use clock::now;
+pub use clock::{is_synchronised, now};
 pub use error::{StartError, UringError};
 pub use once::{OnceReport, once};
 pub use options::{Backend, Options, OptionsError, THREADS_MAX, UnknownBackend};

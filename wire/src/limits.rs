@@ -32,4 +32,14 @@ pub const MESSAGE_DEPTH: usize = 8;
 /// again.
 pub const RUMORS_PER_PACKET: usize = 128;
 
+/// Longest name of an origin that an operator's decision is about, bytes. A
+/// message with a longer one is dropped.
+pub const ORIGIN_NAME_BYTES: usize = 255;
+
+/// Longest word on who decided, bytes: a user and a node. Longer ones are cut.
+pub const WHO_BYTES: usize = 100;
+
+/// Longest reason that an operator may give, bytes. A longer one is refused.
+pub const WHY_BYTES: usize = 200;
+
 const _: () = assert!(DATAGRAM_BYTES <= DATAGRAM_READ_BYTES);

@@ -192,6 +192,7 @@ reasons! {
         NotYet = 144, "not_yet", "no agent of the POP has measured it yet";
         Denied = 145, "denied", "this agent is not to probe that address";
         NoWay = 146, "no_way", "this host lacks the address, the interface or the right by which the check is to leave it";
+        Operator = 147, "operator", "an operator says so, whatever the probes find";
     }
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use watchfire_wire::frame::{self, FrameBuf, Seal};
 use watchfire_wire::keys::{Key, KeyId, KeyRing};
 use watchfire_wire::limits::DATAGRAM_BYTES;
+use watchfire_wire::message::overrides::{Decision, Op, Overrides};
 use watchfire_wire::message::replica::{Claim, Delta, Hold, Replica, Slot, Value};
 use watchfire_wire::message::swim::{ArchivedNews, News, Profile, Rumor, Swim, rumor_bytes};
 use watchfire_wire::message::{
@@ -105,6 +106,23 @@ fn packets() -> Vec<Packet> {
             }],
             floors: Vec::new(),
         }),
+        Body::Overrides(Overrides::Compare {
+            sums: (0..64).collect(),
+            answer: false,
+        }),
+        Body::Overrides(Overrides::Decisions {
+            hops: 1,
+            decisions: vec![Decision {
+                counter: 1,
+                by: actor(1),
+                op: Op::Drain,
+                at_ms: 2,
+                until_ms: 0,
+                who: "root@node-1".to_owned(),
+                why: "a reason longer than inline".to_owned(),
+                names: vec!["short".to_owned(), "a-name-longer-than-inline".to_owned()],
+            }],
+        }),
     ];
     bodies
         .into_iter()
@@ -154,6 +172,30 @@ fn what_was_encoded_is_read_in_place() {
     assert_eq!(profile.name, "a-name-longer-than-inline");
     let expected: SocketAddr = "127.0.1.2:7946".parse().expect("an address");
     assert_eq!(SocketAddr::from(&profile.addr), expected);
+}
+
+#[test]
+fn the_clock_on_an_ack_takes_no_room_of_its_own() {
+    let body = |body| Packet {
+        from: actor(1),
+        body: Body::Swim(body),
+        rumors: Vec::new(),
+    };
+    let ping = body(Swim::Ping {
+        seq: 1,
+        to: NodeId(2),
+        digest: 3,
+        view: 4,
+    });
+    let ack = body(Swim::Ack {
+        synchronised: true,
+        seq: 1,
+        digest: 3,
+        view: 4,
+        wall_ms: 5,
+    });
+    let bytes = |packet| sealed(packet, Seal::Checksum).as_slice().len();
+    assert_eq!(bytes(&ack), bytes(&ping));
 }
 
 #[test]

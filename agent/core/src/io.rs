@@ -3,8 +3,11 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::sync::Arc;
 
 use watchfire_wire::{Actor, CheckId, First, NodeId, Verdict};
+
+use crate::overrides::{Decision, Kept, Wall};
 
 /// What the shell tells the node.
 #[derive(Debug)]
@@ -48,6 +51,9 @@ pub enum Input<'a> {
     Drain(bool),
     /// Hand over, say goodbye, and end with [`Output::Left`].
     Leave,
+    /// What this server's wall clock shows, and whether something keeps it
+    /// right.
+    Wall(Wall),
     /// The time that [`next_timeout`](crate) named has come, or anything else
     /// woke the shell.
     Tick,
@@ -210,6 +216,21 @@ pub enum Output {
     },
     /// Write this epoch to disk before it matters.
     PersistEpoch(u64),
+    /// What an operator's decisions make of a name changed: tell the table. An
+    /// empty name is the POP, which is frozen or is not.
+    Override {
+        /// Which; it need not be configured here.
+        name: Arc<str>,
+        /// The decision in force; nothing if what the probes find counts.
+        what: Option<Arc<Decision>>,
+    },
+    /// All that is in force was told. Until then what a table shows of an
+    /// earlier life's decisions stands.
+    OverridesSettled,
+    /// Write these to disk, whole, before any operator who waits is answered;
+    /// hand them to the next start in
+    /// [`NodeConfig::overrides`](crate::node::NodeConfig::overrides).
+    KeepOverrides(Arc<Kept>),
     /// The goodbye is out; the shell may end.
     Left,
     /// Another live process bears this name; the shell ends with this error.
@@ -296,6 +317,20 @@ pub enum Event {
     },
     /// It holds none any more.
     Released(Released),
+    /// An operator decided, here or elsewhere, about these names.
+    Decided {
+        /// What.
+        decision: Arc<Decision>,
+        /// Of which names; an empty one is the POP.
+        names: Vec<Arc<str>>,
+    },
+    /// A decision has lasted for as long as it was meant to.
+    DecisionEnded {
+        /// Which.
+        decision: Arc<Decision>,
+        /// Of which names; an empty one is the POP.
+        names: Vec<Arc<str>>,
+    },
     /// Frames came with a key id that this node does not know: somebody
     /// rotated the keys while it was down.
     UnknownKey(u32),

@@ -12,6 +12,7 @@ pub mod io;
 pub mod limits;
 pub mod mutations;
 pub mod node;
+pub mod overrides;
 pub mod ownership;
 mod rate;
 pub mod replica;

@@ -291,6 +291,31 @@ pub const LATE_HOLD: Duration = Duration::from_secs(1);
 /// A node that was late for so long is slow, and waits longer still.
 pub const LATE_LONG: Duration = Duration::from_secs(3);
 
+/// Names of which the last decision of an operator is remembered, ended ones
+/// included. At the limit the oldest ended ones are forgotten; with none ended
+/// further ones are refused.
+pub const OVERRIDES: usize = 65_536;
+
+/// Names that one decision may be about; a request with more is refused.
+pub const NAMES_PER_DECISION: usize = 1_000;
+
+/// Buckets into which names are cut to find where two nodes hold different
+/// decisions.
+pub const OVERRIDE_BUCKETS: usize = 64;
+
+/// Decisions that are being told at once. At the limit further ones are not
+/// told on; digests find them.
+pub const OVERRIDES_TOLD: usize = 256;
+
+/// Datagrams of one answer to a comparison of decisions. What they do not hold
+/// still differs, and is asked for again.
+pub const OVERRIDE_DATAGRAMS: usize = 8;
+
+/// A decision whose counter is more than this ahead of POP time, milliseconds
+/// since 1970, was made by no honest agent, and is dropped and counted: counters
+/// grow by one.
+pub const COUNTER_AHEAD_MS: u64 = 86_400_000;
+
 /// Outputs that a shell may leave unpolled before the node complains in its
 /// counters; they are never dropped, for the shell polls after each input.
 pub const OUTPUTS: usize = 1_000_000;

@@ -60,6 +60,12 @@ pub enum Mutation {
     BrakeHidesAThird,
     /// Downs are held by nobody, however much fails.
     NoBrake,
+    /// A node that starts again knows nothing of operators' decisions.
+    OverrideLostAtRestart,
+    /// Decisions that ended are forgotten.
+    OverrideResurrected,
+    /// Of two decisions at once each node goes by the one that it heard first.
+    OverridesDiverge,
 }
 
 impl Mutation {
@@ -88,6 +94,9 @@ impl Mutation {
         Self::BrakeNeverLetsGo,
         Self::BrakeHidesAThird,
         Self::NoBrake,
+        Self::OverrideLostAtRestart,
+        Self::OverrideResurrected,
+        Self::OverridesDiverge,
     ];
 
     /// The name for reports.
@@ -117,6 +126,9 @@ impl Mutation {
             Self::NoBrake => "no-brake",
             Self::BrakeNeverLetsGo => "brake-never-lets-go",
             Self::SocketsFirst => "sockets-first",
+            Self::OverrideLostAtRestart => "override-lost-at-restart",
+            Self::OverrideResurrected => "override-resurrected",
+            Self::OverridesDiverge => "overrides-diverge",
         }
     }
 }

@@ -152,6 +152,23 @@ fn a_rollout_moves_each_check_once() {
     assert!(starts <= 210, "{starts} starts for 100 checks");
 }
 
+/// Once all configure the same nothing waits for further steps of the rollout.
+#[test]
+fn a_reload_on_all_is_over_soon_after_the_last() {
+    let mut pop = Pop::settled(HOSTS, 24, 46);
+    let new: Vec<_> = (100..200).map(check).collect();
+    for host in (0..HOSTS).rev() {
+        pop.add(host, &new);
+        pop.run(Duration::from_millis(300));
+    }
+    pop.run(secs(6));
+    pop.assert_settled();
+    let before = pop.counted("probing_started");
+    pop.run(secs(20));
+    let starts = pop.counted("probing_started") - before;
+    assert_eq!(starts, 0, "checks move long after the last reload");
+}
+
 #[test]
 fn a_member_that_joins_moves_its_checks_once() {
     let mut pop = Pop::settled(HOSTS, 240, 47);

@@ -68,6 +68,11 @@ impl Catalogue {
         self.names.len()
     }
 
+    /// All names, in no order.
+    pub fn all_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.names.keys()
+    }
+
     /// How many checks there are.
     #[must_use]
     pub fn checks(&self) -> usize {

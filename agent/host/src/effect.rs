@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use std::sync::Arc;
 
 use watchfire_core::io::{ConnId, Event, Published};
+use watchfire_core::overrides::Kept;
 use watchfire_probe_core::check::CheckSpec;
 use watchfire_probe_core::engine::Inherited;
 use watchfire_table::{Notice, TableError};
@@ -53,6 +54,9 @@ pub enum Effect {
     },
     /// Write this epoch to disk before it matters.
     PersistEpoch(u64),
+    /// Write these decisions of operators to disk, whole, before any operator
+    /// who waits is answered, and hand them to the next start.
+    KeepOverrides(Arc<Kept>),
     /// The goodbye is out; the shell may end.
     Left,
     /// Another live process bears this name; the shell ends with this error.

@@ -2,10 +2,12 @@
 //! effects, except for the table, which is written at once.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use watchfire_core::gate::Keys;
 use watchfire_core::io::{Event, Input, Output, Report, ReportKind};
 use watchfire_core::node::Node;
+use watchfire_core::overrides::{Decided, Decision, Refused, Request};
 use watchfire_probe_core::engine::{self, Inherited};
 use watchfire_table::{Home, Writer};
 use watchfire_wire::{CheckId, NodeId, Reason, Time};
@@ -95,17 +97,33 @@ impl<H: Home> Host<H> {
         is_news
     }
 
+    /// An operator decides; see [`Node::decide`].
+    ///
+    /// # Errors
+    /// What cannot be decided; then nothing changed.
+    pub fn decide(&mut self, now: Time, request: Request) -> Result<Decided, Refused> {
+        let decided = self.node.decide(now, request);
+        self.settle(now);
+        decided
+    }
+
+    /// The override of a name that is in force.
+    #[must_use]
+    pub fn override_of(&self, name: &str) -> Option<&Arc<Decision>> {
+        self.publisher.override_of(name)
+    }
+
+    /// The freeze of the POP, if it is frozen.
+    #[must_use]
+    pub const fn frozen(&self) -> Option<&Arc<Decision>> {
+        self.publisher.frozen()
+    }
+
     /// Keeps the table alive; call it a few times per the table's
     /// [`stale_after_ms`](watchfire_table::WriterOptions::stale_after_ms).
     pub fn heartbeat(&mut self, now_ns: u64) {
         self.publisher.heartbeat(now_ns);
         self.tell_troubles();
-    }
-
-    /// An operator froze the POP, at this time in milliseconds since 1970, or
-    /// froze it no more. Only readers of the table are told by this.
-    pub fn frozen_by_operator(&mut self, since_ms: Option<u64>) {
-        self.publisher.frozen_by_operator(since_ms);
     }
 
     /// Other keys from now on.
@@ -195,6 +213,15 @@ impl<H: Home> Host<H> {
                 self.publisher.publish(check, what, wall_ms);
                 Effect::Published { check, what }
             }
+            Output::Override { name, what } => {
+                self.publisher.decide(&name, what, wall_ms);
+                return None;
+            }
+            Output::OverridesSettled => {
+                self.publisher.settle_decisions(wall_ms);
+                return None;
+            }
+            Output::KeepOverrides(kept) => Effect::KeepOverrides(kept),
             Output::PersistEpoch(epoch) => Effect::PersistEpoch(epoch),
             Output::Left => Effect::Left,
             Output::Conflict { addr, actor } => Effect::Conflict { addr, actor },
@@ -259,8 +286,6 @@ fn translate(report: engine::Report) -> Report {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use watchfire_core::node::NodeConfig;
     use watchfire_probe_core::check::CheckSpec;
     use watchfire_table::{HeapHome, HeapReader, TableVerdict, WriterOptions};

@@ -16,6 +16,7 @@ mod effect;
 mod host;
 mod pop_state;
 mod publisher;
+mod shown;
 mod unwritten;
 
 pub use catalogue::Catalogue;

@@ -8,6 +8,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use watchfire_core::io::Published;
+use watchfire_core::overrides::{Decision, POP};
 use watchfire_table::{Entry, Flags, Home, TableVerdict, Writer};
 use watchfire_wire::{CheckId, NodeId, Reason, Unmeasured, Verdict};
 
@@ -15,12 +16,14 @@ use crate::catalogue::Catalogue;
 use crate::change::{OriginChange, Refusal};
 use crate::effect::Trouble;
 use crate::pop_state::States;
+use crate::shown::{Decisions, Shown, verdict_of};
 use crate::unwritten::Unwritten;
 
 /// The table, and what it is to say.
 pub struct Publisher<H: Home> {
     table: Writer<H>,
     catalogue: Catalogue,
+    decisions: Decisions,
     me: NodeId,
     failed_writes: u64,
     states: States,
@@ -45,6 +48,21 @@ pub struct Tally {
     pub down: usize,
     /// Origins of which nobody knows.
     pub unknown: usize,
+    /// Origins that an operator drains.
+    pub draining: usize,
+    /// Origins among these whose verdict is an operator's.
+    pub forced: usize,
+}
+
+impl Tally {
+    const fn of(&mut self, verdict: TableVerdict) -> &mut usize {
+        match verdict {
+            TableVerdict::Up => &mut self.up,
+            TableVerdict::Down => &mut self.down,
+            TableVerdict::Unknown => &mut self.unknown,
+            TableVerdict::Draining => &mut self.draining,
+        }
+    }
 }
 
 impl<H: Home> Publisher<H> {
@@ -55,6 +73,7 @@ impl<H: Home> Publisher<H> {
         let mut publisher = Self {
             table,
             catalogue: Catalogue::default(),
+            decisions: Decisions::default(),
             me,
             failed_writes: 0,
             states: States::default(),
@@ -79,6 +98,7 @@ impl<H: Home> Publisher<H> {
         for name in &change.names_removed {
             self.catalogue.remove_name(name);
             self.unwritten.forget(name);
+            self.decisions.forget(name);
             self.table.remove(name.as_bytes());
         }
         for (name, id) in &change.names_set {
@@ -119,8 +139,50 @@ impl<H: Home> Publisher<H> {
             if undecided && self.shows_a_verdict(name) {
                 continue;
             }
-            self.write(name, &entry);
+            self.show(name, entry);
         }
+    }
+
+    /// An operator's override of a name begins or ends; of an empty name, the
+    /// freeze of the POP.
+    pub fn decide(&mut self, name: &Arc<str>, what: Option<Arc<Decision>>, wall_ms: u64) {
+        if &**name != POP {
+            self.decisions.set(name, what);
+            return self.show_anew(name, wall_ms);
+        }
+        self.states.frozen_ms = what.as_ref().map(|decision| decision.at_ms);
+        self.table.set_pop_state(self.states.shown());
+        self.decisions.freeze(what);
+        let all = self.catalogue.all_watched();
+        let names: Vec<_> = all.flat_map(|watched| watched.names.clone()).collect();
+        for name in names {
+            self.show_anew(&name, wall_ms);
+        }
+    }
+
+    /// All that operators decided and that is in force was told.
+    pub fn settle_decisions(&mut self, wall_ms: u64) {
+        self.decisions.settle();
+        for name in self.decisions.covered() {
+            self.show_anew(&name, wall_ms);
+        }
+    }
+
+    /// The override of a name that is in force.
+    #[must_use]
+    pub fn override_of(&self, name: &str) -> Option<&Arc<Decision>> {
+        self.decisions.of(name)
+    }
+
+    /// All overrides that are in force, by name; not each is configured here.
+    pub fn overrides(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Decision>)> {
+        self.decisions.forced()
+    }
+
+    /// The freeze of the POP, if it is frozen.
+    #[must_use]
+    pub const fn frozen(&self) -> Option<&Arc<Decision>> {
+        self.decisions.frozen()
     }
 
     /// What is configured.
@@ -160,6 +222,17 @@ impl<H: Home> Publisher<H> {
                 Some(Verdict::Unknown) | None => tally.unknown += count,
             }
         }
+        for (name, decision) in self.decisions.forced() {
+            let Some(check) = self.catalogue.check_of(name) else {
+                continue;
+            };
+            let watched = self.catalogue.watched(check);
+            let measured = watched.and_then(|of| of.published).map(|what| what.verdict);
+            let measured = measured.unwrap_or(Verdict::Unknown);
+            *tally.of(measured.into()) -= 1;
+            *tally.of(verdict_of(decision.op)) += 1;
+            tally.forced += 1;
+        }
         tally
     }
 
@@ -188,22 +261,22 @@ impl<H: Home> Publisher<H> {
         };
         if let Some(refusal) = watched.refused.as_ref().filter(|_| now.is_none()) {
             let entry = unknown(self.me, refusal.reason, wall_ms);
-            return self.write(name, &entry);
+            return self.show(name, entry);
         }
         let entry = match (now, carried) {
             (Some(what), _) => entry_of(what, false),
             (None, Some(old)) => entry_of(old, true),
             // A table that was adopted may hold a verdict from before the
             // restart: it stays, marked, until the POP has another.
-            (None, None) => match self.table.get(name.as_bytes()) {
+            (None, None) => match self.measured(name) {
                 Some(adopted) if adopted.verdict != TableVerdict::Unknown => Entry {
-                    flags: adopted.flags | Flags::CARRIED,
+                    flags: Flags::CARRIED,
                     ..adopted
                 },
                 _ => unknown(self.me, Unmeasured::NotYet, wall_ms),
             },
         };
-        self.write(name, &entry);
+        self.show(name, entry);
     }
 
     /// This agent takes no part in a check, or does so again. Nothing is known
@@ -217,7 +290,7 @@ impl<H: Home> Publisher<H> {
         watched.published = None;
         let entry = unknown(self.me, reason, wall_ms);
         for name in watched.names.clone() {
-            self.write(&name, &entry);
+            self.show(&name, entry);
         }
     }
 
@@ -230,8 +303,31 @@ impl<H: Home> Publisher<H> {
     }
 
     fn shows_a_verdict(&self, name: &str) -> bool {
-        let shown = self.table.get(name.as_bytes());
+        let shown = self.measured(name);
         shown.is_some_and(|entry| entry.verdict != TableVerdict::Unknown)
+    }
+
+    /// What was measured of a name, as far as this agent and its table know.
+    fn measured(&self, name: &str) -> Option<Entry> {
+        let there = self.table.get(name.as_bytes());
+        self.decisions.measured(name, there)
+    }
+
+    /// Writes what a name shows, of which this was measured.
+    fn show(&mut self, name: &Arc<str>, measured: Entry) {
+        let there = self.table.get(name.as_bytes());
+        if let Shown::Entry(entry) = self.decisions.show(name, measured, there) {
+            self.write(name, &entry);
+        }
+    }
+
+    /// The same, after operators decided.
+    fn show_anew(&mut self, name: &Arc<str>, wall_ms: u64) {
+        if self.catalogue.has(name) {
+            let not_yet = || unknown(self.me, Unmeasured::NotYet, wall_ms);
+            let measured = self.measured(name).unwrap_or_else(not_yet);
+            self.show(name, measured);
+        }
     }
 
     /// Removes from an adopted table what is not configured any more.
@@ -262,12 +358,6 @@ impl<H: Home> Publisher<H> {
     /// This agent holds new Downs back, or does so no more.
     pub fn braked(&mut self, since_ms: Option<u64>) {
         self.states.braked_ms = since_ms;
-        self.table.set_pop_state(self.states.shown());
-    }
-
-    /// An operator froze the POP, or does so no more.
-    pub fn frozen_by_operator(&mut self, since_ms: Option<u64>) {
-        self.states.frozen_ms = since_ms;
         self.table.set_pop_state(self.states.shown());
     }
 }
@@ -308,6 +398,7 @@ fn unknown(me: NodeId, reason: Unmeasured, wall_ms: u64) -> Entry {
 
 #[cfg(test)]
 mod tests {
+    use watchfire_core::overrides::{DecisionId, Op};
     use watchfire_probe_core::check::CheckSpec;
     use watchfire_table::{HeapHome, HeapReader, WriterOptions};
     use watchfire_wire::Actor;
@@ -458,6 +549,89 @@ mod tests {
         let not_yet = (TableVerdict::Unknown, Unmeasured::NotYet.code());
         assert_eq!(reason(&bed), not_yet);
         bed.publish("a", Verdict::Up);
+        assert_eq!(bed.shown("a"), Some((TableVerdict::Up, false)));
+    }
+
+    #[test]
+    fn operators_win_over_probes_and_a_freeze_keeps_what_there_was() {
+        let mut bed = Bed::new();
+        bed.configure(&[("a", 80), ("b", 81)]);
+        bed.publisher.settle_decisions(3);
+        for name in ["a", "b"] {
+            bed.publish(name, Verdict::Up);
+        }
+        let by = Actor {
+            node: OTHER,
+            epoch: 1,
+            boot: 1,
+        };
+        let decision = |op| {
+            Some(Arc::new(Decision {
+                id: DecisionId { counter: 1, by },
+                op,
+                at_ms: 9,
+                until_ms: None,
+                who: "someone".into(),
+                why: "".into(),
+            }))
+        };
+        let entry = |bed: &Bed, name: &str| {
+            let mut reader = HeapReader::open(&bed.home).unwrap();
+            let entry = reader.get(name.as_bytes(), 1).entry().unwrap();
+            (entry.verdict, entry.flags)
+        };
+        let (none, forced, frozen) = (Flags::NONE, Flags::FORCED, Flags::FROZEN);
+        let (a, late): (Arc<str>, Arc<str>) = ("a".into(), "late".into());
+        bed.publisher.decide(&a, decision(Op::Drain), 9);
+        assert_eq!(entry(&bed, "a"), (TableVerdict::Draining, forced));
+        let tally = bed.publisher.tally();
+        assert_eq!((tally.up, tally.draining, tally.down), (1, 1, 0));
+        bed.publish("a", Verdict::Down);
+        assert_eq!(entry(&bed, "a"), (TableVerdict::Draining, forced));
+        // A name that is not configured yet is kept for when it is.
+        bed.publisher.decide(&late, decision(Op::Down), 9);
+        bed.configure(&[("a", 80), ("b", 81), ("late", 82)]);
+        assert_eq!(entry(&bed, "late"), (TableVerdict::Down, forced));
+
+        bed.publisher.decide(&POP.into(), decision(Op::Freeze), 9);
+        bed.publish("b", Verdict::Down);
+        assert_eq!(entry(&bed, "b"), (TableVerdict::Up, frozen));
+        bed.publisher.decide(&a, decision(Op::Up), 9);
+        assert_eq!(entry(&bed, "a"), (TableVerdict::Up, forced));
+        bed.publisher.decide(&a, None, 9);
+        assert_eq!(entry(&bed, "a"), (TableVerdict::Down, frozen));
+        bed.publisher.decide(&POP.into(), None, 9);
+        assert_eq!(entry(&bed, "a"), (TableVerdict::Down, none));
+        assert_eq!(entry(&bed, "b"), (TableVerdict::Down, none));
+        assert_eq!(bed.publisher.tally().down, 3);
+        assert_eq!(bed.publisher.tally().forced, 1);
+    }
+
+    #[test]
+    fn what_an_earlier_life_was_told_stays_until_it_is_known() {
+        let mut bed = Bed::new();
+        bed.configure(&[("a", 80)]);
+        bed.publisher.settle_decisions(3);
+        bed.publish("a", Verdict::Up);
+        let by = Actor {
+            node: OTHER,
+            epoch: 1,
+            boot: 1,
+        };
+        let down = Arc::new(Decision {
+            id: DecisionId { counter: 1, by },
+            op: Op::Down,
+            at_ms: 9,
+            until_ms: Some(20),
+            who: "someone".into(),
+            why: "".into(),
+        });
+        bed.publisher.decide(&"a".into(), Some(down), 9);
+        bed.restart();
+        bed.configure(&[("a", 80)]);
+        bed.publish("a", Verdict::Up);
+        assert_eq!(bed.shown("a"), Some((TableVerdict::Down, false)));
+        bed.publisher.settle_decisions(30);
         assert_eq!(bed.shown("a"), Some((TableVerdict::Up, false)));
     }
 

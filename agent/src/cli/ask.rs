@@ -55,11 +55,15 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
         if status.draining { ", draining" } else { "" }
     );
     say!(
-        "{} origins ({} up, {} down, {} unknown), {} checks, {} probed here by {}",
+        "{} origins ({} up, {} down, {} unknown{}), {} checks, {} probed here by {}",
         status.origins,
         status.up,
         status.down,
         status.unknown,
+        match status.origins_draining {
+            0 => String::new(),
+            draining => format!(", {draining} draining"),
+        },
         status.checks,
         status.checks_probed,
         status.backend
@@ -73,6 +77,7 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
             braked.held
         );
     }
+    say_overrides(&status);
     say!("state {}, table {}", status.digest, status.table);
     if let Some(error) = &status.config_error
         && status.files_held.is_empty()
@@ -141,6 +146,59 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What operators decided, if they did.
+fn say_overrides(status: &Status) {
+    let overrides = &status.overrides;
+    if let Some(frozen) = &overrides.frozen {
+        say!(
+            "FROZEN by {} {} ago{}: no verdict changes in any table{}",
+            frozen.who,
+            ago(frozen.at_ms),
+            until(frozen.until_ms),
+            because(&frozen.why)
+        );
+    }
+    let by_op: Vec<String> = overrides
+        .in_force
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(op, count)| format!("{count} {op}"))
+        .collect();
+    if by_op.is_empty() {
+        return;
+    }
+    say!(
+        "overrides by operators: {}, the oldest {} old{} (see `watchfire origin list`)",
+        by_op.join(", "),
+        overrides.oldest_ms.map_or_else(String::new, ago),
+        match overrides.next_end_ms {
+            Some(_) => format!(", the next ends{}", until(overrides.next_end_ms)),
+            None => String::new(),
+        }
+    );
+}
+
+fn shown_as(op: &str) -> &str {
+    match op {
+        "drain" => "draining",
+        op => op,
+    }
+}
+
+fn until(ms: Option<u64>) -> String {
+    ms.map_or_else(String::new, |ms| {
+        let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms);
+        format!(" until {}", humantime::format_rfc3339_seconds(at))
+    })
+}
+
+fn because(why: &str) -> String {
+    match why {
+        "" => String::new(),
+        why => format!(" ({why})"),
+    }
+}
+
 pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
     let verb = Verb::Why {
         origin: options.origin.clone(),
@@ -150,7 +208,30 @@ pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
         return print_json(&answer);
     }
     let why: Why = serde_json::from_value(answer)?;
-    say!("{} is {}: {}", why.origin, why.verdict, why.because);
+    match &why.operator {
+        Some(it) => {
+            say!(
+                "{} is {} by {}, for {}{}{}",
+                why.origin,
+                shown_as(&it.op),
+                it.who,
+                ago(it.at_ms),
+                until(it.until_ms),
+                because(&it.why)
+            );
+            say!("  measured      {}: {}", why.verdict, why.because);
+        }
+        None => say!("{} is {}: {}", why.origin, why.verdict, why.because),
+    }
+    if let Some(it) = &why.frozen {
+        say!(
+            "  FROZEN        by {} {} ago{}: tables keep what they showed{}",
+            it.who,
+            ago(it.at_ms),
+            until(it.until_ms),
+            because(&it.why)
+        );
+    }
     let since = match why.since_ms {
         0 => "not yet".to_owned(),
         since_ms => format!("{} ago", ago(since_ms)),

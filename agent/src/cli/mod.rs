@@ -10,6 +10,7 @@ mod check;
 mod configure;
 mod demo;
 mod generate;
+mod origin;
 mod run;
 mod table;
 mod target;
@@ -52,6 +53,13 @@ enum Verb {
     Status(ask::Options),
     /// Tell why an origin has its verdict, who probes it and who would next.
     Why(ask::WhyOptions),
+    /// Take origins out on all servers of the POP, or call them up, whatever the probes find.
+    #[command(subcommand)]
+    Origin(origin::Verb),
+    /// Let no verdict of the POP change until this is ended.
+    Freeze(origin::Freeze),
+    /// Let verdicts of the POP change again.
+    Unfreeze(origin::Unfreeze),
     /// Let the running agent read its configuration again.
     Reload(ask::ReloadOptions),
     /// Let the running agent hand over all its checks.
@@ -105,6 +113,9 @@ pub(crate) fn main() -> ExitCode {
         Verb::Check(options) => check::run(&options),
         Verb::Status(options) => ask::status(&options),
         Verb::Why(options) => ask::why(&options),
+        Verb::Origin(verb) => origin::run(&verb),
+        Verb::Freeze(options) => origin::freeze(&options),
+        Verb::Unfreeze(options) => origin::unfreeze(&options),
         Verb::Reload(options) => ask::reload(&options),
         Verb::Drain(options) => ask::order(&options, &crate::control::admin::Verb::Drain),
         Verb::Undrain(options) => ask::order(&options, &crate::control::admin::Verb::Undrain),

@@ -16,6 +16,7 @@ use watchfire_wire::Actor;
 
 use super::Failure;
 use crate::config::AgentConfig;
+use crate::control::overrides::DecisionsFile;
 use crate::control::reload::Configuration;
 use crate::control::sources::Sources;
 use crate::files::Kept;
@@ -79,7 +80,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         boot: u64::from_le_bytes(boot.try_into().expect("eight bytes")),
         rng_seed: seed.try_into().expect("thirty-two bytes"),
         persisted_epoch,
-        wall_at_zero_ms: clock::wall_ms().saturating_sub(now.as_millis()),
+        wall_at_zero_ms: clock::wall_at_zero().at_zero_ms,
+        wall_synchronised: clock::wall_at_zero().synchronised,
+        overrides: DecisionsFile::new(&config.state_dir, &config.name).load(),
         seeds: config
             .gossip
             .join

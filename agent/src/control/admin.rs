@@ -37,6 +37,16 @@ pub(crate) enum Verb {
     },
     /// What a reload would do.
     Diff,
+    /// An operator decides of origins, or of the POP.
+    Decide(super::overrides::Ask),
+    /// What operators decided.
+    Overrides {
+        /// What has ended too.
+        #[serde(default)]
+        ended: bool,
+    },
+    /// The names of all origins that are configured.
+    Origins,
     /// Hand over all checks and take no new ones.
     Drain,
     /// Take part again.
@@ -198,9 +208,11 @@ async fn accept(listener: UnixListener, doors: Doors) {
 }
 
 async fn converse(stream: UnixStream, doors: Doors) {
-    let friend = stream
-        .peer_cred()
-        .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw());
+    let asker = stream.peer_cred().map(|peer| peer.uid());
+    let friend = asker
+        .as_ref()
+        .is_ok_and(|uid| *uid == 0 || *uid == geteuid().as_raw());
+    let user = asker.map_or_else(|_| String::new(), user_of);
     if !friend {
         tracing::warn!("a stranger asked on the admin socket and got no answer");
         return;
@@ -209,7 +221,7 @@ async fn converse(stream: UnixStream, doors: Doors) {
     let mut reader = tokio::io::BufReader::new(reader);
     while let Some(line) = super::read_line(&mut reader, ADMIN_LINE_BYTES, LINE_PATIENCE).await {
         let answer = match serde_json::from_str(&line) {
-            Ok(verb) => answer(verb, &doors).await,
+            Ok(verb) => answer(verb, &user, &doors).await,
             Err(error) => Answer::Error(format!("cannot read the request: {error}")),
         };
         let mut reply = serde_json::to_vec(&answer).expect("an answer is plain data");
@@ -220,8 +232,35 @@ async fn converse(stream: UnixStream, doors: Doors) {
     }
 }
 
-async fn answer(verb: Verb, doors: &Doors) -> Answer {
+/// A user's name, or the number where it has none.
+fn user_of(uid: u32) -> String {
+    let user = nix::unistd::User::from_uid(uid.into());
+    let name = user.ok().flatten().map(|user| user.name);
+    name.unwrap_or_else(|| uid.to_string())
+}
+
+async fn answer(verb: Verb, user: &str, doors: &Doors) -> Answer {
     match verb {
+        Verb::Decide(ask) => match super::overrides::decide(ask, user, doors).await {
+            Ok(done) => show(&done),
+            Err(error) => Answer::Error(error),
+        },
+        Verb::Overrides { ended } => {
+            let (reply, answer) = oneshot::channel();
+            doors.gossip.send(Command::Overrides(ended, reply)).await;
+            match answer.await {
+                Ok(all) => show(&all),
+                Err(_) => Answer::Error("the agent is ending".into()),
+            }
+        }
+        Verb::Origins => {
+            let (reply, answer) = oneshot::channel();
+            doors.gossip.send(Command::Names(reply)).await;
+            match answer.await {
+                Ok(names) => show(&names),
+                Err(_) => Answer::Error("the agent is ending".into()),
+            }
+        }
         Verb::Status => match doors.status().await {
             Some(status) => show(&status),
             None => Answer::Error("the agent is ending".into()),

@@ -2,7 +2,9 @@
 //! out, straight from the table. The conversation is
 //! [`watchfire_table::agentcheck`]'s.
 
-use std::path::Path;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,23 +12,80 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use watchfire_table::agentcheck::{BAD_ANSWER, LINE_BYTES, Question, Told, question};
-use watchfire_table::{Reader, WhenStale};
+use watchfire_table::{Lookup, Reader, WhenStale};
 
 use super::ControlError;
 use crate::clock;
 use crate::limits::{AGENT_CHECK_CONNECTIONS, LINE_PATIENCE};
 
 /// Answers agent checks from now on.
-pub(super) fn serve(listener: std::net::TcpListener, table: &Path) -> Result<(), ControlError> {
+pub(super) fn serve(
+    listener: std::net::TcpListener,
+    table: &Path,
+    state_dir: &Path,
+    node: &str,
+) -> Result<(), ControlError> {
     let reader = Reader::open(table)?;
     let listener = TcpListener::from_std(listener).map_err(ControlError::Set)?;
-    tokio::spawn(accept(listener, Arc::new(reader)));
+    let drains = Drains::load(state_dir.join(format!("{node}.drains")));
+    tokio::spawn(accept(listener, Arc::new(reader), drains));
     Ok(())
 }
 
-async fn accept(listener: TcpListener, reader: Arc<Reader>) {
+/// What HAProxy was told to drain, and still holds when this agent starts
+/// again: a file of names, one a line.
+struct Drains {
+    told: Told,
+    path: PathBuf,
+    complained: bool,
+}
+
+impl Drains {
+    fn load(path: PathBuf) -> Self {
+        let names = fs::read(&path).unwrap_or_default();
+        let names = names.split(|byte| *byte == b'\n');
+        let names = names.filter(|name| !name.is_empty()).map(<[u8]>::to_vec);
+        Self {
+            told: Told::again(names),
+            path,
+            complained: false,
+        }
+    }
+
+    /// The answer; what it drains for the first time is on disk before.
+    fn answer(&mut self, name: &[u8], found: &Lookup) -> String {
+        let before = self.told.drained().len();
+        let answer = self.told.answer(name, found, WhenStale::Static);
+        if self.told.drained().len() != before
+            && let Err(error) = self.store()
+            && !std::mem::replace(&mut self.complained, true)
+        {
+            tracing::warn!(
+                file = %self.path.display(), %error,
+                "cannot keep what HAProxy was told to drain: after a restart of this agent its \
+                 weight stays at 0 until it is set by hand; set node.state_dir"
+            );
+        }
+        answer
+    }
+
+    fn store(&self) -> std::io::Result<()> {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(dir)?;
+        let mut temporary = tempfile::NamedTempFile::new_in(dir)?;
+        for name in self.told.drained() {
+            temporary.write_all(name)?;
+            temporary.write_all(b"\n")?;
+        }
+        temporary.as_file().sync_all()?;
+        temporary.persist(&self.path)?;
+        Ok(())
+    }
+}
+
+async fn accept(listener: TcpListener, reader: Arc<Reader>, drains: Drains) {
     let places = Arc::new(Semaphore::new(AGENT_CHECK_CONNECTIONS));
-    let told = Arc::new(Mutex::new(Told::default()));
+    let told = Arc::new(Mutex::new(drains));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors: give others time to close theirs.
@@ -49,7 +108,7 @@ async fn accept(listener: TcpListener, reader: Arc<Reader>) {
 async fn converse(
     mut stream: TcpStream,
     reader: &Reader,
-    told: &Mutex<Told>,
+    told: &Mutex<Drains>,
 ) -> std::io::Result<()> {
     let mut received = [0; LINE_BYTES];
     let mut length = 0;
@@ -58,7 +117,7 @@ async fn converse(
             Question::Name(name) => {
                 let found = reader.get(name, clock::now_ns());
                 let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                break told.answer(name, &found, WhenStale::Static);
+                break told.answer(name, &found);
             }
             Question::Bad => break BAD_ANSWER.to_owned(),
             Question::Incomplete => {}

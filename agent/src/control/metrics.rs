@@ -113,6 +113,16 @@ impl Collector for Snapshot {
                 "Members that hold new Downs back",
                 status.members.iter().filter(|m| m.braked).count(),
             ),
+            (
+                "origins_forced",
+                "Origins configured here whose verdict is an operator's",
+                status.origins_forced,
+            ),
+            (
+                "frozen",
+                "1 while an operator has frozen the POP: no verdict changes in the table",
+                usize::from(status.overrides.frozen.is_some()),
+            ),
             ("draining", "1 while draining", usize::from(status.draining)),
         ];
         for (name, help, value) in numbers {
@@ -123,6 +133,7 @@ impl Collector for Snapshot {
                 i64::try_from(value).unwrap_or(i64::MAX),
             )?;
         }
+        super::overrides::encode(&status.overrides, &mut encoder)?;
         let metric = ConstGauge::new(i64::try_from(status.uptime_s).unwrap_or(i64::MAX));
         let family = encoder.encode_descriptor(
             "uptime",
@@ -136,6 +147,7 @@ impl Collector for Snapshot {
             ("up", status.up),
             ("down", status.down),
             ("unknown", status.unknown),
+            ("draining", status.origins_draining),
         ];
         let sample = ConstGauge::new(0i64);
         let mut family = encoder.encode_descriptor(

@@ -9,6 +9,7 @@ pub(crate) mod admin;
 mod agent_check;
 pub(crate) mod epoch;
 mod metrics;
+pub(crate) mod overrides;
 pub(crate) mod reload;
 pub(crate) mod sources;
 mod supervisor;
@@ -62,6 +63,10 @@ pub(crate) struct Doors {
     pub(crate) gossip: CommandSender,
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) config: watch::Receiver<ConfigState>,
+    /// This node's name.
+    pub(crate) node: std::sync::Arc<str>,
+    /// Which decisions of operators are on disk.
+    pub(crate) on_disk: watch::Receiver<overrides::OnDisk>,
 }
 
 impl Doors {
@@ -153,10 +158,15 @@ async fn control(
     listeners: Listeners,
 ) -> Result<Ending, ControlError> {
     let (requests, mut inbox) = mpsc::channel(COMMANDS);
+    let (disk, on_disk) = watch::channel(overrides::OnDisk::default());
+    let mut decisions = overrides::DecisionsFile::new(&config.state_dir, &config.name);
+    let mut kept = gossip.kept.clone();
     let doors = Doors {
         gossip: gossip.commands.clone(),
         requests,
         config: configuration.state(),
+        node: config.name.as_str().into(),
+        on_disk,
     };
     let mut hangup = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;
@@ -168,7 +178,12 @@ async fn control(
         metrics::serve(listener, doors.clone()).map_err(ControlError::Set)?;
     }
     if let Some(listener) = listeners.agent_check {
-        agent_check::serve(listener, &config.table.path)?;
+        agent_check::serve(
+            listener,
+            &config.table.path,
+            &config.state_dir,
+            &config.name,
+        )?;
     }
     configuration.send_first(&gossip.commands).await;
     tracing::info!(
@@ -221,6 +236,10 @@ async fn control(
             Ok(()) = epochs.changed() => {
                 let epoch = *epochs.borrow_and_update();
                 epoch::store(&config.state_dir, &config.name, epoch);
+            }
+            Ok(()) = kept.changed() => {
+                let kept = kept.borrow_and_update().clone();
+                disk.send_replace(decisions.store(&kept));
             }
             () = &mut watched_over => {}
             _ = terminate.recv() => leave(&mut leaving, &gossip, supervisor.as_ref()).await,

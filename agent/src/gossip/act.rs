@@ -6,6 +6,7 @@ use std::time::Duration;
 use mio::Registry;
 use watchfire_core::io::{Event, Input, Released};
 use watchfire_core::node::Node;
+use watchfire_core::overrides::Wall;
 use watchfire_host::{Effect, Host, Probing, Refusal, Trouble};
 use watchfire_probe::Prober;
 use watchfire_table::FileHome;
@@ -13,9 +14,11 @@ use watchfire_wire::{NodeId, Reason, Time, Unmeasured};
 
 use super::Ending;
 use super::command::Command;
+use super::overrides;
 use super::status::{MemberStatus, Status, Why};
 use super::turn::Shell;
 use crate::clock;
+use crate::limits::WALL_WATCH;
 
 /// Whether the loop goes on; an error is its end.
 pub(super) type Flow = Result<(), Ending>;
@@ -27,10 +30,15 @@ pub(super) struct Act {
     datagrams_unsent: u64,
     forged_seen: u64,
     next_complaint: Time,
+    next_wall: Time,
+    wall: Wall,
 }
 
 /// When the first word is said: members have had time to answer.
 const FIRST_COMPLAINT: Duration = Duration::from_secs(10);
+
+/// A wall clock that moved by less was read a moment later.
+const WALL_MOVED_MS: u64 = 5;
 
 /// From one word about things that last to the next.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
@@ -41,6 +49,8 @@ impl Act {
             started: clock::now(),
             forged_seen: 0,
             next_complaint: clock::now() + FIRST_COMPLAINT,
+            next_wall: clock::now() + WALL_WATCH,
+            wall: clock::wall_at_zero(),
             draining: false,
             datagrams_unsent: 0,
         }
@@ -71,6 +81,9 @@ impl Act {
                 Effect::Published { .. } => {}
                 Effect::PersistEpoch(epoch) => {
                     shell.epoch.send_replace(epoch);
+                }
+                Effect::KeepOverrides(kept) => {
+                    shell.kept.send_replace(kept);
                 }
                 Effect::Left => return Err(Ending::Left),
                 Effect::Conflict { addr, actor } => {
@@ -106,6 +119,23 @@ impl Act {
                 );
                 shell.host.handle(now, Input::Drain(drain));
             }
+            Command::Decide(request, reply) => {
+                let catalogue = shell.host.catalogue();
+                let unknown = request.names.iter().filter(|name| {
+                    &***name != watchfire_core::overrides::POP && catalogue.check_of(name).is_none()
+                });
+                let unknown = unknown.map(ToString::to_string).collect();
+                let decided = shell.host.decide(now, request);
+                // It is in force, whoever waits.
+                drop(reply.send(decided.map(|decided| (decided, unknown))));
+            }
+            Command::Overrides(ended_too, reply) => {
+                drop(reply.send(overrides::list(&shell.host, ended_too)));
+            }
+            Command::Names(reply) => {
+                let names = shell.host.catalogue().all_names();
+                drop(reply.send(names.map(ToString::to_string).collect()));
+            }
             Command::Leave => shell.host.handle(now, Input::Leave),
             Command::Beat(reply) => drop(reply.send(shell.prober.oldest_beat())),
             // Whoever asked may be gone by now; then nobody reads the answer.
@@ -121,6 +151,10 @@ impl Act {
             shell.host.handle(now, Input::Late(late));
         }
         Self::watch_prober(now, shell);
+        if now >= self.next_wall {
+            self.next_wall = now + WALL_WATCH;
+            self.watch_wall(now, shell);
+        }
         if now >= self.next_complaint {
             self.next_complaint = now + COMPLAIN_EVERY;
             self.complain(shell);
@@ -152,6 +186,16 @@ impl Act {
                 "no other member answers: this agent probes alone; look at gossip.join, the key \
                  file and firewalls (UDP and TCP)"
             );
+        }
+    }
+
+    /// Tells the core when this server's wall clock was set.
+    fn watch_wall(&mut self, now: Time, shell: &mut Shell) {
+        let wall = clock::wall_at_zero();
+        let moved = wall.at_zero_ms.abs_diff(self.wall.at_zero_ms) >= WALL_MOVED_MS;
+        if moved || wall.synchronised != self.wall.synchronised {
+            self.wall = wall;
+            shell.host.handle(now, Input::Wall(wall));
         }
     }
 
@@ -207,6 +251,9 @@ impl Act {
             up: tally.up,
             down: tally.down,
             unknown: tally.unknown,
+            origins_draining: tally.draining,
+            origins_forced: tally.forced,
+            overrides: overrides::in_short(&shell.host),
             digest: format!("{:016x}", node.digest()),
             backend: shell.prober.backend().to_string(),
             table: String::new(),
@@ -271,6 +318,8 @@ fn log(event: Event, host: &Host<FileHome>) {
             },
             "origins are declared Down again"
         ),
+        Event::Decided { decision, names } => overrides::log_decided(&decision, &names, node),
+        Event::DecisionEnded { decision, names } => overrides::log_ended(&decision, &names),
         Event::UnknownKey(id) => tracing::warn!(
             key = id,
             "a member seals with a key that this agent does not have: were keys rotated \
@@ -370,6 +419,14 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
             .into_iter()
             .map(|id| name_of(node, id))
             .collect(),
+        operator: shell
+            .host
+            .override_of(name)
+            .map(|it| overrides::OverrideStatus::of(name, it, true, &shell.host)),
+        frozen: shell
+            .host
+            .frozen()
+            .map(|it| overrides::OverrideStatus::of("", it, true, &shell.host)),
         shared_with: catalogue
             .names_of(check)
             .iter()
@@ -379,7 +436,7 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
     })
 }
 
-fn name_of(node: &Node, id: NodeId) -> String {
+pub(super) fn name_of(node: &Node, id: NodeId) -> String {
     node.member(id)
         .map_or_else(|| id.to_string(), |member| member.profile.name.clone())
 }

@@ -7,6 +7,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Waker;
 use tokio::sync::oneshot;
 use watchfire_core::gate::Keys;
+use watchfire_core::overrides::{Decided, Refused, Request};
 use watchfire_host::OriginChange;
 use watchfire_probe::Trust;
 
@@ -31,6 +32,16 @@ pub(crate) enum Command {
     Why(String, oneshot::Sender<Option<super::status::Why>>),
     /// How long ago the probe thread that has turned the least has turned.
     Beat(oneshot::Sender<Duration>),
+    /// An operator decides. The answer comes with the names that this agent
+    /// does not know.
+    Decide(
+        Request,
+        oneshot::Sender<Result<(Decided, Vec<String>), Refused>>,
+    ),
+    /// What operators decided: in force, or whatever is remembered.
+    Overrides(bool, oneshot::Sender<Vec<super::overrides::OverrideStatus>>),
+    /// The names of all origins that are configured.
+    Names(oneshot::Sender<Vec<String>>),
     /// Say goodbye and end.
     Leave,
 }

@@ -9,6 +9,7 @@ mod act;
 mod bulk;
 pub(crate) mod command;
 mod datagrams;
+pub(crate) mod overrides;
 mod sockets;
 pub(crate) mod status;
 mod turn;
@@ -19,6 +20,7 @@ use std::thread::{self, JoinHandle};
 use mio::{Poll, Waker};
 use tokio::sync::{oneshot, watch};
 use watchfire_core::node::Node;
+use watchfire_core::overrides::Kept;
 use watchfire_host::Host;
 use watchfire_probe::Prober;
 use watchfire_table::Writer;
@@ -64,6 +66,8 @@ pub(crate) struct Gossip {
     pub(crate) commands: CommandSender,
     /// The epoch that belongs on disk: a state, so that the last one wins.
     pub(crate) epoch: watch::Receiver<u64>,
+    /// The decisions of operators that belong on disk.
+    pub(crate) kept: watch::Receiver<Arc<Kept>>,
     /// Tells that the thread has ended, and how.
     pub(crate) ended: oneshot::Receiver<Ending>,
     thread: JoinHandle<()>,
@@ -98,6 +102,7 @@ impl Gossip {
         let own = config.gossip.advertise;
         let expects_peers = config.gossip.join.iter().any(|seed| *seed != own);
         let (epoch_sender, epoch) = watch::channel(0);
+        let (kept_sender, kept) = watch::channel(Arc::new(Kept::default()));
         let (ending, ended) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("gossip".into())
@@ -111,6 +116,7 @@ impl Gossip {
                     host,
                     commands: receiver,
                     epoch: epoch_sender,
+                    kept: kept_sender,
                     expects_peers,
                 };
                 // Nobody may be waiting any more; then nobody wants to know.
@@ -119,6 +125,7 @@ impl Gossip {
         Ok(Self {
             commands,
             epoch,
+            kept,
             ended,
             thread,
         })

@@ -10,6 +10,8 @@ use watchfire_wire::{Reason, Unmeasured};
 use crate::config::ConfigErrors;
 use crate::files::Held;
 
+use super::overrides::{OverrideStatus, OverridesStatus};
+
 /// The whole of it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Status {
@@ -44,6 +46,15 @@ pub(crate) struct Status {
     pub(crate) down: usize,
     /// Origins by verdict.
     pub(crate) unknown: usize,
+    /// Origins that an operator drains.
+    #[serde(default)]
+    pub(crate) origins_draining: usize,
+    /// Origins, among all of these, whose verdict is an operator's.
+    #[serde(default)]
+    pub(crate) origins_forced: usize,
+    /// What operators decided.
+    #[serde(default)]
+    pub(crate) overrides: OverridesStatus,
     /// Digest of the replicated state: equal on all members when calm.
     pub(crate) digest: String,
     /// The driver in use.
@@ -152,6 +163,12 @@ pub(crate) struct Why {
     pub(crate) probed_here: bool,
     /// Members in the order in which they would probe it.
     pub(crate) ranks: Vec<String>,
+    /// What an operator decided of it, which counts whatever the probes find.
+    #[serde(default, rename = "override")]
+    pub(crate) operator: Option<OverrideStatus>,
+    /// The freeze of the POP, if it is frozen: the table keeps what it shows.
+    #[serde(default)]
+    pub(crate) frozen: Option<OverrideStatus>,
     /// Other origins with the same check.
     pub(crate) shared_with: Vec<String>,
 }

@@ -2,6 +2,7 @@
 //! do what it wants done.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::Receiver;
@@ -10,6 +11,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use tokio::sync::watch;
 use watchfire_core::io::{BulkEvent, Input};
 use watchfire_core::limits::LATE;
+use watchfire_core::overrides::Kept;
 use watchfire_host::Host;
 use watchfire_probe::Prober;
 use watchfire_table::FileHome;
@@ -48,6 +50,7 @@ pub(super) struct Shell {
     pub(super) host: Host<FileHome>,
     pub(super) commands: Receiver<Command>,
     pub(super) epoch: watch::Sender<u64>,
+    pub(super) kept: watch::Sender<Arc<Kept>>,
     /// Whether there is anybody to join.
     pub(super) expects_peers: bool,
 }

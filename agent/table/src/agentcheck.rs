@@ -57,13 +57,29 @@ pub const BAD_ANSWER: &str = "#not a name\n";
 /// weight set by hand stays everywhere else. Who asks cannot be known (each
 /// question is a connection of its own, and two backends ask for one name
 /// alike): what was told to one is taken back from all who ask for the name,
-/// for as long as the process lives.
+/// for as long as the process lives; one that starts again has to be told what
+/// its predecessor said ([`Told::again`]), for HAProxy remembers.
 #[derive(Debug, Default)]
 pub struct Told {
     drained: HashSet<Box<[u8]>>,
 }
 
 impl Told {
+    /// Goes on where an earlier process was: these names were told to drain.
+    #[must_use]
+    pub fn again(names: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let names = names.into_iter().take(DRAINS_TOLD);
+        Self {
+            drained: names.map(Vec::into_boxed_slice).collect(),
+        }
+    }
+
+    /// The names that were told to drain, in no order: more of them are worth
+    /// keeping before the answer goes out.
+    pub fn drained(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.drained.iter().map(AsRef::as_ref)
+    }
+
     /// The line to send for what the table says of the server, by [the
     /// rule](crate::rule) that all readers follow.
     ///
@@ -193,6 +209,17 @@ mod tests {
         }
         assert!(answer(TableVerdict::Down, WhenStale::Open).starts_with("up #"));
         assert!(answer(TableVerdict::Draining, WhenStale::Open).starts_with('#'));
+    }
+
+    #[test]
+    fn a_successor_takes_back_what_was_told() {
+        let mut told = Told::default();
+        let draining = of(TableVerdict::Draining, FRESH);
+        let _ = told.answer(b"a", &draining, WhenStale::Static);
+        let mut again = Told::again(told.drained().map(<[u8]>::to_vec));
+        let up = of(TableVerdict::Up, FRESH);
+        assert_eq!(again.answer(b"a", &up, WhenStale::Static), "up 100%\n");
+        assert_eq!(again.answer(b"b", &up, WhenStale::Static), "up\n");
     }
 
     #[test]

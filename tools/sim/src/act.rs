@@ -144,6 +144,21 @@ impl World {
             Action::Reload { host, take, give } => self.reload(host, take, give),
             Action::Load { on } => self.load.loaded(self.now_us, on),
             Action::Mischief => self.mischief(),
+            Action::Decide {
+                host,
+                name,
+                op,
+                for_ms,
+            } => self.decide(host, name, op, for_ms),
+            Action::WallOff { host, by_ms } => self.hosts[host].clock.set_wall_offset_ms(by_ms),
+            Action::RestartAll => {
+                for host in self.living().collect::<Vec<_>>() {
+                    self.kill(host);
+                    self.boot(host);
+                }
+                self.oracles.calm_since_us = self.now_us;
+                self.oracles.coverage.excuse_all(self.now_us);
+            }
             Action::Phase(phase) => self.enter(phase),
         }
     }
@@ -356,6 +371,15 @@ impl World {
             self.wake(gossip_of(host));
             self.wake(probes_of(host));
             return;
+        }
+        // An agent looks at its wall clock now and then.
+        if self.hosts[host].stalled_until_us <= self.now_us {
+            let at_zero_ms = self.hosts[host].clock.wall_at_zero_ms(self.now_us);
+            let wall = watchfire_core::overrides::Wall {
+                at_zero_ms,
+                synchronised: true,
+            };
+            self.feed(host, Input::Wall(wall));
         }
         let it = &mut self.hosts[host];
         let mut checks: Vec<u32> = it.prober.checks().collect();

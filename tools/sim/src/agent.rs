@@ -3,12 +3,14 @@
 
 use core::net::SocketAddr;
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use watchfire_core::gate::Keys;
 use watchfire_core::io::Input;
 pub use watchfire_core::mutations::Mutation;
 use watchfire_core::mutations::Mutations;
 use watchfire_core::node::{Node, NodeConfig};
+use watchfire_core::overrides::{Decided, Decision, Kept, Refused, Request};
 use watchfire_core::swim::State;
 use watchfire_host::{Effect, Host, OriginChange};
 use watchfire_probe_core::engine::Report;
@@ -30,6 +32,8 @@ pub struct Boot {
     pub boot: u64,
     /// The epoch on its disk; 0 if there is none.
     pub persisted_epoch: u64,
+    /// The decisions of operators on its disk.
+    pub overrides: Kept,
     /// The wall clock at monotonic zero, milliseconds since 1970.
     pub wall_at_zero_ms: u64,
     /// Where to join.
@@ -64,6 +68,7 @@ impl Agent {
         let mut config = NodeConfig::new(boot.name.clone(), boot.addr);
         config.boot = boot.boot;
         config.persisted_epoch = boot.persisted_epoch;
+        config.overrides = boot.overrides.clone();
         config.wall_at_zero_ms = boot.wall_at_zero_ms;
         config.seeds.clone_from(&boot.seeds);
         config.rng_seed = boot.rng_seed;
@@ -101,6 +106,20 @@ impl Agent {
     /// See [`Host::configure`].
     pub fn configure(&mut self, now: Time, change: &OriginChange) {
         self.host.configure(now, change);
+    }
+
+    /// See [`Host::decide`].
+    ///
+    /// # Errors
+    /// What cannot be decided.
+    pub fn decide(&mut self, now: Time, request: Request) -> Result<Decided, Refused> {
+        self.host.decide(now, request)
+    }
+
+    /// See [`Host::override_of`].
+    #[must_use]
+    pub fn override_of(&self, name: &str) -> Option<&Arc<Decision>> {
+        self.host.override_of(name)
     }
 
     /// See [`Host::prober_healthy`].

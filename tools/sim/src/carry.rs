@@ -30,6 +30,7 @@ impl World {
             Effect::Probe(what) => self.carry_out_probing(host, what),
             Effect::Published { check, what } => self.publish(host, check, what),
             Effect::PersistEpoch(epoch) => self.hosts[host].disk_epoch = epoch,
+            Effect::KeepOverrides(kept) => self.hosts[host].disk_overrides = kept,
             Effect::Left => {
                 self.fired.count(Fault::Leave);
                 self.kill(host);

@@ -78,7 +78,7 @@ impl Clock {
 
 /// The wall clock when a simulation begins, milliseconds since 1970: a Tuesday
 /// in 2027, and a multiple of every usual interval.
-const WALL_START_MS: i64 = 1_800_000_000_000;
+pub(crate) const WALL_START_MS: i64 = 1_800_000_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -3,8 +3,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use watchfire_core::io::Published;
+use watchfire_core::overrides::Kept;
 use watchfire_probe_core::schedule::Schedule;
 use watchfire_table::HeapHome;
 use watchfire_wire::Time;
@@ -42,6 +44,7 @@ pub(crate) struct Host {
     pub(crate) tick_due_us: u64,
     pub(crate) prober: Prober,
     pub(crate) disk_epoch: u64,
+    pub(crate) disk_overrides: Arc<Kept>,
     pub(crate) capacity: u16,
     /// When some node last held it for dead.
     pub(crate) died_us: u64,
@@ -103,6 +106,7 @@ impl Host {
             tick_due_us: u64::MAX,
             prober: Prober::default(),
             disk_epoch: 0,
+            disk_overrides: Arc::default(),
             capacity: CAPACITY,
             died_us: 0,
             writes: HashMap::new(),

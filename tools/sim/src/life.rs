@@ -45,6 +45,7 @@ impl World {
             addr: it.addr,
             boot: boot_id,
             persisted_epoch: it.disk_epoch,
+            overrides: (*it.disk_overrides).clone(),
             wall_at_zero_ms,
             seeds,
             table: it.shown.clone(),

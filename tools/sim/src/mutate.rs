@@ -56,6 +56,14 @@ pub fn hunt(mutation: Mutation) -> Hunt {
     let options = match mutation {
         Mutation::NoBrake | Mutation::BrakeNeverLetsGo => beyond(Uplink::Dead),
         Mutation::BrakeHidesAThird => beyond(Uplink::Third),
+        Mutation::OverrideLostAtRestart => Options {
+            overrides: true,
+            ..small
+        },
+        Mutation::OverrideResurrected | Mutation::OverridesDiverge => Options {
+            overrides: true,
+            ..with(&[Fault::Partition, Fault::Crash])
+        },
         // What they cost shows best where nothing else happens.
         Mutation::LateNack => small,
         Mutation::ReleaseWinsTerm => with(&[Fault::Drain, Fault::Capacity]),

@@ -169,6 +169,7 @@ pub fn replay(options: &Options, seed: u64) -> String {
         format!(" --quiet-s {}", options.quiet_s),
     );
     option(options.sealed, " --sealed".to_owned());
+    option(options.overrides, " --overrides".to_owned());
     if let Some(uplink) = options.uplink {
         option(true, format!(" --uplink {uplink}"));
     }

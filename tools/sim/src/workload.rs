@@ -81,6 +81,17 @@ pub(crate) enum Action {
     Load { on: bool },
     /// Strangers and recordings trouble a node.
     Mischief,
+    /// An operator decides about a name, by its number.
+    Decide {
+        host: usize,
+        name: usize,
+        op: watchfire_core::overrides::Op,
+        for_ms: Option<u64>,
+    },
+    /// A wall clock is wrong from the next start on.
+    WallOff { host: usize, by_ms: i64 },
+    /// All processes are killed and start at once.
+    RestartAll,
     /// A phase begins.
     Phase(Phase),
 }
@@ -145,6 +156,8 @@ pub struct Options {
     pub uplink: Option<Uplink>,
     /// Threads that belong to no node and may keep shared cores busy.
     pub hogs: usize,
+    /// Operators decide about origins, and one wall clock is an hour off.
+    pub overrides: bool,
 }
 
 impl Options {
@@ -178,6 +191,7 @@ impl Default for Options {
             names: None,
             uplink: None,
             hogs: 0,
+            overrides: false,
         }
     }
 }
@@ -193,6 +207,7 @@ const TURMOIL_S: u64 = 60;
 pub(crate) fn plan(options: &Options, rng: &mut Rng) -> Plan {
     let mut plan = Plan::new();
     let mut at_us = settle(options, rng, &mut plan);
+    let settled_us = at_us;
     if options.faults.iter().any(happens_in_turmoil) {
         plan.push((at_us, Action::Phase(Phase::Turmoil)));
         let end_us = at_us + TURMOIL_S * SECOND_US;
@@ -211,6 +226,10 @@ pub(crate) fn plan(options: &Options, rng: &mut Rng) -> Plan {
     match options.uplink {
         Some(uplink) => uplink::plan(options, uplink, at_us, &mut plan),
         None => standard(options, rng, at_us, &mut plan),
+    }
+    if options.overrides {
+        let mut rng = rng.fork(0x0f);
+        crate::oracle::overrides::plan(options, &mut rng, settled_us, &mut plan);
     }
     // Stable: what was laid out first happens first.
     plan.sort_by_key(|(at_us, _)| *at_us);

@@ -1,8 +1,10 @@
 //! The messages, one enum per protocol version, read in place.
 //!
 //! A datagram carries one [`Packet`]. Bodies are grouped by the room that
-//! speaks them: [`swim`] (membership) and [`replica`] (verdicts).
+//! speaks them: [`swim`] (membership), [`replica`] (verdicts) and [`overrides`]
+//! (operators' decisions).
 
+pub mod overrides;
 pub mod replica;
 pub mod swim;
 
@@ -20,7 +22,8 @@ use crate::ids::Actor;
 use crate::limits::{BUFFER_ALIGN, MESSAGE_DEPTH};
 
 /// The newest protocol version that this build understands, and the only one
-/// so far. Version 2 says of each member what it configures.
+/// so far. Version 2 says of each member what it configures, carries operators'
+/// decisions and, in acks, the wall clock; no release spoke it without these.
 pub const PROTOCOL: u8 = 2;
 
 /// The oldest protocol version that this build understands: the one before the
@@ -47,6 +50,8 @@ pub enum Body {
     /// Replication; out of line, so that its many fields do not make every
     /// ping larger.
     Replica(#[rkyv(with = AsBox)] replica::Replica),
+    /// Operators' decisions.
+    Overrides(#[rkyv(with = AsBox)] overrides::Overrides),
 }
 
 /// The most that a packet without rumors and lists takes in its frame, bytes.

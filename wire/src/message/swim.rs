@@ -28,12 +28,17 @@ pub enum Swim {
     },
     /// "I am."
     Ack {
+        /// Something keeps the sender's wall clock right, says its kernel.
+        synchronised: bool,
         /// The ping's.
         seq: u32,
         /// Digest of the sender's replicated state.
         digest: u64,
         /// Digest of the sender's view of who lives.
         view: u64,
+        /// The sender's wall clock, milliseconds since 1970. It takes the room
+        /// that a ping's receiver has there.
+        wall_ms: u64,
     },
     /// "Ask that one for me."
     PingReq {

@@ -68,6 +68,8 @@ pub struct Holdings {
     members: BTreeMap<NodeId, u64>,
     /// How many of them differ from the present own one.
     unlike: usize,
+    /// All configure the same again, which nobody has been told yet.
+    alike_again: bool,
     known: BTreeMap<u64, Difference>,
     /// The known ones that this node had itself, the latest last.
     had: VecDeque<u64>,
@@ -146,6 +148,7 @@ impl Holdings {
             tell_at: Time::NEVER,
             members: BTreeMap::new(),
             unlike: 0,
+            alike_again: false,
             known: BTreeMap::new(),
             had: VecDeque::new(),
             asked: BTreeMap::new(),
@@ -276,6 +279,11 @@ impl Holdings {
             return None;
         }
         Some(moved)
+    }
+
+    /// Since the last time this was asked all have come to configure the same.
+    pub const fn take_alike_again(&mut self) -> bool {
+        core::mem::replace(&mut self.alike_again, false)
     }
 
     /// The messages that are to be sent now.
@@ -443,7 +451,9 @@ impl Holdings {
 
     fn count_unlike(&mut self) {
         let own = self.own.hash();
-        self.unlike = self.members.values().filter(|&&hash| hash != own).count();
+        let unlike = self.members.values().filter(|&&hash| hash != own).count();
+        let before = core::mem::replace(&mut self.unlike, unlike);
+        self.alike_again = unlike == 0 && (self.alike_again || before > 0);
     }
 
     /// Begins to ask about the hashes that nothing is known of.

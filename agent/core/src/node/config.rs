@@ -7,6 +7,7 @@ use watchfire_wire::limits::DATAGRAM_BYTES;
 
 use crate::gate::Keys;
 use crate::mutations::Mutations;
+use crate::overrides::Kept;
 use crate::ownership::OwnershipConfig;
 use crate::replica::ReplicaConfig;
 use crate::swim::SwimConfig;
@@ -25,6 +26,10 @@ pub struct NodeConfig {
     pub persisted_epoch: u64,
     /// The wall clock at the monotonic clock's zero, milliseconds since 1970.
     pub wall_at_zero_ms: u64,
+    /// Something keeps the wall clock right.
+    pub wall_synchronised: bool,
+    /// The decisions that an earlier start wrote to disk.
+    pub overrides: Kept,
     /// Where to join, for ever. A node without any is alone until others come.
     pub seeds: Vec<SocketAddr>,
     /// Its weight in rendezvous hashing; 0 owns nothing.
@@ -101,6 +106,8 @@ impl NodeConfig {
             boot: 0,
             persisted_epoch: 0,
             wall_at_zero_ms: 0,
+            wall_synchronised: true,
+            overrides: Kept::default(),
             seeds: Vec::new(),
             capacity: 100,
             keys: Keys::Insecure,

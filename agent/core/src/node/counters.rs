@@ -41,6 +41,7 @@ impl Node {
         let replica = self.replicator.counters();
         let owner = self.duties.counters();
         let sets = self.duties.holdings_counters();
+        let overrides = self.overrides.counters();
         vec![
             ("bytes_in", node.bytes_in),
             ("bytes_out_swim", node.bytes_out_swim),
@@ -131,6 +132,11 @@ impl Node {
             ("set_answers_withheld", sets.answers_withheld),
             ("sets_resolved", sets.resolved),
             ("sets_given_up", sets.given_up),
+            ("overrides_given", overrides.given),
+            ("overrides_heard", overrides.heard),
+            ("overrides_compared", overrides.compared),
+            ("overrides_refused", overrides.refused),
+            ("overrides_forgotten", overrides.forgotten),
         ]
     }
 }

@@ -7,6 +7,7 @@
 
 mod config;
 mod counters;
+mod decide;
 mod keeping;
 mod load;
 mod settle;
@@ -27,6 +28,8 @@ use crate::budget::Budget;
 use crate::gate::{Gate, Keys, Refused};
 use crate::io::{BulkEvent, ConnId, Event, Input, Output, Published};
 use crate::limits;
+use crate::mutations::Mutation;
+use crate::overrides::{Kept, Overrides, Wall};
 use crate::ownership::{Duties, View};
 use crate::replica::{self, Peer, Replicator, Store};
 use crate::rng::Rng;
@@ -40,6 +43,7 @@ pub struct Node {
     swim: Swim,
     replicator: Replicator,
     duties: Duties,
+    overrides: Overrides,
     rng: Rng,
     /// This node as a member.
     own: Member,
@@ -124,11 +128,30 @@ impl Node {
         );
         let replicator = Replicator::new(config.replica.clone(), me, config.mutations, rng.split());
         let duties = Duties::new(config.ownership.clone(), me, config.mutations);
+        let wall = Wall {
+            at_zero_ms: config.wall_at_zero_ms,
+            synchronised: config.wall_synchronised,
+        };
+        let lost = Kept::default();
+        let kept = if config.mutations.on(Mutation::OverrideLostAtRestart) {
+            &lost
+        } else {
+            &config.overrides
+        };
+        let overrides = Overrides::new(
+            kept,
+            wall,
+            config.datagram_bytes,
+            config.mutations,
+            now,
+            Rng::from_seed(config.rng_seed.map(|byte| !byte)),
+        );
         let mut node = Self {
             gate: Gate::new(config.keys.clone(), rng.split()),
             swim,
             replicator,
             duties,
+            overrides,
             own: Member {
                 actor: me,
                 addr: config.addr,
@@ -161,6 +184,8 @@ impl Node {
             config,
         };
         node.out.push_back(Output::PersistEpoch(me.epoch));
+        node.set_wall(wall);
+        node.config.overrides = Kept::default();
         node.present(now);
         node
     }
@@ -204,6 +229,7 @@ impl Node {
                 self.present(now);
             }
             Input::Leave => self.begin_to_leave(now),
+            Input::Wall(wall) => self.set_wall(wall),
             Input::Late(by) => self.note_lateness(now, by),
             Input::Tick => self.replicator.serve_asked(now, &mut self.replica_out),
         }
@@ -226,6 +252,7 @@ impl Node {
             .next_timeout()
             .min(self.replicator.next_timeout())
             .min(self.duties.next_timeout())
+            .min(self.overrides.next_timeout())
             .min(self.next_keeping)
             .min(self.next_step())
             .min(self.replicator.next_answer())
@@ -329,10 +356,11 @@ impl Node {
             .unwrap_or_default()
     }
 
-    /// Digest of the replicated state.
+    /// Digest of the replicated state: words on checks, and operators'
+    /// decisions.
     #[must_use]
-    pub const fn digest(&self) -> u64 {
-        self.replicator.store().digest()
+    pub fn digest(&self) -> u64 {
+        self.replicator.store().digest() ^ self.overrides.digest()
     }
 
     /// All claims: actor, sequence number, digest of what is held of it.
@@ -392,6 +420,16 @@ impl Node {
             ArchivedBody::Swim(body) => {
                 self.swim
                     .handle(now, from, sender, body, rumors, &mut self.swim_out);
+            }
+            ArchivedBody::Overrides(body) => {
+                self.hear_overrides(now, from, sender, body.get());
+                if self
+                    .living_peer(sender)
+                    .is_some_and(|peer| peer.addr == from)
+                {
+                    self.swim
+                        .hear(now, from, sender, rumors, &mut self.swim_out);
+                }
             }
             ArchivedBody::Replica(body) => {
                 // A captured datagram that somebody sends again from elsewhere

@@ -100,12 +100,13 @@ impl Node {
                 break;
             }
         }
+        self.tend_overrides(now);
         self.send_questions(now);
         self.send_weather(now);
         self.send_set_messages(now);
         self.feed_streams(now);
         self.prepare(now);
-        self.swim.set_digest(self.replicator.store().digest());
+        self.swim.set_digest(self.digest());
     }
 
     /// The next moment at which the node itself, not one of its rooms, has to
@@ -270,9 +271,22 @@ impl Node {
                 actor,
                 digest,
                 addr,
-            } => self
-                .replicator
-                .peer_digest(now, Peer { actor, addr }, digest),
+            } => {
+                let peer = Peer { actor, addr };
+                self.overrides
+                    .peer_digest(now, peer, digest == self.digest());
+                // What is left of it if our decisions are theirs.
+                let digest = digest ^ self.overrides.digest();
+                self.replicator.peer_digest(now, peer, digest);
+            }
+            swim::Output::PeerClock {
+                node,
+                wall_ms,
+                synchronised,
+            } => {
+                let clock = self.overrides.clock_mut();
+                clock.hear(now, node, wall_ms, synchronised);
+            }
             swim::Output::EpochNeeded(epoch) => self.take_epoch(now, epoch),
             swim::Output::Conflict { addr, actor } => {
                 self.out.push_back(Output::Conflict { addr, actor });
@@ -345,6 +359,7 @@ impl Node {
     fn refresh_peers(&mut self) {
         if core::mem::take(&mut self.peers_changed) {
             let peers = self.peers();
+            self.overrides.set_peers(peers.clone());
             self.replicator.set_peers(peers);
             self.gate.set_protocol(self.swim.protocol());
         }
@@ -442,7 +457,14 @@ impl Node {
     }
 
     /// Sends a datagram, if what its class may send is not used up.
-    fn send(&mut self, now: Time, class: Class, to: SocketAddr, body: Body, rumors: Vec<Rumor>) {
+    pub(super) fn send(
+        &mut self,
+        now: Time,
+        class: Class,
+        to: SocketAddr,
+        body: Body,
+        rumors: Vec<Rumor>,
+    ) {
         if !self.spare(now).has(class) {
             return self.budget.withhold(class);
         }

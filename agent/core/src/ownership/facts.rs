@@ -112,7 +112,9 @@ impl Duties {
                 let heard = |node| could(node) && !self.members.is_suspect(node);
                 self.ranks.place(ix, me, RANKS_WITHOUT_EVIDENCE, heard)
             }),
-            settled_at: self.members.settled_at(),
+            settled_at: self
+                .members
+                .settled_at(self.holdings.all_alike(), &self.config),
             lead: self.lead(ix, standing),
             patience: duty.meta.timeout + self.config.patience,
             afforded_at: if free { now } else { budget.next(now, 1) },

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use watchfire_wire::{Actor, NodeId, Time};
 
+use super::OwnershipConfig;
 use super::duties::{Ctx, Duties, to_ix};
 use super::role::{Duty, Role};
 
@@ -55,8 +56,10 @@ pub(super) struct Members {
     suspects: BTreeMap<NodeId, Time>,
     waiting: BTreeMap<NodeId, (Option<View>, Time)>,
     due: Time,
-    /// When members will have neither come nor changed for a while.
+    /// When no member will have come for a while.
     settled_at: Time,
+    /// When a member last changed what it configures.
+    changed_at: Option<Time>,
     /// How many have come since all was last settled.
     came: usize,
 }
@@ -70,6 +73,7 @@ impl Members {
             waiting: BTreeMap::new(),
             due: Time::NEVER,
             settled_at: Time::ZERO,
+            changed_at: None,
             came: 0,
         }
     }
@@ -124,8 +128,16 @@ impl Members {
         before
     }
 
-    pub(super) const fn settled_at(&self) -> Time {
-        self.settled_at
+    /// When members will have neither come nor changed for a while. A rollout
+    /// goes on for as long as somebody configures something else.
+    pub(super) fn settled_at(&self, alike: bool, config: &OwnershipConfig) -> Time {
+        let wait = if alike {
+            config.settle
+        } else {
+            config.settle_rollout
+        };
+        let rolled_out = self.changed_at.map_or(Time::ZERO, |at| at + wait);
+        self.settled_at.max(rolled_out)
     }
 
     /// So many have come that what moves to them takes a while to be told.
@@ -217,17 +229,13 @@ impl Duties {
             let another = |before: View| {
                 before.checks != 0 && view.is_some_and(|view| view.checks != before.checks)
             };
-            let wait = if weight > 0 && before.is_some_and(another) {
-                self.config.settle_rollout
-            } else if comes {
-                self.config.settle
-            } else {
-                Duration::ZERO
-            };
+            if weight > 0 && before.is_some_and(another) {
+                self.members.changed_at = Some(ctx.now);
+            }
             if comes {
                 self.members.note_coming(ctx.now, self.config.settle);
+                self.members.settled_at = ctx.now + self.config.settle;
             }
-            self.members.settled_at = self.members.settled_at.max(ctx.now + wait);
             ctx.store.set_view(node, u64::from(weight));
             weights.push((node, weight));
             if before.map(|view| View { checks: 0, ..view })
@@ -276,8 +284,17 @@ impl Duties {
         }
     }
 
-    /// Considers the checks for which somebody turned out to be no candidate.
+    /// Considers the checks for which somebody turned out to be no candidate,
+    /// and those that wait for the end of a rollout which has come.
     pub(super) fn consider_moved(&mut self, ctx: &mut Ctx<'_>) {
+        if self.holdings.take_alike_again() {
+            let waits =
+                |duty: &Duty| matches!(duty.role, Role::Standby(it) if it.first_since.is_some());
+            let waiting = (0..self.duties.len()).filter(|&ix| waits(&self.duties[ix]));
+            for ix in waiting.collect::<Vec<_>>() {
+                self.consider(ctx, to_ix(ix));
+            }
+        }
         match self.holdings.take_moved() {
             Some(moved) => {
                 for check in moved {

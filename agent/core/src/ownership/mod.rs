@@ -21,6 +21,7 @@ mod members;
 pub mod ranks;
 mod role;
 mod timers;
+mod unmeasured;
 mod weather;
 
 use core::time::Duration;
@@ -60,7 +61,8 @@ pub struct OwnershipConfig {
     /// See [`standing`](Self::standing): a POP that starts shall move each check
     /// once and not with every member that comes.
     pub settle: Duration,
-    /// See [`standing`](Self::standing): nor shall a rollout, at each step.
+    /// See [`standing`](Self::standing): nor shall a rollout, at each step. It is
+    /// over, and [`settle`](Self::settle) is enough, once all configure the same.
     pub settle_rollout: Duration,
     /// However long members come and change, a check is taken over after this.
     pub standing_max: Duration,

@@ -21,6 +21,7 @@ mod store;
 pub use self::config::{ReplicaConfig, ReplicaCounters};
 pub use self::delta::{Answer, FIRST, LAST, after};
 pub use self::join::Applied;
+pub(crate) use self::news::children;
 pub use self::replicator::{Out, Peer, Replicator};
 pub use self::serve::Frame;
 pub use self::store::{CheckHasher, Collect, Store, Word};

@@ -276,7 +276,11 @@ impl News {
 
 /// This node's children in the tree rooted at the author. The ring is the peers
 /// and this node, in order of their ids; places count from the author's.
-fn children(me: NodeId, author: NodeId, peers: &[Peer]) -> impl Iterator<Item = usize> + '_ {
+pub(crate) fn children(
+    me: NodeId,
+    author: NodeId,
+    peers: &[Peer],
+) -> impl Iterator<Item = usize> + '_ {
     let ring = peers.len() + 1;
     // Peers are sorted and this node is not among them: a place on the ring is
     // the number of peers below, plus one beyond this node.

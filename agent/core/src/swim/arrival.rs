@@ -60,15 +60,29 @@ impl Swim {
                 view,
             } if NodeId::from(to) == self.me.node => {
                 let seq = seq.to_native();
-                self.on_ping(from, sender, seq, out);
+                self.on_ping(now, from, sender, seq, out);
                 self.on_digests(now, home, sender, digest.to_native(), view.to_native(), out);
             }
-            ArchivedSwim::Ack { seq, digest, view } => {
+            ArchivedSwim::Ack {
+                synchronised,
+                seq,
+                digest,
+                view,
+                wall_ms,
+            } => {
                 let seq = seq.to_native();
                 if sender.node == self.me.node {
                     return self.holder_answered(sender, seq, out);
                 }
-                let asked = self.round_acked(now, sender, seq)
+                let in_time = self.round_acked(now, sender, seq);
+                if in_time && home.is_some() {
+                    out.push(Output::PeerClock {
+                        node: sender.node,
+                        wall_ms: wall_ms.to_native(),
+                        synchronised: *synchronised,
+                    });
+                }
+                let asked = in_time
                     || self.relay_acked(sender, seq, out)
                     || self.was_called(seq)
                     || self.was_asked(now, sender, seq);
@@ -116,11 +130,21 @@ impl Swim {
     /// Answers a ping, if its sender is one to be answered: a living member, a
     /// dead one at its own address (it hears that it is dead), or somebody who
     /// asks after this very name.
-    fn on_ping(&mut self, from: SocketAddr, sender: Actor, seq: u32, out: &mut Vec<Output>) {
+    fn on_ping(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        sender: Actor,
+        seq: u32,
+        out: &mut Vec<Output>,
+    ) {
+        let (at_zero_ms, synchronised) = self.wall;
         let body = Body::Ack {
+            synchronised,
             seq,
             digest: self.digest,
             view: self.table.view(),
+            wall_ms: at_zero_ms.saturating_add(now.as_millis()),
         };
         if sender.node == self.me.node {
             return self.send_bare(Class::Ack, from, body, out);

@@ -84,6 +84,8 @@ pub struct Swim {
     next_view: Time,
     next_sweep: Time,
     digest: u64,
+    /// The wall clock at monotonic zero, and whether something keeps it right.
+    wall: (u64, bool),
     /// What may be sent at this moment.
     spare: Spare,
     /// This node is late itself, says whoever drives it: 0 is on time.
@@ -141,6 +143,7 @@ impl Swim {
             next_view: now,
             next_sweep: now + limits::SWEEP,
             digest: 0,
+            wall: (0, false),
             spare: Spare::FULL,
             late: 0,
             seq: rng.u32(),
@@ -358,6 +361,11 @@ impl Swim {
     /// This node was late with its own work for a while.
     pub(crate) fn worsen(&mut self) {
         self.health.worsen(1);
+    }
+
+    /// This server's wall clock, for acks from now on.
+    pub const fn set_wall(&mut self, at_zero_ms: u64, synchronised: bool) {
+        self.wall = (at_zero_ms, synchronised);
     }
 
     /// The digest of the replicated state, for pings and acks from now on.

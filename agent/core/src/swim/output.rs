@@ -2,8 +2,8 @@
 
 use core::net::SocketAddr;
 
-use watchfire_wire::Actor;
 use watchfire_wire::message::swim::{Rumor, Swim as Body};
+use watchfire_wire::{Actor, NodeId};
 
 use crate::budget::Class;
 
@@ -45,6 +45,15 @@ pub enum Output {
         digest: u64,
         /// Where it listens.
         addr: SocketAddr,
+    },
+    /// A member answered this node's ping with what its wall clock shows.
+    PeerClock {
+        /// Who.
+        node: NodeId,
+        /// Milliseconds since 1970, now but for the way that it took.
+        wall_ms: u64,
+        /// Something keeps that clock right.
+        synchronised: bool,
     },
     /// The POP remembers this node's name at an epoch not below its own: it
     /// must take one of at least this, write it to disk, and tell membership

@@ -6,12 +6,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use watchfire_core::io::{
     BulkEvent, CheckMeta, ConnId, Event, Inherit, Input, Output, Published, Report, ReportKind,
 };
 use watchfire_core::node::{Node, NodeConfig};
+use watchfire_core::overrides::{Decided, Decision, Kept, Op, Request};
 use watchfire_core::rng::Rng;
 use watchfire_wire::frame::{FrameBuf, HEADER_BYTES, TAG_BYTES};
 use watchfire_wire::message::replica::Answer;
@@ -67,6 +69,12 @@ pub struct Host {
     pub left: bool,
     pub conflict: bool,
     pub epoch: u64,
+    /// What is on its disk.
+    pub kept: Kept,
+    /// What operators' decisions make of names.
+    pub forced: BTreeMap<String, Arc<Decision>>,
+    /// Its wall clock is off by this.
+    pub wall_off_ms: i64,
     starts: u64,
     probers: BTreeMap<CheckId, Prober>,
     streams: BTreeMap<u64, (usize, u64)>,
@@ -189,7 +197,8 @@ impl Pop {
         let mut config = NodeConfig {
             boot: self.rng.u64(),
             persisted_epoch: self.hosts[host].epoch,
-            wall_at_zero_ms: WALL_MS,
+            wall_at_zero_ms: WALL_MS.saturating_add_signed(self.hosts[host].wall_off_ms),
+            overrides: self.hosts[host].kept.clone(),
             seeds,
             rng_seed: self.rng.bytes(),
             ..NodeConfig::new(Self::name(host), addr(host))
@@ -203,6 +212,7 @@ impl Pop {
         this.streams.clear();
         this.wake = Time::NEVER;
         this.left = false;
+        this.forced.clear();
         this.checks = checks.iter().copied().collect();
         let add: Vec<_> = checks.iter().map(|&check| (check, meta())).collect();
         self.feed(
@@ -254,6 +264,22 @@ impl Pop {
             node.handle(now, input);
             self.carry_out(host);
         }
+    }
+
+    /// An operator decides at a host.
+    pub fn decide(&mut self, host: usize, op: Op, names: &[&str], lasts: Option<u64>) -> Decided {
+        let now = self.now;
+        let request = Request {
+            op,
+            names: names.iter().map(|name| Arc::from(*name)).collect(),
+            for_ms: lasts,
+            who: format!("someone@{host}"),
+            why: "a test".into(),
+        };
+        let node = self.hosts[host].node.as_mut().expect("it runs");
+        let decided = node.decide(now, request).expect("it is taken");
+        self.carry_out(host);
+        decided
     }
 
     pub fn node(&self, host: usize) -> &Node {
@@ -674,6 +700,15 @@ impl Pop {
                         None => this.table.remove(&check),
                     };
                 }
+                Output::Override { name, what } => {
+                    let forced = &mut self.hosts[host].forced;
+                    match what {
+                        Some(what) => forced.insert(name.to_string(), what),
+                        None => forced.remove(&*name),
+                    };
+                }
+                Output::OverridesSettled => {}
+                Output::KeepOverrides(kept) => self.hosts[host].kept = (*kept).clone(),
                 Output::PersistEpoch(epoch) => self.hosts[host].epoch = epoch,
                 Output::Left => {
                     self.hosts[host].left = true;
@@ -717,6 +752,9 @@ impl Host {
             left: false,
             conflict: false,
             epoch: 0,
+            kept: Kept::default(),
+            forced: BTreeMap::new(),
+            wall_off_ms: 0,
             starts: 0,
             probers: BTreeMap::new(),
             streams: BTreeMap::new(),

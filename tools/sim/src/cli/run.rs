@@ -52,6 +52,10 @@ pub(crate) struct Run {
     /// Seal frames with a real key instead of a checksum.
     #[arg(long)]
     sealed: bool,
+    /// Operators decide about origins all the while, and one wall clock is an
+    /// hour off.
+    #[arg(long)]
+    overrides: bool,
     /// Instead of the standard workload: the way to the origins fails, or many
     /// origins really do.
     #[arg(long, value_enum)]
@@ -87,6 +91,7 @@ impl Run {
             sealed: self.sealed,
             mutation: self.mutation,
             uplink: self.uplink,
+            overrides: self.overrides,
             cpu: self.cores.map(CpuOptions::of),
             ..Options::default()
         };

@@ -36,6 +36,7 @@ pub fn maker(n: usize) -> impl Fn(usize, usize, Rng) -> WatchfirePeer {
             addr: host_addr(me),
             boot: rng.bits(),
             persisted_epoch: 0,
+            overrides: watchfire_core::overrides::Kept::default(),
             wall_at_zero_ms: WALL_AT_ZERO_MS,
             seeds: (0..n.min(JOIN_SEEDS))
                 .filter(|&i| i != me)

@@ -6,9 +6,9 @@ use watchfire_wire::message::swim::ArchivedSwim;
 use watchfire_wire::message::{self, ArchivedBody};
 
 /// The kinds, by name.
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 17] = [
     "ping", "ack", "ping-req", "relayed", "nack", "join", "push", "view", "roster", "pull", "part",
-    "offer", "notify", "opinion", "set", "other",
+    "offer", "notify", "opinion", "set", "override", "other",
 ];
 const OTHER: usize = KINDS.len() - 1;
 
@@ -44,6 +44,7 @@ impl Kinds {
                 ArchivedSwim::View { .. } => 7,
                 ArchivedSwim::Roster => 8,
             },
+            ArchivedBody::Overrides(_) => 15,
             ArchivedBody::Replica(body) => match body.get() {
                 ArchivedReplica::Pull { .. } => 9,
                 ArchivedReplica::Part { .. } => 10,

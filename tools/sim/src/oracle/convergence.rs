@@ -19,6 +19,7 @@ impl World {
         self.judge_spread();
         self.judge_health();
         self.judge_releases();
+        self.judge_overrides();
         if self.has_cpu() {
             self.judge_load();
         }
@@ -41,6 +42,7 @@ impl World {
         self.judge_agreement();
         self.judge_truth();
         self.judge_shown();
+        self.judge_overrides();
         self.judge_bounds();
         let silent = self.fired.silent(self.options.faults);
         if !silent.is_empty() {

@@ -7,6 +7,7 @@ pub mod convergence;
 pub mod coverage;
 pub mod gate;
 pub mod membership;
+pub mod overrides;
 pub mod truth;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub(crate) struct Oracles {
     pub(crate) coverage: coverage::Coverage,
     pub(crate) gate: gate::Gate,
     pub(crate) truth: truth::Truth,
+    pub(crate) overrides: overrides::Made,
     /// Since when no fault but the network's has happened.
     pub(crate) calm_since_us: u64,
     pub(crate) sweeps: u64,
@@ -53,6 +55,7 @@ impl Oracles {
             coverage: coverage::Coverage::new(options),
             gate: gate::Gate::default(),
             truth: truth::Truth::new(options.checks),
+            overrides: overrides::Made::default(),
             calm_since_us: 0,
             sweeps: 0,
             overlaps: BTreeMap::new(),

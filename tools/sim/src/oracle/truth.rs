@@ -56,6 +56,9 @@ impl World {
             let wrong = (0..self.options.checks).find_map(|check| {
                 let held = it.table.verdicts[check].filter(|_| it.config[check])?;
                 let name = &self.names[check % self.options.names()];
+                if agent.override_of(name).is_some() {
+                    return None;
+                }
                 let shown = agent.shown(name, now).map(|entry| entry.verdict);
                 // What was measured and is not decided leaves what was there.
                 let decided = held.verdict != Verdict::Unknown;

@@ -212,7 +212,7 @@ impl World {
                     };
                     self.send(index, to, &packet);
                 }
-                Output::PeerDigest { .. } => {}
+                Output::PeerDigest { .. } | Output::PeerClock { .. } => {}
                 Output::EpochNeeded(epoch) => {
                     self.log.push((now, index, Output::EpochNeeded(epoch)));
                     self.act(index, &mut |swim, now, out| {
