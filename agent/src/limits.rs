@@ -40,6 +40,10 @@ pub(crate) const BULK_CONNECTED: usize = 64;
 /// Streams accepted in one turn; more wait in the kernel for the next.
 pub(crate) const BULK_ACCEPTS_PER_TURN: usize = 32;
 
+/// Of those so many may come from addresses at which no member is known. Above
+/// it they are closed unread: the other places are for members.
+pub(crate) const BULK_STRANGERS: usize = 16;
+
 /// Accepted bulk streams per peer address. Above it the newest is closed.
 pub(crate) const BULK_STREAMS_PER_ADDRESS: usize = 4;
 
@@ -89,9 +93,29 @@ pub(crate) const ADMIN_CONNECTIONS: usize = 16;
 /// Time that an admin or agent-check connection may take for one line.
 pub(crate) const LINE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Agent-check connections served at once. Above it the newest is closed:
-/// HAProxy then keeps what it knew.
-pub(crate) const AGENT_CHECK_CONNECTIONS: usize = 1_024;
+/// Agent-check connections served at once. Above it the oldest that has not
+/// asked yet is closed: HAProxy asks at once.
+pub(crate) const AGENT_CHECK_CONNECTIONS: usize = 256;
+
+/// The same from one address.
+pub(crate) const AGENT_CHECK_PER_ADDRESS: usize = 192;
+
+/// Metrics connections at once. Above it the newest is closed.
+pub(crate) const METRICS_CONNECTIONS: usize = 64;
+
+/// The same from one address.
+pub(crate) const METRICS_PER_ADDRESS: usize = 16;
+
+/// A metrics connection on which nothing moved for so long is closed.
+pub(crate) const METRICS_IDLE: Duration = Duration::from_secs(30);
+
+/// A metrics connection is closed when the first bytes of a request have not
+/// become a whole one, and the answer gone out, in this time.
+pub(crate) const METRICS_REQUEST: Duration = Duration::from_secs(10);
+
+/// Origins that have metrics of their own at one member. Beyond it the rest is
+/// counted in `watchfire_origin_series_left_out`.
+pub(crate) const ORIGIN_SERIES: usize = 1_000;
 
 /// Longest time that a graceful leave may take before the agent ends anyway.
 pub(crate) const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
@@ -100,5 +124,19 @@ pub(crate) const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// counted: a full disk or a stuck terminal must not stop the agent.
 pub(crate) const LOG_LINES: usize = 16_384;
 
-const _: () = assert!(BULK_STREAMS_PER_ADDRESS <= BULK_ACCEPTED);
+const _: () = assert!(BULK_STREAMS_PER_ADDRESS <= BULK_STRANGERS);
+const _: () = assert!(BULK_STRANGERS * 2 <= BULK_ACCEPTED);
+const _: () = assert!(METRICS_PER_ADDRESS <= METRICS_CONNECTIONS);
+const _: () = assert!(AGENT_CHECK_PER_ADDRESS <= AGENT_CHECK_CONNECTIONS);
+// What the probe threads leave to the rest of the process is enough for all of
+// it: files, the ring's own and the table among them.
+const _: () = assert!(
+    BULK_ACCEPTED
+        + BULK_CONNECTED
+        + ADMIN_CONNECTIONS
+        + METRICS_CONNECTIONS
+        + AGENT_CHECK_CONNECTIONS
+        + 64
+        <= watchfire_probe::FILES_BESIDE as usize
+);
 const _: () = assert!(BULK_FRAME_BYTES < BULK_OUTBOUND_BYTES);

@@ -152,6 +152,31 @@ fn an_override_is_everywhere_at_once_and_outlives_a_kill_of_all() {
 }
 
 #[test]
+fn sixteen_agents_know_within_a_second_and_after_a_kill_of_all() {
+    let mut world = World::new(16, |_| {});
+    let mut took = Vec::new();
+    for round in 0..12 {
+        let (verb, verdict) = [("down", Down), ("drain", Draining)][round % 2];
+        world.say(round % 16, &["origin", verb, "shop-1"]);
+        let second = Duration::from_secs(1);
+        // From the answer on: the disk was written before it.
+        took.push(world.shows("shop-1", verdict, Flags::FORCED, second));
+    }
+    took.sort_unstable();
+    println!("in all 16 tables after the answer: {took:?}");
+    for agent in &mut world.pop.agents {
+        agent.kill();
+    }
+    for agent in &mut world.pop.agents {
+        agent.start();
+    }
+    world.shows("shop-1", Draining, Flags::FORCED, PATIENCE);
+    world.pop.wait_for(Up, 2, PATIENCE);
+    world.say(7, &["origin", "auto", "shop-1"]);
+    world.shows("shop-1", Up, Flags::NONE, PATIENCE);
+}
+
+#[test]
 fn globs_are_shown_first_and_nobody_is_surprised() {
     let world = World::new(1, |_| {});
     let agent = &world.pop.agents[0];

@@ -30,7 +30,7 @@ pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(10);
 pub(crate) const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// Open files that the probe threads leave to the rest of the process.
-pub(crate) const FILES_BESIDE: u64 = 256;
+pub const FILES_BESIDE: u64 = 600;
 
 /// Disconnected sockets that one thread keeps for its next half-open probes.
 /// Beyond it a socket is closed after its probe. One takes about 4 KB of the

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
-use watchfire_probe_core::rate::{Caps, Pace};
+use watchfire_probe_core::Tenant;
+use watchfire_probe_core::rate::{Cap, Caps, Pace, Share};
 
 use crate::limits::PACES_BEFORE_SWEEP;
 use crate::options::Options;
@@ -33,12 +34,19 @@ impl Paces {
         }
     }
 
-    /// The caps that probes to `addr` are subject to.
-    pub(crate) fn of(&mut self, addr: IpAddr) -> Caps {
+    /// The caps that a tenant's probes to `addr` are subject to. An address of
+    /// IPv4 in IPv6's form is the same address.
+    pub(crate) fn of(&mut self, addr: IpAddr, tenant: Tenant) -> Caps {
+        let addr = addr.to_canonical();
         let prefix = self.prefix(addr);
         Caps {
-            address: self.per_address.map(|rate| self.addresses.of(addr, rate)),
-            prefix: self.per_prefix.map(|rate| self.prefixes.of(prefix, rate)),
+            address: self
+                .per_address
+                .map(|rate| self.addresses.of(addr, tenant, rate)),
+            prefix: self
+                .per_prefix
+                .map(|rate| self.prefixes.of(prefix, tenant, rate)),
+            tenant,
         }
     }
 
@@ -59,10 +67,12 @@ impl Paces {
     }
 }
 
-/// Caps by destination, kept alive by the checks that share them.
+/// Caps by destination, and tenants' parts of them, kept alive by the checks
+/// that share them.
 #[derive(Debug)]
 struct Registry {
     paces: HashMap<IpAddr, Weak<Pace>>,
+    shares: HashMap<(IpAddr, Tenant), Weak<Share>>,
     sweep_at: usize,
 }
 
@@ -70,23 +80,32 @@ impl Default for Registry {
     fn default() -> Self {
         Self {
             paces: HashMap::new(),
+            shares: HashMap::new(),
             sweep_at: PACES_BEFORE_SWEEP,
         }
     }
 }
 
 impl Registry {
-    fn of(&mut self, key: IpAddr, rate: u32) -> Arc<Pace> {
-        if self.paces.len() >= self.sweep_at {
+    fn of(&mut self, key: IpAddr, tenant: Tenant, rate: u32) -> Cap {
+        if self.shares.len() >= self.sweep_at {
+            self.shares.retain(|_, share| share.strong_count() > 0);
             self.paces.retain(|_, pace| pace.strong_count() > 0);
-            self.sweep_at = (self.paces.len() * 2).max(PACES_BEFORE_SWEEP);
+            self.sweep_at = (self.shares.len() * 2).max(PACES_BEFORE_SWEEP);
         }
-        let slot = self.paces.entry(key).or_default();
-        slot.upgrade().unwrap_or_else(|| {
-            let pace = Arc::new(Pace::new(rate));
-            *slot = Arc::downgrade(&pace);
-            pace
-        })
+        let known = self.shares.entry((key, tenant)).or_default();
+        let share = known.upgrade().unwrap_or_else(|| {
+            let known_pace = self.paces.entry(key).or_default();
+            let pace = known_pace.upgrade().unwrap_or_else(|| {
+                let pace = Arc::new(Pace::new(rate));
+                *known_pace = Arc::downgrade(&pace);
+                pace
+            });
+            let share = Arc::new(Share::new(pace));
+            *known = Arc::downgrade(&share);
+            share
+        });
+        Cap::new(share)
     }
 }
 
@@ -94,22 +113,25 @@ impl Registry {
 mod tests {
     use super::*;
 
-    fn same(a: &Option<Arc<Pace>>, b: &Option<Arc<Pace>>) -> bool {
-        Arc::ptr_eq(a.as_ref().unwrap(), b.as_ref().unwrap())
+    fn same(a: &Option<Cap>, b: &Option<Cap>) -> bool {
+        let [a, b] = [a, b].map(|cap| cap.as_ref().unwrap().share().pace());
+        Arc::ptr_eq(a, b)
     }
 
     #[test]
     fn neighbours_share_a_prefix_and_strangers_nothing() {
         let mut paces = Paces::new(&Options::default());
-        let a = paces.of("192.0.2.1".parse().unwrap());
-        let b = paces.of("192.0.2.200".parse().unwrap());
-        let c = paces.of("192.0.3.1".parse().unwrap());
-        let again = paces.of("192.0.2.1".parse().unwrap());
+        let a = paces.of("192.0.2.1".parse().unwrap(), Tenant::NOBODY);
+        let b = paces.of("192.0.2.200".parse().unwrap(), Tenant::NOBODY);
+        let c = paces.of("192.0.3.1".parse().unwrap(), Tenant::NOBODY);
+        let again = paces.of("192.0.2.1".parse().unwrap(), Tenant::NOBODY);
         assert!(same(&a.address, &again.address) && same(&a.prefix, &b.prefix));
+        let mapped = paces.of("::ffff:192.0.2.1".parse().unwrap(), Tenant::of("other"));
+        assert!(same(&a.address, &mapped.address) && same(&a.prefix, &mapped.prefix));
         assert!(!same(&a.address, &b.address) && !same(&a.prefix, &c.prefix));
-        let d = paces.of("2001:db8::1".parse().unwrap());
-        let e = paces.of("2001:db8:0:ffff::1".parse().unwrap());
-        let f = paces.of("2001:db8:1::1".parse().unwrap());
+        let d = paces.of("2001:db8::1".parse().unwrap(), Tenant::NOBODY);
+        let e = paces.of("2001:db8:0:ffff::1".parse().unwrap(), Tenant::NOBODY);
+        let f = paces.of("2001:db8:1::1".parse().unwrap(), Tenant::NOBODY);
         assert!(same(&d.prefix, &e.prefix) && !same(&d.prefix, &f.prefix));
     }
 
@@ -119,8 +141,8 @@ mod tests {
             prefix_len_v4: 0,
             ..Options::default()
         });
-        let a = paces.of("192.0.2.1".parse().unwrap());
-        let b = paces.of("203.0.113.9".parse().unwrap());
+        let a = paces.of("192.0.2.1".parse().unwrap(), Tenant::NOBODY);
+        let b = paces.of("203.0.113.9".parse().unwrap(), Tenant::NOBODY);
         assert!(same(&a.prefix, &b.prefix));
     }
 
@@ -128,7 +150,7 @@ mod tests {
     fn what_no_check_has_is_forgotten() {
         let mut paces = Paces::new(&Options::default());
         for n in 0..20 * PACES_BEFORE_SWEEP as u32 {
-            let _ = paces.of(IpAddr::V4(n.into()));
+            let _ = paces.of(IpAddr::V4(n.into()), Tenant::NOBODY);
         }
         assert!(paces.addresses.paces.len() <= PACES_BEFORE_SWEEP);
         assert!(paces.prefixes.paces.len() <= PACES_BEFORE_SWEEP);

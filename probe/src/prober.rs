@@ -10,9 +10,8 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use watchfire_probe_core::engine::{Inherited, Pacing, Report};
-use watchfire_probe_core::rate::Caps;
 use watchfire_probe_core::stream::tls::TlsContext;
-use watchfire_probe_core::{CheckSpec, Outcome, Phases, Stats};
+use watchfire_probe_core::{CheckSpec, Outcome, Phases, Stats, Tenant};
 use watchfire_wire::message::replica::Answer;
 use watchfire_wire::{CheckId, First, Time, Unmeasured};
 
@@ -23,6 +22,7 @@ use crate::mailbox::{Command, Mailbox};
 use crate::options::{Backend, Options};
 use crate::paces::Paces;
 use crate::start::{self, Started};
+use crate::statistics::{Ailment, Statistics};
 use crate::tls_roots::Trust;
 use crate::worker::Waker;
 
@@ -130,8 +130,21 @@ impl Prober {
         inherit: Option<Inherited>,
         first: First,
     ) {
+        self.start_check_for(Tenant::NOBODY, spec, generation, inherit, first);
+    }
+
+    /// The same for a check of this tenant, who shares places and allowances
+    /// with others.
+    pub fn start_check_for(
+        &mut self,
+        tenant: Tenant,
+        spec: Arc<CheckSpec>,
+        generation: u32,
+        inherit: Option<Inherited>,
+        first: First,
+    ) {
         let id = spec.id();
-        let caps = self.paces.of(spec.target.ip());
+        let caps = self.paces.of(spec.target.ip(), tenant);
         let start = Command::Start {
             id,
             spec,
@@ -170,8 +183,13 @@ impl Prober {
     /// [`ReportKind::Opinion`](watchfire_probe_core::engine::ReportKind).
     /// Takes effect with the next flush.
     pub fn ask(&mut self, spec: Arc<CheckSpec>, ask: u64) {
+        self.ask_for(Tenant::NOBODY, spec, ask);
+    }
+
+    /// The same for a check of this tenant.
+    pub fn ask_for(&mut self, tenant: Tenant, spec: Arc<CheckSpec>, ask: u64) {
         let id = spec.id();
-        let caps: Caps = self.paces.of(spec.target.ip());
+        let caps = self.paces.of(spec.target.ip(), tenant);
         let lane = self.lane(id);
         if lane.asks.len() < ASKS_WAITING {
             lane.asks.push_back(Command::Ask {
@@ -237,11 +255,14 @@ impl Prober {
     /// What all threads did since their start, at most a second old.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut sum = Stats::new();
-        for lane in &self.lanes {
-            sum.add(&lane.mailbox.published().stats);
-        }
-        sum
+        self.statistics().sum()
+    }
+
+    /// What all threads did since their start, to be looked at from any thread.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let mailboxes = self.lanes.iter().map(|lane| Arc::clone(&lane.mailbox));
+        Statistics::new(mailboxes.collect())
     }
 
     /// By how much a thread's turn was late at most since this was last asked.
@@ -253,18 +274,38 @@ impl Prober {
         core::time::Duration::from_micros(late.max().unwrap_or(0))
     }
 
-    /// Whether the threads can measure: none is stuck, gone, or failing on our
-    /// own side more often than not.
+    /// Whether the threads can measure: see [`ailment`](Self::ailment).
     #[must_use]
     pub fn healthy(&self) -> bool {
+        self.ailment().is_none()
+    }
+
+    /// Why the threads cannot measure, if they cannot.
+    #[must_use]
+    pub fn ailment(&self) -> Option<Ailment> {
         let now = clock::now();
-        self.lanes.iter().all(|lane| {
+        let of = |lane: &Lane| {
             let pulse = &lane.mailbox.pulse;
             let beat = Time(pulse.beat_us.load(Ordering::Relaxed));
-            !pulse.ended.load(Ordering::Relaxed)
-                && !pulse.sick.load(Ordering::Relaxed)
-                && now.since(beat) < STUCK_AFTER
-        })
+            if pulse.ended.load(Ordering::Relaxed) {
+                Some(Ailment::Ended)
+            } else if now.since(beat) >= STUCK_AFTER {
+                Some(Ailment::Stuck)
+            } else if pulse.sick.load(Ordering::Relaxed) {
+                Some(Ailment::Failing)
+            } else {
+                None
+            }
+        };
+        self.lanes.iter().find_map(of)
+    }
+
+    /// A thread has ended, by a broken driver or a fault of its own. Its checks are
+    /// measured no more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let mut lanes = self.lanes.iter();
+        lanes.any(|lane| lane.mailbox.pulse.ended.load(Ordering::Relaxed))
     }
 
     /// How long ago the thread that has turned the least began a turn; a thread

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use watchfire_probe_core::engine::{Action, Config, Engine, Report, ReportKind};
-use watchfire_probe_core::sickness::{self, Sickness};
+use watchfire_probe_core::sickness::Sickness;
 use watchfire_probe_core::stream::tls::TlsContext;
 use watchfire_wire::{Time, Unmeasured};
 
@@ -61,6 +61,17 @@ impl<'a, D: Driver> Worker<'a, D> {
     ///
     /// The driver broke.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        let ended = self.turns();
+        if ended.is_err() || self.engine.slots_in_use() > 0 {
+            // What the engine holds to be sent may still be read by a kernel
+            // that the driver lost sight of, or that was too slow to end: it
+            // stays, for as long as the process does.
+            std::mem::forget(self.engine);
+        }
+        ended
+    }
+
+    fn turns(&mut self) -> io::Result<()> {
         let mut looked = clock::now();
         while !self.mailbox.quit.load(Ordering::Acquire) {
             self.take_commands(looked);
@@ -191,9 +202,8 @@ impl<'a, D: Driver> Worker<'a, D> {
 
     fn publish(&mut self, ticket: u64, now: Time) {
         self.served = ticket;
+        let (ours, outcomes) = self.engine.take_trouble();
         let stats = self.engine.stats();
-        let ours = sickness::ours(stats);
-        let outcomes = stats.measured() + ours;
         let sick = self.sickness.observe(now, ours, outcomes);
         self.mailbox.pulse.sick.store(sick, Ordering::Relaxed);
         let mut published = self.mailbox.published();
@@ -203,7 +213,7 @@ impl<'a, D: Driver> Worker<'a, D> {
     }
 
     /// Resets what is in flight and waits for it to be closed, within bounds.
-    fn end(mut self, mut looked: Time) -> io::Result<()> {
+    fn end(&mut self, mut looked: Time) -> io::Result<()> {
         let until = looked + END_WITHIN;
         self.engine.stop_all();
         while self.engine.slots_in_use() > 0 && looked < until {

@@ -3,13 +3,14 @@
 //! ```text
 //!  0  2  3  4        8                        32           n-16        n
 //! +--+--+--+--------+------------------------+-----...----+-----------+
-//! |WF| v| 0| key id | nonce (random)         | sealed body| tag       |
+//! |WF| v| 0| key id | nonce (used once)      | sealed body| tag       |
 //! +--+--+--+--------+------------------------+-----...----+-----------+
 //! ```
 //!
 //! The body is sealed in place by XChaCha20-Poly1305 with the whole header as
-//! associated data. The nonce is 192 random bits: nodes share a key and need no
-//! counter that survives a restart. Key id 0 means that there is no key; the
+//! associated data. The nonce is 128 random bits for each life of a sender and
+//! the number of the frame: nodes share a key and need no counter that survives a
+//! restart, and whoever receives a frame can tell whether it came before. Key id 0 means that there is no key; the
 //! tag is then a checksum (XXH3, 128 bits), which finds damage and proves
 //! nothing.
 //!
@@ -31,7 +32,8 @@ pub const TAG_BYTES: usize = 16;
 pub const OVERHEAD_BYTES: usize = HEADER_BYTES + TAG_BYTES;
 
 const MAGIC: [u8; 2] = *b"WF";
-const NONCE_BYTES: usize = 24;
+/// Of a frame's nonce, bytes.
+pub const NONCE_BYTES: usize = 24;
 
 const _: () = assert!(HEADER_BYTES == 8 + NONCE_BYTES);
 const _: () = assert!(HEADER_BYTES.is_multiple_of(BUFFER_ALIGN));
@@ -138,6 +140,13 @@ pub fn peek(frame: &[u8]) -> Result<Header, FrameError> {
         protocol: frame[2],
         key: KeyId(u32::from_le_bytes(key)),
     })
+}
+
+/// The nonce of a frame, if it may be one. It is not authentic yet.
+#[must_use]
+pub fn nonce(frame: &[u8]) -> Option<[u8; NONCE_BYTES]> {
+    peek(frame).ok()?;
+    frame.get(8..HEADER_BYTES)?.try_into().ok()
 }
 
 /// Seals the body that stands in `frame` behind the room for a header, as

@@ -76,6 +76,22 @@ impl Class {
         }
     }
 
+    /// The counter of those that were withheld.
+    #[must_use]
+    pub const fn counter(self) -> &'static str {
+        match self {
+            Self::Echo => "datagrams_withheld_echo",
+            Self::Repair => "datagrams_withheld_repair",
+            Self::Opinion => "datagrams_withheld_opinion",
+            Self::News => "datagrams_withheld_news",
+            Self::Retry => "datagrams_withheld_retry",
+            Self::Pull => "datagrams_withheld_pull",
+            Self::View => "datagrams_withheld_view",
+            Self::Vital => "datagrams_withheld_vital",
+            Self::Ack => "datagrams_withheld_ack",
+        }
+    }
+
     /// What must be left in the bucket for those that give way later,
     /// thousandths of a datagram.
     const fn reserve_milli(self) -> i64 {

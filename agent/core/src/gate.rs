@@ -5,17 +5,34 @@
 //! allocation and draw no reply. The gate knows keys and frames; it does not
 //! know who may say what.
 
+use core::net::SocketAddr;
+
 use watchfire_wire::frame::{self, FrameBuf, FrameError, Seal};
 use watchfire_wire::keys::{KeyId, KeyRing, RingError};
 use watchfire_wire::message::{
     self, ArchivedPacket, DecodeError, EncodeError, PROTOCOL, PROTOCOL_MIN, Packet,
 };
 
+use crate::replay::{self, Lane, Numbers, Seen};
 use crate::rng::Rng;
 
-/// Unknown key ids that are told apart. Frames with further ones are counted
-/// and not reported: whoever sends those is guessing.
+/// Unknown key ids that are told apart; one more takes the place of the one
+/// that came least often.
 pub const UNKNOWN_KEYS: usize = 8;
+
+/// Frames of one unknown key id beyond what may have been others' before it is
+/// named: a member sends as many in a second, and whoever guesses ids does not.
+const UNKNOWN_FRAMES: u32 = 4;
+
+/// Frames of one unknown key id (Metwally and others' space-saving count).
+#[derive(Clone, Copy, Debug)]
+struct Unknown {
+    id: KeyId,
+    count: u32,
+    /// So many of them may have been of ids that had the place before.
+    error: u32,
+    named: bool,
+}
 
 /// How a POP seals its frames.
 #[derive(Clone, Debug)]
@@ -44,9 +61,13 @@ pub enum Refused {
     UnknownKey {
         /// Its id.
         id: KeyId,
-        /// The first frame with this id since the keys changed.
-        first: bool,
+        /// So many frames came that somebody means it, and it was not named
+        /// yet; see [`Gate::name_key`].
+        due: bool,
     },
+    /// A frame that came before, or one of before many that came since.
+    #[error("it came before")]
+    Replayed,
     /// A frame without a key at a gate that wants one.
     #[error("not sealed; that agent runs without keys")]
     Unsealed,
@@ -61,29 +82,32 @@ pub enum Refused {
     Unaligned,
 }
 
-/// What came to the gate and what became of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GateCounters {
-    /// Frames sealed.
-    pub sealed: u64,
-    /// Frames opened and believed.
-    pub opened: u64,
-    /// [`Refused::Short`].
-    pub short: u64,
-    /// [`Refused::NotOurs`].
-    pub not_ours: u64,
-    /// [`Refused::Protocol`].
-    pub protocol: u64,
-    /// [`Refused::UnknownKey`].
-    pub unknown_key: u64,
-    /// [`Refused::Unsealed`].
-    pub unsealed: u64,
-    /// [`Refused::Forged`].
-    pub forged: u64,
-    /// [`Refused::Malformed`].
-    pub malformed: u64,
-    /// [`Refused::Unaligned`].
-    pub unaligned: u64,
+crate::counters::counters! {
+    /// What came to the gate and what became of it.
+    pub struct GateCounters as "frames_" {
+        /// Frames sealed.
+        pub sealed: u64,
+        /// Frames opened and believed.
+        pub opened: u64,
+        /// Frames too short to be any.
+        pub short: u64 as "frames_refused_short",
+        /// Frames that are not Watchfire's.
+        pub not_ours: u64 as "frames_refused_not_ours",
+        /// Frames of a protocol version that this agent does not speak.
+        pub protocol: u64 as "frames_refused_protocol",
+        /// Frames sealed with a key that this agent does not have.
+        pub unknown_key: u64 as "frames_refused_unknown_key",
+        /// Frames without a seal, where one is asked for, or with one where none is.
+        pub unsealed: u64 as "frames_refused_unsealed",
+        /// Frames that do not authenticate though their key is known.
+        pub forged: u64 as "frames_refused_forged",
+        /// Frames that authenticate and hold no packet.
+        pub malformed: u64 as "frames_refused_malformed",
+        /// Frames read into a buffer that is not aligned: a fault of this agent.
+        pub unaligned: u64 as "frames_refused_unaligned",
+        /// Frames that came before, or are too old to tell.
+        pub replayed: u64 as "frames_refused_replayed",
+    }
 }
 
 impl GateCounters {
@@ -98,6 +122,7 @@ impl GateCounters {
             + self.forged
             + self.malformed
             + self.unaligned
+            + self.replayed
     }
 }
 
@@ -105,20 +130,27 @@ impl GateCounters {
 #[derive(Debug)]
 pub struct Gate {
     keys: Keys,
-    rng: Rng,
     protocol: u8,
     counters: GateCounters,
-    unknown: Vec<KeyId>,
+    unknown: Vec<Unknown>,
+    numbers: Numbers,
+    seen: Seen,
+    /// Of the last frame that was opened.
+    lane: Lane,
     frame: FrameBuf,
 }
 
 impl Gate {
-    /// A gate with these keys. The generator gives the nonces.
+    /// A gate with these keys. The generator gives what tells its nonces from
+    /// those of all other gates.
     #[must_use]
-    pub fn new(keys: Keys, rng: Rng) -> Self {
+    pub fn new(keys: Keys, mut rng: Rng) -> Self {
+        let lane = rng.bytes();
         Self {
             keys,
-            rng,
+            numbers: Numbers::new(lane),
+            seen: Seen::default(),
+            lane,
             protocol: PROTOCOL,
             counters: GateCounters::default(),
             unknown: Vec::with_capacity(UNKNOWN_KEYS),
@@ -139,9 +171,40 @@ impl Gate {
             }
             Keys::Insecure => Seal::Checksum,
         };
-        frame::seal(&mut self.frame, self.protocol, by, &self.rng.bytes());
+        frame::seal(&mut self.frame, self.protocol, by, &self.numbers.next());
         self.counters.sealed += 1;
         Ok(self.frame.as_slice().to_vec())
+    }
+
+    /// Opens a datagram, as [`open`](Self::open) does, unless it came before.
+    ///
+    /// # Errors
+    /// As of `open`, or [`Refused::Replayed`]. It was counted.
+    pub fn open_from<'a>(
+        &mut self,
+        from: SocketAddr,
+        bytes: &'a mut [u8],
+    ) -> Result<&'a ArchivedPacket, Refused> {
+        let Some(nonce) = frame::nonce(bytes) else {
+            return self.open(bytes);
+        };
+        let (lane, number) = replay::split(&nonce);
+        if !self.seen.is_new(&lane, number, from) {
+            self.counters.replayed += 1;
+            return Err(Refused::Replayed);
+        }
+        let opened = self.count(Self::try_open(&self.keys, bytes));
+        if matches!(opened, Ok(_) | Err(Refused::Malformed)) {
+            self.lane = lane;
+            self.seen.note(&lane, number, from);
+        }
+        opened
+    }
+
+    /// The sender of the datagram that was opened last is at home there.
+    pub fn at_home(&mut self, from: SocketAddr) {
+        let lane = self.lane;
+        self.seen.set_home(&lane, from);
     }
 
     /// Opens a frame in place and gives the packet in it. The start of `bytes`
@@ -150,7 +213,17 @@ impl Gate {
     /// # Errors
     /// It is not to be believed, or not a packet. It was counted.
     pub fn open<'a>(&mut self, bytes: &'a mut [u8]) -> Result<&'a ArchivedPacket, Refused> {
-        let opened = self.try_open(bytes);
+        self.count(Self::try_open(&self.keys, bytes))
+    }
+
+    fn count<'a>(
+        &mut self,
+        opened: Result<&'a ArchivedPacket, Refused>,
+    ) -> Result<&'a ArchivedPacket, Refused> {
+        let opened = opened.map_err(|refused| match refused {
+            Refused::UnknownKey { id, .. } => self.unknown_key(id),
+            other => other,
+        });
         let counter = match &opened {
             Ok(_) => &mut self.counters.opened,
             Err(Refused::Short) => &mut self.counters.short,
@@ -161,6 +234,7 @@ impl Gate {
             Err(Refused::Forged) => &mut self.counters.forged,
             Err(Refused::Malformed) => &mut self.counters.malformed,
             Err(Refused::Unaligned) => &mut self.counters.unaligned,
+            Err(Refused::Replayed) => &mut self.counters.replayed,
         };
         *counter += 1;
         opened
@@ -197,24 +271,31 @@ impl Gate {
         self.protocol = protocol.clamp(PROTOCOL_MIN, PROTOCOL);
     }
 
+    /// The keys that it seals and opens with.
+    #[must_use]
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// What came to the gate so far.
     #[must_use]
     pub const fn counters(&self) -> &GateCounters {
         &self.counters
     }
 
-    fn try_open<'a>(&mut self, bytes: &'a mut [u8]) -> Result<&'a ArchivedPacket, Refused> {
+    fn try_open<'a>(keys: &Keys, bytes: &'a mut [u8]) -> Result<&'a ArchivedPacket, Refused> {
         let header = frame::peek(bytes).map_err(Refused::from)?;
         if !(PROTOCOL_MIN..=PROTOCOL).contains(&header.protocol) {
             return Err(Refused::Protocol(header.protocol));
         }
-        let body = match &self.keys {
+        let unknown_key = |id| Refused::UnknownKey { id, due: false };
+        let body = match keys {
             Keys::Insecure if header.key == KeyId::NONE => frame::open(bytes, Seal::Checksum),
             Keys::Sealed(_) if header.key == KeyId::NONE => return Err(Refused::Unsealed),
-            Keys::Insecure => return Err(self.unknown_key(header.key)),
+            Keys::Insecure => return Err(unknown_key(header.key)),
             Keys::Sealed(ring) => match ring.get(header.key) {
                 Some(key) => frame::open(bytes, Seal::Keyed(header.key, key)),
-                None => return Err(self.unknown_key(header.key)),
+                None => return Err(unknown_key(header.key)),
             },
         };
         message::access(body?).map_err(|error| match error {
@@ -223,12 +304,40 @@ impl Gate {
         })
     }
 
-    fn unknown_key(&mut self, id: KeyId) -> Refused {
-        let first = self.unknown.len() < UNKNOWN_KEYS && !self.unknown.contains(&id);
-        if first {
-            self.unknown.push(id);
+    /// An unknown key id was named: it is not due again until the keys change.
+    pub fn name_key(&mut self, id: KeyId) {
+        if let Some(known) = self.unknown.iter_mut().find(|known| known.id == id) {
+            known.named = true;
         }
-        Refused::UnknownKey { id, first }
+    }
+
+    fn unknown_key(&mut self, id: KeyId) -> Refused {
+        let mut new = Unknown {
+            id,
+            count: 0,
+            error: 0,
+            named: false,
+        };
+        let known = match self.unknown.iter().position(|known| known.id == id) {
+            Some(at) => &mut self.unknown[at],
+            None if self.unknown.len() < UNKNOWN_KEYS => {
+                self.unknown.push(new);
+                let last = self.unknown.len() - 1;
+                &mut self.unknown[last]
+            }
+            None => {
+                let least = self.unknown.iter_mut().min_by_key(|known| known.count);
+                let least = least.expect("there are some");
+                (new.count, new.error) = (least.count, least.count);
+                *least = new;
+                least
+            }
+        };
+        known.count = known.count.saturating_add(1);
+        Refused::UnknownKey {
+            id,
+            due: !known.named && known.count - known.error >= UNKNOWN_FRAMES,
+        }
     }
 }
 
@@ -305,13 +414,10 @@ mod tests {
         assert_eq!(open(&mut ours, foreign), Err(Refused::Forged));
         let unsealed = sealed_by(&mut gate(Keys::Insecure));
         assert_eq!(open(&mut ours, unsealed), Err(Refused::Unsealed));
-        for first in [true, false] {
+        for due in [false, false, false, true] {
             let newer = sealed_by(&mut gate(Keys::Sealed(ring(7, 1))));
             let id = KeyId(7);
-            assert_eq!(
-                open(&mut ours, newer),
-                Err(Refused::UnknownKey { id, first })
-            );
+            assert_eq!(open(&mut ours, newer), Err(Refused::UnknownKey { id, due }));
         }
         let expected = GateCounters {
             sealed: 1,
@@ -319,14 +425,66 @@ mod tests {
             short: 1,
             not_ours: 1,
             protocol: 1,
-            unknown_key: 2,
+            unknown_key: 4,
             unsealed: 1,
             forged: 2,
             malformed: 0,
             unaligned: 0,
+            replayed: 0,
         };
         assert_eq!(*ours.counters(), expected);
-        assert_eq!(ours.counters().refused(), 8);
+        assert_eq!(ours.counters().refused(), 10);
+    }
+
+    #[test]
+    fn a_datagram_is_opened_once() {
+        let (mut one, mut two) = (
+            gate(Keys::Sealed(ring(1, 1))),
+            Gate::new(Keys::Sealed(ring(1, 1)), Rng::from_seed([4; 32])),
+        );
+        let (home, elsewhere) = (([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 1).into());
+        let frames: Vec<_> = (0..3).map(|_| sealed_by(&mut one)).collect();
+        let open = |two: &mut Gate, at: usize, from| {
+            let mut copy = FrameBuf::copied(frames[at].as_slice());
+            two.open_from(from, copy.as_mut_slice()).map(drop)
+        };
+        assert_eq!(open(&mut two, 1, home), Ok(()));
+        two.at_home(home);
+        assert_eq!(open(&mut two, 0, home), Ok(()), "it was overtaken");
+        assert_eq!(open(&mut two, 2, elsewhere), Ok(()));
+        assert_eq!(open(&mut two, 2, home), Ok(()));
+        assert_eq!(open(&mut two, 0, elsewhere), Ok(()), "once from elsewhere");
+        for at in 0..3 {
+            for from in [home, elsewhere] {
+                assert_eq!(open(&mut two, at, from), Err(Refused::Replayed));
+            }
+        }
+        // A forged number of a known lane pushes nobody out.
+        let mut forged = FrameBuf::copied(frames[0].as_slice());
+        forged.as_mut_slice()[24..32].fill(0xff);
+        let refused = two.open_from(home, forged.as_mut_slice()).map(drop);
+        assert_eq!(refused, Err(Refused::Forged));
+        let mut next = sealed_by(&mut one);
+        assert!(two.open_from(home, next.as_mut_slice()).is_ok());
+        assert_eq!(two.counters().replayed, 6);
+    }
+
+    /// Ids that somebody makes up do not keep a member's from being named.
+    #[test]
+    fn a_members_key_is_named_whatever_else_comes() {
+        let mut ours = gate(Keys::Sealed(ring(1, 1)));
+        let mut named = Vec::new();
+        for n in 0..1_000_u32 {
+            for id in [100 + n % 500, if n % 4 == 0 { 77 } else { 5_000 + n }] {
+                let mut frame = sealed_by(&mut gate(Keys::Sealed(ring(id, 1))));
+                if let Err(Refused::UnknownKey { id, due: true }) = ours.open(frame.as_mut_slice())
+                {
+                    ours.name_key(id);
+                    named.push(id.0);
+                }
+            }
+        }
+        assert_eq!(named, [77]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod budget;
+pub mod counters;
 pub mod gate;
 pub mod holdings;
 pub mod io;
@@ -15,6 +16,7 @@ pub mod node;
 pub mod overrides;
 pub mod ownership;
 mod rate;
+mod replay;
 pub mod replica;
 pub mod rng;
 mod rtt;

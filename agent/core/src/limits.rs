@@ -328,6 +328,19 @@ const _: () = assert!(BULK_FRAME_BYTES as u64 <= BULK_BURST);
 const _: () = assert!(DATAGRAM_BURST >= 168);
 const _: () = assert!(SLOTS < u32::MAX as usize);
 
+/// Lives of gates of which it is remembered what they sent, twice over: as many
+/// again may be forgotten, those first that were not heard for longest. Only
+/// authentic frames make one.
+pub const REPLAY_LANES: usize = 4_096;
+
+/// From one word about an unknown key to the next: whoever makes them up does not
+/// fill the log.
+pub const KEY_NAMED_EVERY: Duration = Duration::from_secs(10);
+
+/// Words of a window of frames that may come late: 1,024 frames, which a sender
+/// at its bound takes 20 s for. What is older counts as sent again.
+pub const REPLAY_WORDS: usize = 17;
+
 #[cfg(test)]
 mod tests {
     use watchfire_wire::limits::DATAGRAM_BYTES;

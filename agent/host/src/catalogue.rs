@@ -27,6 +27,8 @@ pub(crate) struct Watched {
     pub(crate) published: Option<Published>,
     /// Why this agent does not take part in it.
     pub(crate) refused: Option<Refusal>,
+    /// Whose it is, if that is known.
+    pub(crate) tenant: Option<Arc<str>>,
 }
 
 impl Catalogue {
@@ -53,6 +55,12 @@ impl Catalogue {
     #[must_use]
     pub fn refusal(&self, id: CheckId) -> Option<&Refusal> {
         self.checks.get(&id)?.refused.as_ref()
+    }
+
+    /// Whose a check is, by name, if that is known.
+    #[must_use]
+    pub fn tenant(&self, id: CheckId) -> Option<&Arc<str>> {
+        self.checks.get(&id)?.tenant.as_ref()
     }
 
     /// How many checks it does not take part in.
@@ -116,7 +124,14 @@ impl Catalogue {
             names: Vec::new(),
             published: None,
             refused: None,
+            tenant: None,
         });
+    }
+
+    pub(crate) fn set_tenant(&mut self, id: CheckId, tenant: &Arc<str>) {
+        if let Some(watched) = self.checks.get_mut(&id) {
+            watched.tenant = Some(Arc::clone(tenant));
+        }
     }
 
     pub(crate) fn remove_check(&mut self, id: CheckId) {

@@ -17,6 +17,9 @@ pub struct Origins {
     pub refused: BTreeMap<CheckId, Refusal>,
     /// Checks among them that say whether the POP reaches the world.
     pub references: BTreeSet<CheckId>,
+    /// Whose each check is, where that is known: of several tenants that have
+    /// the same check the first.
+    pub tenants: BTreeMap<CheckId, Arc<str>>,
 }
 
 /// Why this agent does not take part in a check: to the POP it is one that does
@@ -61,6 +64,9 @@ pub struct OriginChange {
     pub accepted: Vec<CheckId>,
     /// All checks that are references.
     pub references: BTreeSet<CheckId>,
+    /// Checks that belong to this tenant from now on. One that is probed already
+    /// goes on under the old one's name until it is started anew.
+    pub tenants: Vec<(CheckId, Arc<str>)>,
 }
 
 impl OriginChange {
@@ -102,6 +108,12 @@ impl OriginChange {
                 .copied()
                 .collect(),
             references: new.references.clone(),
+            tenants: new
+                .tenants
+                .iter()
+                .filter(|(id, tenant)| old.tenants.get(*id) != Some(tenant))
+                .map(|(id, tenant)| (*id, Arc::clone(tenant)))
+                .collect(),
         }
     }
 
@@ -112,6 +124,7 @@ impl OriginChange {
             && self.names_removed.is_empty()
             && self.refused.is_empty()
             && self.accepted.is_empty()
+            && self.tenants.is_empty()
             && !self.first
     }
 }

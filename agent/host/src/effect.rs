@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use watchfire_core::io::{ConnId, Event, Published};
 use watchfire_core::overrides::Kept;
+use watchfire_probe_core::Tenant;
 use watchfire_probe_core::check::CheckSpec;
 use watchfire_probe_core::engine::Inherited;
 use watchfire_table::{Notice, TableError};
@@ -81,6 +82,8 @@ pub enum Probing {
         check: CheckId,
         /// What it is.
         spec: Arc<CheckSpec>,
+        /// Whose it is.
+        tenant: Tenant,
         /// Names this start in reports.
         generation: u32,
         /// What the predecessor knew.
@@ -100,6 +103,8 @@ pub enum Probing {
         check: CheckId,
         /// What it is.
         spec: Arc<CheckSpec>,
+        /// Whose it is.
+        tenant: Tenant,
         /// Names the question.
         ask: u64,
     },

@@ -8,6 +8,7 @@ use watchfire_core::gate::Keys;
 use watchfire_core::io::{Event, Input, Output, Report, ReportKind};
 use watchfire_core::node::Node;
 use watchfire_core::overrides::{Decided, Decision, Refused, Request};
+use watchfire_probe_core::Tenant;
 use watchfire_probe_core::engine::{self, Inherited};
 use watchfire_table::{Home, Writer};
 use watchfire_wire::{CheckId, NodeId, Reason, Time};
@@ -194,6 +195,7 @@ impl<H: Home> Host<H> {
             } => Effect::Probe(Probing::Start {
                 check,
                 spec: self.catalogue().spec(check)?.clone(),
+                tenant: self.tenant(check),
                 generation,
                 inherited: inherit.map(|known| Inherited {
                     verdict: known.verdict,
@@ -207,6 +209,7 @@ impl<H: Home> Host<H> {
             Output::Ask { check, ask } => Effect::Probe(Probing::Ask {
                 check,
                 spec: self.catalogue().spec(check)?.clone(),
+                tenant: self.tenant(check),
                 ask,
             }),
             Output::Publish { check, what } => {
@@ -235,6 +238,11 @@ impl<H: Home> Host<H> {
                 Effect::Event(event)
             }
         })
+    }
+
+    fn tenant(&self, check: CheckId) -> Tenant {
+        let name = self.catalogue().tenant(check);
+        name.map_or(Tenant::NOBODY, |name| Tenant::of(name))
     }
 
     /// Lets readers of the table print a member's name.

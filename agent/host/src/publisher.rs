@@ -89,6 +89,9 @@ impl<H: Home> Publisher<H> {
         for (id, spec) in &change.checks_added {
             self.catalogue.add_check(*id, spec);
         }
+        for (id, tenant) in &change.tenants {
+            self.catalogue.set_tenant(*id, tenant);
+        }
         for (id, refusal) in &change.refused {
             self.refuse(*id, Some(refusal.clone()), wall_ms);
         }
@@ -97,8 +100,8 @@ impl<H: Home> Publisher<H> {
         }
         for name in &change.names_removed {
             self.catalogue.remove_name(name);
-            self.unwritten.forget(name);
             self.decisions.forget(name);
+            self.unwritten.forget(name);
             self.table.remove(name.as_bytes());
         }
         for (name, id) in &change.names_set {
@@ -150,8 +153,7 @@ impl<H: Home> Publisher<H> {
             self.decisions.set(name, what);
             return self.show_anew(name, wall_ms);
         }
-        self.states.frozen_ms = what.as_ref().map(|decision| decision.at_ms);
-        self.table.set_pop_state(self.states.shown());
+        self.frozen_by_operator(what.as_ref().map(|decision| decision.at_ms));
         self.decisions.freeze(what);
         let all = self.catalogue.all_watched();
         let names: Vec<_> = all.flat_map(|watched| watched.names.clone()).collect();
@@ -358,6 +360,12 @@ impl<H: Home> Publisher<H> {
     /// This agent holds new Downs back, or does so no more.
     pub fn braked(&mut self, since_ms: Option<u64>) {
         self.states.braked_ms = since_ms;
+        self.table.set_pop_state(self.states.shown());
+    }
+
+    /// An operator froze the POP, or does so no more.
+    fn frozen_by_operator(&mut self, since_ms: Option<u64>) {
+        self.states.frozen_ms = since_ms;
         self.table.set_pop_state(self.states.shown());
     }
 }

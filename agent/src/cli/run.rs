@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use nix::sys::signal::Signal;
 use tracing::Level;
+use tracing_appender::non_blocking::{ErrorCounter, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -64,7 +65,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     // would be to end. The log's thread never hears a signal; while files are
     // read, which may take for ever, this one does.
     control::hold_back(&[Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT])?;
-    let _log = start_log(options.log);
+    let (_log, lines_lost) = start_log(options.log);
     control::let_through(&[Signal::SIGTERM, Signal::SIGINT])?;
     let kept = |agent: &AgentConfig| Some(Kept::new(&agent.state_dir, &agent.name));
     let (sources, reading) = Sources::start(&options.config, kept)?;
@@ -107,7 +108,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let actor = node.actor();
     let gossip = Gossip::start(&config, node, || open_table(&config, actor))?;
     let configuration = Configuration::new(sources, reading);
-    match control::run(configuration, gossip, &config, listeners)? {
+    match control::run(configuration, gossip, &config, listeners, lines_lost)? {
         Ending::Left => {
             tracing::info!("left the POP");
             Ok(())
@@ -151,11 +152,12 @@ fn group_id(name: &str) -> Result<u32, String> {
 
 /// Log lines go to standard error through a bounded queue: what reads them
 /// cannot hold the agent up.
-fn start_log(format: LogFormat) -> tracing_appender::non_blocking::WorkerGuard {
+fn start_log(format: LogFormat) -> (WorkerGuard, ErrorCounter) {
     let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LOG_LINES)
         .finish(std::io::stderr());
+    let lost = writer.error_counter();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -167,7 +169,7 @@ fn start_log(format: LogFormat) -> tracing_appender::non_blocking::WorkerGuard {
         LogFormat::Text if is_journal() => log.event_format(Journal::new()).init(),
         LogFormat::Text => log.init(),
     }
-    guard
+    (guard, lost)
 }
 
 /// Whether standard error goes to the journal, by its own word: the device and

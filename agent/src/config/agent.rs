@@ -15,7 +15,9 @@ use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTE
 
 use super::brake::{RawBrake, brake};
 use super::duration::Span;
+use super::observe::{Chosen, RawMetrics, chosen};
 use super::origins::OriginDefaults;
+use super::quota::{Quotas, RawQuotas, quotas};
 use super::source::{ConfigError, ConfigErrors, Source};
 
 /// Smallest datagram budget that still carries every message, bytes.
@@ -52,10 +54,14 @@ pub(crate) struct AgentConfig {
     pub(crate) admin_socket: PathBuf,
     /// Where metrics are served, if anywhere.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Origins that have metrics of their own though they are Up.
+    pub(crate) metrics_origins: Chosen,
     /// Where HAProxy's agent checks are answered, if anywhere.
     pub(crate) agent_check_listen: Option<SocketAddr>,
     /// Origins files or patterns, relative to [`AgentConfig::base`].
     pub(crate) origins: Vec<String>,
+    /// What tenants may have.
+    pub(crate) quotas: Quotas,
     /// Whether changed origins files are read without being told.
     pub(crate) watch_origins: bool,
     /// Of the origins so many percent may leave at once without being asked for.
@@ -104,9 +110,10 @@ struct Raw {
     #[serde(default)]
     brake: RawBrake,
     #[serde(default)]
+    tenants: RawQuotas,
     table: RawTable,
     admin: Option<RawAdmin>,
-    metrics: Option<RawListen>,
+    metrics: Option<RawMetrics>,
     agent_check: Option<RawListen>,
     origins: RawOrigins,
     #[serde(default)]
@@ -228,11 +235,16 @@ impl AgentConfig {
         let policy = errors.keep(policy(&source, &raw.probe, gossip.as_ref()));
         let table = errors.keep(table(&source, base, &raw.table));
         let brake = errors.keep(brake(&source, &raw.brake));
-        let mut listen = |raw: &Option<RawListen>| {
-            let raw = raw.as_ref()?;
-            errors.keep(address(&source, &raw.listen))
+        let quotas = errors
+            .keep(quotas(&source, &raw.tenants))
+            .unwrap_or_default();
+        let mut listen = |raw: Option<&Spanned<String>>| errors.keep(address(&source, raw?));
+        let metrics_listen = listen(raw.metrics.as_ref().map(|raw| &raw.listen));
+        let agent_check_listen = listen(raw.agent_check.as_ref().map(|raw| &raw.listen));
+        let metrics_origins = match &raw.metrics {
+            None => Some(Chosen::default()),
+            Some(raw) => errors.keep(chosen(&source, &raw.origins)),
         };
-        let (metrics_listen, agent_check_listen) = (listen(&raw.metrics), listen(&raw.agent_check));
         let removals_max_percent = match &raw.origins.removals_max_percent {
             None => Some(REMOVALS_MAX_PERCENT),
             Some(share) => errors.keep(within(&source, share, 0, 100, "removals_max_percent")),
@@ -243,7 +255,8 @@ impl AgentConfig {
         else {
             return Err(ConfigErrors(errors));
         };
-        let Some(removals) = removals_max_percent else {
+        let (Some(removals), Some(metrics_origins)) = (removals_max_percent, metrics_origins)
+        else {
             return Err(ConfigErrors(errors));
         };
         if !errors.is_empty() {
@@ -269,8 +282,10 @@ impl AgentConfig {
                     .map_or_else(|| "/run/watchfire/admin.sock".into(), |admin| admin.socket),
             ),
             metrics_listen,
+            metrics_origins,
             agent_check_listen,
             removals_max_percent: removals,
+            quotas,
             origins: raw.origins.files,
             watch_origins: raw.origins.watch.unwrap_or(true),
             defaults: raw.defaults,

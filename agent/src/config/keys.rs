@@ -34,6 +34,7 @@ const COMMON: &[&str] = &[
     "window",
     "threshold",
     "initial",
+    "tenant",
 ];
 
 /// What an origin is given where it says nothing itself: every key of an

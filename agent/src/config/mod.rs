@@ -9,13 +9,17 @@ mod brake;
 mod cost;
 mod duration;
 mod keys;
+mod observe;
 mod origins;
+mod quota;
 mod skipped;
 mod source;
 
 pub(crate) use agent::{AgentConfig, TABLE};
 pub(crate) use agent::{USER_AGENT, USER_AGENT_OF_NODE, user_agent};
 pub(crate) use cost::Cost;
+pub(crate) use observe::Chosen;
 pub(crate) use origins::{FileOrigins, OriginDefaults, OriginSet, expand, merge, parse, refusal};
+pub(crate) use quota::{Quotas, Usage};
 pub(crate) use skipped::{Skipped, line as skipped_line};
 pub(crate) use source::{ConfigError, ConfigErrors, Source};

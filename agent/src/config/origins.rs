@@ -18,6 +18,7 @@ use toml::Spanned;
 use watchfire_host::{Origins, Refusal};
 use watchfire_probe::Ability;
 use watchfire_probe_core::CheckSpec;
+use watchfire_probe_core::keys::{self, KeyError};
 use watchfire_probe_core::policy::Policy;
 use watchfire_wire::{CheckId, Unmeasured};
 
@@ -160,6 +161,20 @@ pub(crate) struct Entry {
     check: CheckId,
     spec: Arc<CheckSpec>,
     is_reference: bool,
+    /// Who answers for it: the file, unless it says so.
+    pub(crate) tenant: Arc<str>,
+}
+
+impl Entry {
+    /// What is checked and how.
+    pub(crate) const fn spec(&self) -> &Arc<CheckSpec> {
+        &self.spec
+    }
+
+    /// Where it stands in its file.
+    pub(crate) const fn line(&self) -> usize {
+        self.line
+    }
 }
 
 /// Two files that cannot both count.
@@ -184,6 +199,7 @@ pub(crate) fn parse(
 ) -> Result<FileOrigins, Vec<ConfigError>> {
     let file: File = source.parse().map_err(|error| vec![error])?;
     let mut errors: Vec<_> = file.defaults.check(source).err().into_iter().collect();
+    let own: Arc<str> = source.path().display().to_string().into();
     let mut lines: HashMap<Arc<str>, (usize, CheckId)> = HashMap::new();
     let mut origins = Vec::new();
     let references = file.reference.iter().map(|table| (table, true));
@@ -201,6 +217,7 @@ pub(crate) fn parse(
             let name = layers.name()?;
             let line = source.line(name.span());
             let text: Arc<str> = check_name(source, &name)?.into();
+            let tenant = tenant(&mut layers)?.map_or_else(|| Arc::clone(&own), Arc::from);
             let spec = spec::read(&mut layers)?;
             let check = spec.id();
             if let Some((first, known)) = lines.get(&text) {
@@ -216,6 +233,7 @@ pub(crate) fn parse(
                 check,
                 spec: Arc::new(spec),
                 is_reference,
+                tenant,
             }))
         };
         match read() {
@@ -230,6 +248,24 @@ pub(crate) fn parse(
         path: source.path().to_owned(),
         origins,
     })
+}
+
+/// The tenant that an origin or its file names.
+fn tenant(layers: &mut Layers<'_>) -> Result<Option<String>, ConfigError> {
+    let read = keys::text(layers, "tenant").and_then(|text| match text {
+        Some(text) if text.is_empty() || text.len() > ORIGIN_NAME_BYTES => Err(KeyError::new(
+            "tenant",
+            format!("a tenant's name has 1 to {ORIGIN_NAME_BYTES} bytes"),
+            "leave the key out, and the file is the tenant",
+        )),
+        Some(text) if text.chars().any(char::is_control) => Err(KeyError::new(
+            "tenant",
+            "the tenant's name holds a control character",
+            "use characters that can be printed and typed",
+        )),
+        other => Ok(other),
+    });
+    read.map_err(|error| layers.error(&error))
 }
 
 /// Mistakes of one file that are shown. More are likely one mistake's doing.
@@ -294,6 +330,8 @@ pub(crate) fn merge(
             let spec = set.origins.checks.entry(entry.check);
             spec.or_insert_with(|| Arc::clone(&entry.spec));
             set.origins.names.insert(entry.name.clone(), entry.check);
+            let tenant = set.origins.tenants.entry(entry.check);
+            tenant.or_insert_with(|| Arc::clone(&entry.tenant));
             if entry.is_reference {
                 set.origins.references.insert(entry.check);
             }

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use watchfire_table::agentcheck::{BAD_ANSWER, LINE_BYTES, Question, Told, question};
 use watchfire_table::{Lookup, Reader, WhenStale};
 
 use super::ControlError;
+use super::doors::Lines;
 use crate::clock;
-use crate::limits::{AGENT_CHECK_CONNECTIONS, LINE_PATIENCE};
+use crate::limits::{AGENT_CHECK_CONNECTIONS, AGENT_CHECK_PER_ADDRESS, LINE_PATIENCE};
 
 /// Answers agent checks from now on.
 pub(super) fn serve(
@@ -84,24 +84,21 @@ impl Drains {
 }
 
 async fn accept(listener: TcpListener, reader: Arc<Reader>, drains: Drains) {
-    let places = Arc::new(Semaphore::new(AGENT_CHECK_CONNECTIONS));
+    let mut lines = Lines::new(AGENT_CHECK_CONNECTIONS, AGENT_CHECK_PER_ADDRESS);
     let told = Arc::new(Mutex::new(drains));
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // Out of descriptors: give others time to close theirs.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            continue;
-        };
         let (reader, told) = (reader.clone(), told.clone());
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             // Whoever is too slow or goes away gets no answer and keeps what
             // it knew.
             let _ = tokio::time::timeout(LINE_PATIENCE, converse(stream, &reader, &told)).await;
-            drop(place);
         });
+        lines.add(peer.ip().to_canonical(), task.abort_handle());
     }
 }
 

@@ -7,27 +7,34 @@
 
 pub(crate) mod admin;
 mod agent_check;
+mod doors;
 pub(crate) mod epoch;
 mod metrics;
 pub(crate) mod overrides;
 pub(crate) mod reload;
+pub(crate) mod sights;
 pub(crate) mod sources;
 mod supervisor;
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
+use tracing_appender::non_blocking::ErrorCounter;
+use watchfire_table::Reader;
+use watchfire_wire::NodeId;
 
 use self::reload::{Configuration, DiffReply, Reply};
+use self::sights::Sights;
 use self::supervisor::Supervisor;
 use crate::config::AgentConfig;
 use crate::files::Held;
 use crate::gossip::command::{Command, CommandSender};
-use crate::gossip::status::HeldStatus;
+use crate::gossip::status::{HeldStatus, of_probes};
 use crate::gossip::{Ending, Gossip};
 use crate::limits::{COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH, WAYS_WATCH};
 
@@ -67,12 +74,16 @@ pub(crate) struct Doors {
     pub(crate) node: std::sync::Arc<str>,
     /// Which decisions of operators are on disk.
     pub(crate) on_disk: watch::Receiver<overrides::OnDisk>,
+    pub(crate) sights: Arc<Sights>,
 }
 
 impl Doors {
     /// What the agent says of itself, with what only this thread knows.
     pub(crate) async fn status(&self) -> Option<Box<crate::gossip::status::Status>> {
         let mut status = self.gossip.status().await?;
+        let (counters, latencies) = of_probes(&self.sights.statistics.sum());
+        status.counters.extend(counters);
+        status.latencies = latencies;
         let config = self.config.borrow();
         status.table.clone_from(&config.table);
         status.config_loaded_ms = config.loaded_ms;
@@ -140,12 +151,13 @@ pub(crate) fn run(
     gossip: Gossip,
     config: &AgentConfig,
     listeners: Listeners,
+    log: ErrorCounter,
 ) -> Result<Ending, ControlError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(ControlError::Set)?;
-    let ending = runtime.block_on(control(configuration, gossip, config, listeners));
+    let ending = runtime.block_on(control(configuration, gossip, config, listeners, log));
     // Connections that still wait for an answer will not get one.
     runtime.shutdown_background();
     ending
@@ -156,7 +168,16 @@ async fn control(
     mut gossip: Gossip,
     config: &AgentConfig,
     listeners: Listeners,
+    log: ErrorCounter,
 ) -> Result<Ending, ControlError> {
+    let sights = Sights {
+        me: NodeId::of_name(&config.name),
+        statistics: gossip.statistics.clone(),
+        timings: gossip.timings.clone(),
+        table: Reader::open(&config.table.path)?,
+        chosen: config.metrics_origins.clone(),
+        log,
+    };
     let (requests, mut inbox) = mpsc::channel(COMMANDS);
     let (disk, on_disk) = watch::channel(overrides::OnDisk::default());
     let mut decisions = overrides::DecisionsFile::new(&config.state_dir, &config.name);
@@ -167,6 +188,7 @@ async fn control(
         config: configuration.state(),
         node: config.name.as_str().into(),
         on_disk,
+        sights: Arc::new(sights),
     };
     let mut hangup = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;

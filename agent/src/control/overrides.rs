@@ -7,9 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Unit;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use watchfire_core::overrides::{Decided, Decision, DecisionId, Kept, Op, POP, Request};
@@ -18,7 +15,6 @@ use watchfire_wire::{Actor, NodeId};
 
 use super::Doors;
 use crate::gossip::command::Command;
-use crate::gossip::overrides::OverridesStatus;
 
 /// How long an operator waits for the disk.
 const DISK_PATIENCE: Duration = Duration::from_secs(5);
@@ -104,50 +100,6 @@ async fn on_disk(mut state: watch::Receiver<OnDisk>, decided: &Decided) -> Optio
         "it is in force, and the other members are told, but this server will not know it after \
          a restart by itself: {error}; look at node.state_dir"
     ))
-}
-
-/// What operators decided, for metrics.
-pub(super) fn encode(
-    overrides: &OverridesStatus,
-    encoder: &mut DescriptorEncoder<'_>,
-) -> Result<(), std::fmt::Error> {
-    let gauge = |value: u64| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-    let help = "Overrides of origins that are in force, by what was decided";
-    let mut family = encoder.encode_descriptor("overrides", help, None, gauge(0).metric_type())?;
-    for (op, count) in &overrides.in_force {
-        let metric = gauge(*count as u64);
-        metric.encode(family.encode_family(&[("op", op.as_str())])?)?;
-    }
-    let now_ms = overrides.pop_ms.unwrap_or_else(crate::clock::wall_ms);
-    let seconds = |name: &str, help: &str, value: u64, encoder: &mut DescriptorEncoder<'_>| {
-        let metric = gauge(value);
-        let unit = Some(&Unit::Seconds);
-        let family = encoder.encode_descriptor(name, help, unit, metric.metric_type())?;
-        metric.encode(family)
-    };
-    let oldest = overrides.oldest_ms;
-    seconds(
-        "override_oldest_age",
-        "Age of the oldest override or freeze that is in force; 0 for none",
-        oldest.map_or(0, |at| now_ms.saturating_sub(at) / 1_000),
-        encoder,
-    )?;
-    if let Some(end) = overrides.next_end_ms {
-        seconds(
-            "override_next_end",
-            "Time until the next override or freeze ends; absent where none does",
-            end.saturating_sub(now_ms) / 1_000,
-            encoder,
-        )?;
-    }
-    let metric = gauge(overrides.clocks as u64);
-    let family = encoder.encode_descriptor(
-        "pop_time_clocks",
-        "Wall clocks of servers on which POP time rests; below 3 nobody can tell a wrong one",
-        None,
-        metric.metric_type(),
-    )?;
-    metric.encode(family)
 }
 
 /// The file of one node.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use watchfire_host::Refusal;
 use watchfire_probe_core::CheckSpec;
 
-use super::{Good, Held, How, Look};
+use super::{Good, Held, How, Look, quota};
 use crate::config::{AgentConfig, ConfigError, OriginSet, merge};
 
 /// What may be in force of one file.
@@ -84,6 +84,7 @@ pub(super) fn decide(
     how: How,
     judge: &dyn Fn(&CheckSpec) -> Option<Refusal>,
 ) -> Decided {
+    quota::hold(&mut candidates, &agent.quotas);
     let mut set = settle_conflicts(&mut candidates, judge);
     if !matches!(
         how,

@@ -8,6 +8,7 @@
 mod decide;
 mod kept;
 mod look;
+mod quota;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -1,14 +1,16 @@
 //! Does what the core and the control thread want done.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Registry;
+use watchfire_core::counters::Counter;
 use watchfire_core::io::{Event, Input, Released};
 use watchfire_core::node::Node;
 use watchfire_core::overrides::Wall;
 use watchfire_host::{Effect, Host, Probing, Refusal, Trouble};
-use watchfire_probe::Prober;
+use watchfire_probe::{Prober, Report, ReportKind};
 use watchfire_table::FileHome;
 use watchfire_wire::{NodeId, Reason, Time, Unmeasured};
 
@@ -30,12 +32,17 @@ pub(super) struct Act {
     datagrams_unsent: u64,
     forged_seen: u64,
     next_complaint: Time,
+    /// Reports since the last word that a check found no place, by tenant.
+    crowded: BTreeMap<Arc<str>, u64>,
     next_wall: Time,
     wall: Wall,
 }
 
 /// When the first word is said: members have had time to answer.
 const FIRST_COMPLAINT: Duration = Duration::from_secs(10);
+
+/// Tenants that are named in one word about places.
+const CROWDED_NAMED: usize = 10;
 
 /// A wall clock that moved by less was read a moment later.
 const WALL_MOVED_MS: u64 = 5;
@@ -53,6 +60,22 @@ impl Act {
             wall: clock::wall_at_zero(),
             draining: false,
             datagrams_unsent: 0,
+            crowded: BTreeMap::new(),
+        }
+    }
+
+    /// Remembers whose checks find no place among the probes in flight.
+    pub(super) fn note(&mut self, report: &Report, host: &Host<FileHome>) {
+        let ReportKind::Unmeasured { reason, .. } = report.kind else {
+            return;
+        };
+        if reason != Unmeasured::InFlightFull {
+            return;
+        }
+        let tenant = host.catalogue().tenant(report.check);
+        let tenant = tenant.map_or_else(|| Arc::from("nobody"), Arc::clone);
+        if self.crowded.len() < CROWDED_NAMED || self.crowded.contains_key(&tenant) {
+            *self.crowded.entry(tenant).or_default() += 1;
         }
     }
 
@@ -78,7 +101,10 @@ impl Act {
                 Effect::BulkSend { conn, bytes } => shell.streams.send(conn, &bytes, registry),
                 Effect::BulkClose { conn } => shell.streams.close(conn, registry),
                 Effect::Probe(what) => probe(&mut shell.prober, what),
-                Effect::Published { .. } => {}
+                Effect::Published { check, what } => {
+                    let now = clock::now();
+                    shell.observer.published(now, clock::wall_ms(), check, what);
+                }
                 Effect::PersistEpoch(epoch) => {
                     shell.epoch.send_replace(epoch);
                 }
@@ -92,7 +118,10 @@ impl Act {
                         shell.name, actor.epoch
                     )));
                 }
-                Effect::Event(event) => log(event, &shell.host),
+                Effect::Event(event) => {
+                    shell.observer.event(clock::now(), &event);
+                    log(event, &shell.host);
+                }
                 Effect::Trouble(trouble) => log_trouble(trouble),
             }
         }
@@ -145,7 +174,14 @@ impl Act {
     }
 
     /// Looks, at every heartbeat, for what nobody reports.
-    pub(super) fn watch(&mut self, now: Time, shell: &mut Shell) {
+    pub(super) fn watch(&mut self, now: Time, shell: &mut Shell) -> Flow {
+        if shell.prober.has_ended() {
+            // Others take its checks; whoever started it starts it anew, and
+            // then all of them are probed again.
+            return Err(Ending::Failed(
+                "a probe thread ended; see the lines before this".to_owned(),
+            ));
+        }
         let late = shell.prober.take_lateness();
         if late >= watchfire_core::limits::LATE {
             shell.host.handle(now, Input::Late(late));
@@ -159,15 +195,14 @@ impl Act {
             self.next_complaint = now + COMPLAIN_EVERY;
             self.complain(shell);
         }
+        Ok(())
     }
 
     /// Says, now and then, what a person should look into: frames that fail to
     /// authenticate, and an agent that nobody has answered.
     fn complain(&mut self, shell: &Shell) {
         let node = shell.host.node();
-        let counters = node.counters();
-        let of = |name: &str| counters.iter().find(|(known, _)| *known == name);
-        let forged = of("frames_refused_forged").map_or(0, |(_, count)| *count);
+        let forged = node.forged();
         if forged > self.forged_seen {
             tracing::warn!(
                 frames = forged - self.forged_seen,
@@ -175,6 +210,16 @@ impl Act {
                  another key under the same id? every agent of a POP needs the same key file"
             );
             self.forged_seen = forged;
+        }
+        let crowded = std::mem::take(&mut self.crowded);
+        if !crowded.is_empty() {
+            let tenants: Vec<_> = crowded.keys().map(|name| format!("\"{name}\"")).collect();
+            tracing::warn!(
+                tenants = tenants.join(", "),
+                "probes found no place in time and measured nothing: these tenants hold all \
+                 that they may of probe.in_flight_max; fewer or shorter timeouts, or more \
+                 places, would help"
+            );
         }
         let alone = node
             .members()
@@ -202,12 +247,14 @@ impl Act {
     /// Tells the core when the probe threads can no longer measure, or can
     /// again.
     fn watch_prober(now: Time, shell: &mut Shell) {
-        let healthy = shell.prober.healthy();
-        if shell.host.prober_healthy(now, healthy) {
-            if healthy {
-                tracing::info!("this agent can probe again");
-            } else {
-                tracing::warn!("this agent cannot probe; other agents take its checks");
+        let ailment = shell.prober.ailment();
+        if shell.host.prober_healthy(now, ailment.is_none()) {
+            match ailment {
+                None => tracing::info!("this agent can probe again"),
+                Some(why) => tracing::warn!(
+                    because = %why,
+                    "this agent cannot probe; other agents take its checks"
+                ),
             }
         }
     }
@@ -215,21 +262,27 @@ impl Act {
     fn status(&self, shell: &mut Shell) -> Status {
         let node = shell.host.node();
         let tally = shell.host.tally();
-        let mut counters: BTreeMap<String, u64> = node
-            .counters()
-            .into_iter()
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect();
-        let own = [
-            ("datagrams_unsent", self.datagrams_unsent),
-            ("bulk_refused", shell.streams.refused),
-            ("table_writes_failed", shell.host.failed_writes()),
-        ];
-        for (name, count) in own {
-            counters.insert(name.to_owned(), count);
-        }
-        let (probe_counters, latencies) = super::status::of_probes(&shell.prober.stats());
-        counters.extend(probe_counters);
+        let mut counted = node.counted();
+        counted.extend([
+            Counter::new(
+                "datagrams_unsent",
+                "Datagrams that the socket did not take.",
+                self.datagrams_unsent,
+            ),
+            Counter::new(
+                "bulk_refused",
+                "Bulk streams closed because there were too many.",
+                shell.streams.refused,
+            ),
+            Counter::new(
+                "table_writes_failed",
+                "Writes that the table refused; what it said before stands.",
+                shell.host.failed_writes(),
+            ),
+        ]);
+        let counters = counted.iter();
+        let counters = counters.map(|counter| (counter.name.to_owned(), counter.count));
+        let stats = shell.prober.stats();
         Status {
             version: crate::VERSION.to_owned(),
             node: shell.name.clone(),
@@ -255,13 +308,17 @@ impl Act {
             origins_forced: tally.forced,
             overrides: overrides::in_short(&shell.host),
             digest: format!("{:016x}", node.digest()),
+            places_used: stats.slots,
+            places_waiting: stats.waiting,
             backend: shell.prober.backend().to_string(),
             table: String::new(),
             config_loaded_ms: 0,
             config_error: None,
             files_held: Vec::new(),
-            counters,
-            latencies,
+            counters: counters.collect(),
+            latencies: BTreeMap::new(),
+            prober_ailment: shell.prober.ailment().map(|why| why.key().to_owned()),
+            counted,
         }
     }
 }
@@ -347,18 +404,20 @@ fn probe(prober: &mut Prober, what: Probing) {
         Probing::Start {
             check: _,
             spec,
+            tenant,
             generation,
             inherited,
             first,
-        } => prober.start_check(spec, generation, inherited, first),
+        } => prober.start_check_for(tenant, spec, generation, inherited, first),
         Probing::Stop(check) => prober.stop_check(check),
         Probing::Attend(check) => prober.attend(check),
         Probing::Hurry(hurry) => prober.set_hurry(hurry),
         Probing::Ask {
             check: _,
             spec,
+            tenant,
             ask,
-        } => prober.ask(spec, ask),
+        } => prober.ask_for(tenant, spec, ask),
     }
 }
 

@@ -20,7 +20,7 @@ use watchfire_wire::frame::OVERHEAD_BYTES;
 use super::datagrams::plain;
 use crate::limits::{
     BULK_ACCEPTED, BULK_ACCEPTS_PER_TURN, BULK_CONNECTED, BULK_FIRST_FRAME, BULK_FRAME_BYTES,
-    BULK_LIFE, BULK_LIFE_MAX, BULK_OUTBOUND_BYTES, BULK_STREAMS_PER_ADDRESS,
+    BULK_LIFE, BULK_LIFE_MAX, BULK_OUTBOUND_BYTES, BULK_STRANGERS, BULK_STREAMS_PER_ADDRESS,
 };
 
 /// Tokens from here on are streams'.
@@ -89,7 +89,15 @@ impl BulkStreams {
     /// Accepts some of those that wait, within the limits. The loop calls it
     /// at every heartbeat too: after an error (no descriptor is left) the
     /// kernel does not tell again of those that wait already.
-    pub(crate) fn accept(&mut self, listener: &TcpListener, registry: &Registry, now: Time) {
+    ///
+    /// `known` says whether a member is known at an address.
+    pub(crate) fn accept(
+        &mut self,
+        listener: &TcpListener,
+        registry: &Registry,
+        now: Time,
+        known: &dyn Fn(IpAddr) -> bool,
+    ) {
         self.unaccepted = false;
         for _ in 0..BULK_ACCEPTS_PER_TURN {
             let (socket, peer) = match listener.accept() {
@@ -99,7 +107,7 @@ impl BulkStreams {
             };
             // One peer has one count, whichever family its address is shown in.
             let peer = plain(peer).ip();
-            if !self.has_room_for(peer) {
+            if !self.has_room_for(peer, known) {
                 self.refused += 1;
                 continue;
             }
@@ -236,10 +244,18 @@ impl BulkStreams {
             .unwrap_or(Time::NEVER)
     }
 
-    fn has_room_for(&self, peer: IpAddr) -> bool {
+    /// The last places are for members: strangers that hold theirs without a
+    /// word keep no member from pulling.
+    fn has_room_for(&self, peer: IpAddr, known: &dyn Fn(IpAddr) -> bool) -> bool {
         let accepted = || self.by_token.values().filter(|stream| stream.is_accepted());
         let from_peer = accepted().filter(|stream| stream.peer == peer).count();
-        accepted().count() < BULK_ACCEPTED && from_peer < BULK_STREAMS_PER_ADDRESS
+        let all = accepted().count();
+        if all >= BULK_ACCEPTED || from_peer >= BULK_STREAMS_PER_ADDRESS {
+            return false;
+        }
+        all < BULK_STRANGERS
+            || known(peer)
+            || accepted().filter(|stream| !known(stream.peer)).count() < BULK_STRANGERS
     }
 
     fn insert(&mut self, mut stream: Stream, registry: &Registry) -> Result<(), io::Error> {
@@ -412,6 +428,7 @@ mod tests {
         poll: Poll,
         listener: TcpListener,
         streams: BulkStreams,
+        members: Vec<IpAddr>,
         now: Time,
     }
 
@@ -426,6 +443,7 @@ mod tests {
                 poll,
                 listener,
                 streams: BulkStreams::new(),
+                members: Vec::new(),
                 now: Time::from_millis(1),
             }
         }
@@ -445,7 +463,10 @@ mod tests {
                 for event in &events {
                     if event.token() == LISTENER {
                         let registry = self.poll.registry();
-                        self.streams.accept(&self.listener, registry, self.now);
+                        self.streams
+                            .accept(&self.listener, registry, self.now, &|peer| {
+                                self.members.contains(&peer)
+                            });
                     } else {
                         let registry = self.poll.registry();
                         self.streams.ready(event.token(), registry, &mut out);
@@ -530,6 +551,36 @@ mod tests {
         bed.streams.expire(later, bed.poll.registry(), &mut out);
         assert_eq!(out.len(), BULK_STREAMS_PER_ADDRESS);
         drop(clients);
+    }
+
+    /// A connection from an address of this host.
+    fn connect_from(from: [u8; 4], to: SocketAddr) -> std::net::TcpStream {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+        socket.connect(&to.into()).unwrap();
+        socket.into()
+    }
+
+    #[test]
+    fn strangers_from_many_addresses_leave_places_for_members() {
+        let mut bed = Bed::new();
+        let member = [127, 0, 0, 99];
+        bed.members.push(IpAddr::from(member));
+        let strangers: Vec<_> = (0..200)
+            .map(|n| connect_from([127, 0, 7, n], bed.address()))
+            .collect();
+        bed.arrivals();
+        assert_eq!(bed.streams.by_token.len(), BULK_STRANGERS);
+        let mut client = connect_from(member, bed.address());
+        client.write_all(&FRAME_LENGTH.to_le_bytes()).unwrap();
+        client.write_all(&FRAME).unwrap();
+        let arrived = bed.arrivals();
+        assert!(
+            matches!(arrived.last(), Some(Arrival::Frame(..))),
+            "{arrived:?}"
+        );
+        drop(strangers);
     }
 
     #[test]

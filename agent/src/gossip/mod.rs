@@ -9,6 +9,7 @@ mod act;
 mod bulk;
 pub(crate) mod command;
 mod datagrams;
+mod observer;
 pub(crate) mod overrides;
 mod sockets;
 pub(crate) mod status;
@@ -22,13 +23,16 @@ use tokio::sync::{oneshot, watch};
 use watchfire_core::node::Node;
 use watchfire_core::overrides::Kept;
 use watchfire_host::Host;
-use watchfire_probe::Prober;
+use watchfire_probe::{Prober, Statistics};
 use watchfire_table::Writer;
+use watchfire_wire::NodeId;
 
 pub(crate) use self::act::{reason_key, reason_words};
 use self::bulk::BulkStreams;
 use self::command::CommandSender;
 use self::datagrams::Datagrams;
+use self::observer::Observer;
+pub(crate) use self::observer::Timings;
 use self::turn::{Shell, WAKER};
 use crate::config::AgentConfig;
 
@@ -68,6 +72,10 @@ pub(crate) struct Gossip {
     pub(crate) epoch: watch::Receiver<u64>,
     /// The decisions of operators that belong on disk.
     pub(crate) kept: watch::Receiver<Arc<Kept>>,
+    /// What the probe threads did.
+    pub(crate) statistics: Statistics,
+    /// How long news took.
+    pub(crate) timings: Timings,
     /// Tells that the thread has ended, and how.
     pub(crate) ended: oneshot::Receiver<Ending>,
     thread: JoinHandle<()>,
@@ -99,6 +107,9 @@ impl Gossip {
             crate::clock::wall_ms().saturating_sub(crate::clock::now().as_millis());
         let host = Host::new(node, &config.name, table, wall_at_zero_ms);
         let name = config.name.clone();
+        let statistics = prober.statistics();
+        let timings = Timings::new();
+        let observer = Observer::new(NodeId::of_name(&config.name), timings.clone());
         let own = config.gossip.advertise;
         let expects_peers = config.gossip.join.iter().any(|seed| *seed != own);
         let (epoch_sender, epoch) = watch::channel(0);
@@ -118,6 +129,7 @@ impl Gossip {
                     epoch: epoch_sender,
                     kept: kept_sender,
                     expects_peers,
+                    observer,
                 };
                 // Nobody may be waiting any more; then nobody wants to know.
                 let _ = ending.send(turn::run(poll, shell));
@@ -126,6 +138,8 @@ impl Gossip {
             commands,
             epoch,
             kept,
+            statistics,
+            timings,
             ended,
             thread,
         })

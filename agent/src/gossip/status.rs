@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use watchfire_core::counters::Counter;
 use watchfire_probe::{KIND_KEYS, Stats};
 use watchfire_wire::{Reason, Unmeasured};
 
@@ -57,6 +58,10 @@ pub(crate) struct Status {
     pub(crate) overrides: OverridesStatus,
     /// Digest of the replicated state: equal on all members when calm.
     pub(crate) digest: String,
+    /// Places that probes hold, connections kept open among them.
+    pub(crate) places_used: u64,
+    /// Checks that are due and wait for a place.
+    pub(crate) places_waiting: u64,
     /// The driver in use.
     pub(crate) backend: String,
     /// Table file.
@@ -71,6 +76,11 @@ pub(crate) struct Status {
     pub(crate) counters: BTreeMap<String, u64>,
     /// Histograms by name.
     pub(crate) latencies: BTreeMap<String, Latency>,
+    /// Why this agent cannot probe, if it cannot: ended, stuck or failing.
+    pub(crate) prober_ailment: Option<String>,
+    /// The counters with their explanations, for metrics.
+    #[serde(skip)]
+    pub(crate) counted: Vec<Counter>,
 }
 
 /// A file that does not count as it is.
@@ -173,16 +183,34 @@ pub(crate) struct Why {
     pub(crate) shared_with: Vec<String>,
 }
 
+/// What the probe threads counted, outcomes aside.
+pub(crate) fn of_stats(stats: &Stats) -> [Counter; 4] {
+    [
+        Counter::new("probes_started", "Probes started.", stats.started),
+        Counter::new(
+            "probes_skipped",
+            "Times that a probe was due and left out because an earlier one was late.",
+            stats.skipped,
+        ),
+        Counter::new(
+            "probe_transitions",
+            "Changes of verdict that the probe threads saw, before any second opinion.",
+            stats.transitions,
+        ),
+        Counter::new(
+            "probe_connections_reopened",
+            "Kept connections that the origin had closed, opened anew without a fail.",
+            stats.reopened,
+        ),
+    ]
+}
+
 /// What the probe threads counted and timed, by name.
-pub(super) fn of_probes(stats: &Stats) -> (BTreeMap<String, u64>, BTreeMap<String, Latency>) {
-    let plain = [
-        ("probes_started", stats.started),
-        ("probes_skipped", stats.skipped),
-        ("probe_transitions", stats.transitions),
-        ("probe_connections_reopened", stats.reopened),
-    ];
-    let mut counters: BTreeMap<String, u64> =
-        plain.map(|(name, count)| (name.to_owned(), count)).into();
+pub(crate) fn of_probes(stats: &Stats) -> (BTreeMap<String, u64>, BTreeMap<String, Latency>) {
+    let plain = of_stats(stats).into_iter();
+    let mut counters: BTreeMap<String, u64> = plain
+        .map(|counter| (counter.name.to_owned(), counter.count))
+        .collect();
     for (reason, count) in Reason::ALL.iter().zip(stats.by_reason) {
         counters.insert(format!("probes_{}", reason.key()), count);
     }
@@ -193,6 +221,7 @@ pub(super) fn of_probes(stats: &Stats) -> (BTreeMap<String, u64>, BTreeMap<Strin
     for (kind, times) in KIND_KEYS.iter().zip(&stats.kinds) {
         let phases = [
             ("connect", &times.connect_us),
+            ("tls", &times.tls_us),
             ("first_byte", &times.first_byte_us),
             ("total", &times.total_us),
         ];

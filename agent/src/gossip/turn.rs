@@ -24,6 +24,7 @@ use super::act::{Act, Flow};
 use super::bulk::{Arrival, BulkStreams};
 use super::command::Command;
 use super::datagrams::{Datagrams, Received};
+use super::observer::Observer;
 use crate::clock;
 use crate::limits::{
     BULK_FRAME_BYTES, CPU_PER_TURN, DATAGRAMS_PER_TURN, REPORTS_PER_TURN, TABLE_HEARTBEAT,
@@ -53,6 +54,20 @@ pub(super) struct Shell {
     pub(super) kept: watch::Sender<Arc<Kept>>,
     /// Whether there is anybody to join.
     pub(super) expects_peers: bool,
+    pub(super) observer: Observer,
+}
+
+impl Shell {
+    /// Accepts bulk streams.
+    fn accept(&mut self, registry: &Registry) {
+        let node = self.host.node();
+        let known = |peer| {
+            node.members()
+                .any(|member| member.addr.ip().to_canonical() == peer)
+        };
+        self.streams
+            .accept(&self.listener, registry, clock::now(), &known);
+    }
 }
 
 /// Runs until the node has left, must not go on, or cannot.
@@ -94,9 +109,7 @@ pub(super) fn run(mut poll: Poll, mut shell: Shell) -> Ending {
             match event.token() {
                 WAKER => turn.reports_unread = true,
                 UDP => turn.udp_unread = true,
-                LISTENER => shell
-                    .streams
-                    .accept(&shell.listener, &registry, clock::now()),
+                LISTENER => shell.accept(&registry),
                 token => shell.streams.ready(token, &registry, &mut turn.arrivals),
             }
         }
@@ -166,8 +179,8 @@ impl Turn {
         if self.next_heartbeat <= now {
             self.next_heartbeat = now + TABLE_HEARTBEAT;
             shell.host.heartbeat(clock::now_ns());
-            shell.streams.accept(&shell.listener, registry, now);
-            act.watch(now, shell);
+            shell.accept(registry);
+            act.watch(now, shell)?;
             act.effects(shell, registry)?;
         }
         self.unflushed = !shell.prober.flush();
@@ -219,9 +232,7 @@ impl Turn {
 
     fn read_streams(&mut self, shell: &mut Shell, act: &mut Act, registry: &Registry) -> Flow {
         if shell.streams.has_unaccepted() {
-            shell
-                .streams
-                .accept(&shell.listener, registry, clock::now());
+            shell.accept(registry);
         }
         shell.streams.resume(registry, &mut self.arrivals);
         shell
@@ -262,6 +273,7 @@ impl Turn {
                 self.reports_unread = false;
                 return Ok(());
             };
+            act.note(&report, &shell.host);
             shell.host.report(clock::now(), report);
             act.effects(shell, registry)?;
         }

@@ -84,7 +84,7 @@ impl Told {
     /// rule](crate::rule) that all readers follow.
     ///
     /// HAProxy has no "try last", so what is degraded is up. What a line does
-    /// not name stays as it is: of a stale table that is the last verdict. The
+    /// not name stays as it is, and so does all of what is not known or stale. The
     /// words after `#` appear in HAProxy's log and statistics.
     #[must_use]
     pub fn answer(&mut self, name: &[u8], lookup: &Lookup, when_stale: WhenStale) -> String {
@@ -101,10 +101,12 @@ impl Told {
         let remark = match lookup {
             Lookup::Busy { .. } => return "#busy\n".to_owned(),
             _ if stale => " #the table is stale".to_owned(),
-            Lookup::NotInTable { .. } => " #not in the table".to_owned(),
+            Lookup::NotInTable { .. } => return "#not in the table\n".to_owned(),
             Lookup::Found { entry, .. } => match entry.verdict {
                 TableVerdict::Draining => return self.drain(name),
-                TableVerdict::Unknown => format!(" #unknown: {}", reason_words(entry.reason)),
+                TableVerdict::Unknown => {
+                    return format!("#unknown: {}\n", reason_words(entry.reason));
+                }
                 TableVerdict::Up if usage == Usage::Use => String::new(),
                 TableVerdict::Up | TableVerdict::Down => {
                     format!(" #{}", reason_words(entry.reason))
@@ -189,13 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_says_of_these_that_they_are_bad() {
+    fn what_is_not_known_changes_nothing() {
         let mut told = Told::default();
         let mut answer = |lookup| told.answer(b"a", &lookup, WhenStale::Static);
         let unknown = answer(of(TableVerdict::Unknown, FRESH));
-        assert!(unknown.starts_with("up #unknown"), "{unknown}");
+        assert!(unknown.starts_with("#unknown"), "{unknown}");
         let absent = answer(Lookup::NotInTable { freshness: FRESH });
-        assert_eq!(absent, "up #not in the table\n");
+        assert_eq!(absent, "#not in the table\n");
         let busy = answer(Lookup::Busy { freshness: FRESH });
         assert!(busy.starts_with('#'), "it keeps what it has: {busy}");
     }
@@ -215,7 +217,10 @@ mod tests {
     fn a_successor_takes_back_what_was_told() {
         let mut told = Told::default();
         let draining = of(TableVerdict::Draining, FRESH);
-        let _ = told.answer(b"a", &draining, WhenStale::Static);
+        assert_eq!(
+            told.answer(b"a", &draining, WhenStale::Static),
+            "up 0% #draining\n"
+        );
         let mut again = Told::again(told.drained().map(<[u8]>::to_vec));
         let up = of(TableVerdict::Up, FRESH);
         assert_eq!(again.answer(b"a", &up, WhenStale::Static), "up 100%\n");

@@ -19,6 +19,7 @@ pub mod schedule;
 pub mod sickness;
 pub mod stats;
 pub mod stream;
+pub mod tenant;
 pub mod wheel;
 
 pub use check::{CheckSpec, HealthRule, SpecError};
@@ -34,3 +35,4 @@ pub use schedule::Schedule;
 pub use stats::Stats;
 pub use stream::TlsSpec;
 pub use stream::proxy::ProxyHeader;
+pub use tenant::Tenant;

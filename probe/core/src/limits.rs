@@ -12,6 +12,10 @@ pub const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 /// Shortest timeout. A shorter one is refused: it would measure the kernel.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
+/// Longest timeout. A longer one is refused: the probe would hold its place for
+/// as long, and say nothing.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(30);
+
 /// Longest path of an HTTP check, bytes. A longer one is refused.
 pub const PATH_BYTES: usize = 2_048;
 
@@ -48,13 +52,23 @@ pub const HEADERS: usize = 100;
 /// [`NotHttp`](watchfire_wire::Reason::NotHttp).
 pub const INTERIM_HEADS: u8 = 100;
 
-/// Largest body that a probe drains, bytes, framing included. A larger one
-/// fails the probe with [`BodyTooLarge`](watchfire_wire::Reason::BodyTooLarge):
-/// a health check must not become a download.
+/// Largest body, bytes, framing included. A larger one that says so, or whose
+/// content is looked at, fails the probe with
+/// [`BodyTooLarge`](watchfire_wire::Reason::BodyTooLarge): a health check must
+/// not become a download.
 pub const BODY_BYTES: u64 = 1_024 * 1_024;
 
+/// Where no rule looks at the content: so much of a body is read, bytes, framing
+/// included, to see that it does not break off. The status has decided; what
+/// comes after that is left unread, and the connection closed.
+pub const BODY_READ_BYTES: u64 = 16 * 1_024;
+
+/// The same where the connection is to be kept: a little more is cheaper than
+/// another connection.
+pub const BODY_READ_KEPT_BYTES: u64 = 64 * 1_024;
+
 /// Content of a body that rules about it look at, bytes: its beginning. What
-/// comes after that is read and not looked at.
+/// comes after that is not read.
 pub const BODY_SEEN_BYTES: u32 = 64 * 1_024;
 
 /// Largest body that a check sends, bytes. A larger one is refused.
@@ -94,8 +108,20 @@ pub const TLS_OUT_BYTES: usize = 64 * 1_024;
 pub const TLS_BROAD_FOR: Duration = Duration::from_secs(600);
 
 /// Slots of one engine: probes in flight, and connections kept open. A driver
-/// may allow fewer. At the limit due checks wait in order of their due time.
+/// may allow fewer. Tenants share them; who finds none waits for half of the
+/// check's step and then measured nothing.
 pub const SLOTS: u32 = 20_000;
+
+/// A tenant may take a place while it holds less than this times those that are
+/// free: alone it may have 8 of 9.
+pub const PLACES_SHARE: u32 = 8;
+
+/// The same for checks whose last probe was slow: 4 of 5.
+pub const PLACES_SHARE_SLOW: u32 = 4;
+
+/// A tenant that is not alone may keep a connection open between probes while it
+/// keeps less than this times those that may still be kept.
+pub const PARKED_SHARE: u32 = 2;
 
 /// Checks of one engine. A start beyond it is refused, and the check is
 /// reported as not measured.
@@ -139,6 +165,8 @@ pub const TICK_US: u64 = 1_000;
 
 const _: () = assert!(WHEEL_TICKS.is_power_of_two());
 const _: () = assert!(PARKED_PERCENT < 100);
+const _: () = assert!(PLACES_SHARE_SLOW < PLACES_SHARE);
+const _: () = assert!(BODY_READ_BYTES <= BODY_READ_KEPT_BYTES && BODY_READ_KEPT_BYTES < BODY_BYTES);
 const _: () = assert!(INTERVAL_MIN.as_micros() >= 2 * TICK_US as u128);
 const _: () = assert!(WINDOW_MAX as u32 <= u64::BITS);
 

@@ -11,7 +11,7 @@ use core::time::Duration;
 use watchfire_wire::{Time, Unmeasured};
 
 use crate::limits::{SICK_OUTCOMES, SICK_PATIENCE, SICK_PATIENCE_MAX};
-use crate::stats::Stats;
+use crate::outcome::Outcome;
 
 /// What one thread knows of its own health.
 #[derive(Clone, Copy, Debug)]
@@ -73,21 +73,23 @@ impl Sickness {
     }
 }
 
-/// Outcomes that failed on our side, whatever the destination. A probe that was
-/// late excuses itself and no more: whoever is late with a check for long gives
-/// that check away, and a POP in which everybody is late goes on.
+/// Whether an outcome is this thread's own trouble, whatever the destination. A
+/// probe that was late, or found no place within its tenant's share, excuses
+/// itself and no more: whoever cannot measure a check for long gives that check
+/// away, and a POP in which everybody is late goes on.
 #[must_use]
-pub fn ours(stats: &Stats) -> u64 {
-    const OURS: [Unmeasured; 7] = [
-        Unmeasured::OutOfFiles,
-        Unmeasured::OutOfPorts,
-        Unmeasured::OutOfBuffers,
-        Unmeasured::OutOfMemory,
-        Unmeasured::RingFull,
-        Unmeasured::InFlightFull,
-        Unmeasured::Internal,
-    ];
-    OURS.iter().map(|&reason| stats.unmeasured(reason)).sum()
+pub const fn is_ours(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::NotMeasured(
+            Unmeasured::OutOfFiles
+                | Unmeasured::OutOfPorts
+                | Unmeasured::OutOfBuffers
+                | Unmeasured::OutOfMemory
+                | Unmeasured::RingFull
+                | Unmeasured::Internal
+        )
+    )
 }
 
 #[cfg(test)]

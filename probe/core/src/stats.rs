@@ -49,6 +49,8 @@ pub struct Stats {
 pub struct KindStats {
     /// Until the connection stood, microseconds.
     pub connect_us: Histogram<u64>,
+    /// Until the TLS handshake was done, microseconds.
+    pub tls_us: Histogram<u64>,
     /// Until the first byte of the response, microseconds.
     pub first_byte_us: Histogram<u64>,
     /// Until the outcome, microseconds; measured outcomes only.
@@ -69,6 +71,7 @@ impl Stats {
             lateness_us: histogram(),
             kinds: std::array::from_fn(|_| KindStats {
                 connect_us: histogram(),
+                tls_us: histogram(),
                 first_byte_us: histogram(),
                 total_us: histogram(),
             }),
@@ -130,6 +133,7 @@ impl Stats {
         merge(&mut self.lateness_us, &other.lateness_us);
         for (sum, part) in self.kinds.iter_mut().zip(&other.kinds) {
             merge(&mut sum.connect_us, &part.connect_us);
+            merge(&mut sum.tls_us, &part.tls_us);
             merge(&mut sum.first_byte_us, &part.first_byte_us);
             merge(&mut sum.total_us, &part.total_us);
         }
@@ -153,6 +157,7 @@ impl Stats {
         self.lateness_us.reset();
         for kind in &mut self.kinds {
             kind.connect_us.reset();
+            kind.tls_us.reset();
             kind.first_byte_us.reset();
             kind.total_us.reset();
         }
@@ -175,6 +180,9 @@ impl Stats {
         let kind = &mut self.kinds[kind];
         if let Some(us) = phases.connect_us {
             kind.connect_us.saturating_record(u64::from(us).max(1));
+        }
+        if let Some(us) = phases.tls_us {
+            kind.tls_us.saturating_record(u64::from(us).max(1));
         }
         if let Some(us) = phases.first_byte_us {
             kind.first_byte_us.saturating_record(u64::from(us).max(1));

@@ -142,7 +142,8 @@ impl<'a> UringDriver<'a> {
     fn push(&mut self, entry: squeue::Entry) {
         // SAFETY: every pointer in an entry leads into `self.memory`, into the
         // plans, or to a request that the engine keeps until the exchange's
-        // event; all of them outlive the operation (see `drop`).
+        // event; all of them outlive the operation (see `drop`, and for the engine
+        // `Worker::run`).
         let pushed = unsafe { self.queue.push(&entry) };
         debug_assert!(pushed.is_ok(), "room was reserved");
     }

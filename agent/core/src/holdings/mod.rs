@@ -82,20 +82,21 @@ pub struct Holdings {
     counters: HoldingsCounters,
 }
 
-/// Counters of holdings, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HoldingsCounters {
-    /// Questions about other sets sent.
-    pub questions: u64,
-    /// Answers given.
-    pub answers: u64,
-    /// Questions that were left unanswered, for too many came.
-    pub answers_withheld: u64,
-    /// Sets that became known by asking.
-    pub resolved: u64,
-    /// Sets that were given up or forgotten, for they differ in too much: who
-    /// has them may configure anything.
-    pub given_up: u64,
+crate::counters::counters! {
+    /// Counters of holdings, since the start.
+    pub struct HoldingsCounters as "" {
+        /// Questions about other sets sent.
+        pub questions: u64 as "set_questions",
+        /// Answers given.
+        pub answers: u64 as "set_answers",
+        /// Questions that were left unanswered, for too many came.
+        pub answers_withheld: u64 as "set_answers_withheld",
+        /// Sets that became known by asking.
+        pub resolved: u64 as "sets_resolved",
+        /// Sets that were given up or forgotten, for they differ in too much: who
+        /// has them may configure anything.
+        pub given_up: u64 as "sets_given_up",
+    }
 }
 
 /// How a set differs from this node's present one, by prefixes of ids.

@@ -66,6 +66,8 @@ pub struct Node {
     peers_changed: bool,
     /// Questions and answers that come before this wait for it.
     next_questions: Time,
+    /// No unknown key is named before this.
+    next_key_named: Time,
     out: VecDeque<Output>,
     swim_out: Vec<swim::Output>,
     replica_out: Vec<replica::Out>,
@@ -176,6 +178,7 @@ impl Node {
             load: Load::default(),
             peers_changed: false,
             next_questions: now,
+            next_key_named: now,
             out: VecDeque::new(),
             swim_out: Vec::new(),
             replica_out: Vec::new(),
@@ -201,9 +204,18 @@ impl Node {
                 self.counters.datagrams_in += 1;
                 self.counters.bytes_in += bytes.len() as u64;
                 self.note_lateness(now, age);
-                match self.gate.open(bytes) {
-                    Ok(packet) => self.packet(now, from, packet),
-                    Err(refused) => self.refused(refused),
+                match self.gate.open_from(from, bytes) {
+                    Ok(packet) => {
+                        let sender = Actor::from(&packet.from);
+                        if self
+                            .living_peer(sender)
+                            .is_some_and(|peer| peer.addr == from)
+                        {
+                            self.gate.at_home(from);
+                        }
+                        self.packet(now, from, packet);
+                    }
+                    Err(refused) => self.refused(now, refused),
                 }
             }
             Input::Bulk { conn, event } => self.bulk(now, conn, event),
@@ -271,6 +283,12 @@ impl Node {
     /// Other keys from now on.
     pub fn set_keys(&mut self, keys: Keys) {
         self.gate.set_keys(keys);
+    }
+
+    /// The keys that this node seals and opens with.
+    #[must_use]
+    pub const fn keys(&self) -> &Keys {
+        self.gate.keys()
     }
 
     /// What this node may send, and what it gave up.
@@ -404,8 +422,12 @@ impl Node {
         &self.gate
     }
 
-    fn refused(&mut self, refused: Refused) {
-        if let Refused::UnknownKey { id, first: true } = refused {
+    fn refused(&mut self, now: Time, refused: Refused) {
+        if let Refused::UnknownKey { id, due: true } = refused
+            && now >= self.next_key_named
+        {
+            self.next_key_named = now + limits::KEY_NAMED_EVERY;
+            self.gate.name_key(id);
             self.out.push_back(Output::Event(Event::UnknownKey(id.0)));
         }
     }
@@ -509,7 +531,7 @@ impl Node {
         let packet = match self.gate.open(bytes) {
             Ok(packet) => packet,
             Err(refused) => {
-                self.refused(refused);
+                self.refused(now, refused);
                 self.replicator.refuse_bulk(conn, &mut self.replica_out);
                 return;
             }

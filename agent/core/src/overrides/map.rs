@@ -77,9 +77,14 @@ impl Map {
             return Joined::Known;
         }
         let in_force = !decision.is_over(pop_ms);
+        let was_held = self.entries.contains_key(name);
         self.remove(name);
         if !in_force && self.mutations.on(Mutation::OverrideResurrected) {
-            return Joined::Taken(None);
+            return if was_held {
+                Joined::Taken(None)
+            } else {
+                Joined::Known
+            };
         }
         self.insert(name, decision, in_force);
         if self.entries.len() <= self.limit {

@@ -56,19 +56,20 @@ pub struct Send {
     pub body: Body,
 }
 
-/// What is counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OverrideCounters {
-    /// Decisions that operators gave to this node.
-    pub given: u64,
-    /// Names that a decision of another node was taken for.
-    pub heard: u64,
-    /// Comparisons with a peer.
-    pub compared: u64,
-    /// Decisions that no agent can have made, dropped.
-    pub refused: u64,
-    /// Names that found no room, or were forgotten to make some.
-    pub forgotten: u64,
+crate::counters::counters! {
+    /// What is counted.
+    pub struct OverrideCounters as "overrides_" {
+        /// Decisions that operators gave to this node.
+        pub given: u64,
+        /// Names that a decision of another node was taken for.
+        pub heard: u64,
+        /// Comparisons with a peer.
+        pub compared: u64,
+        /// Decisions that no agent can have made, dropped.
+        pub refused: u64,
+        /// Names that found no room, or were forgotten to make some.
+        pub forgotten: u64,
+    }
 }
 
 /// The room of a node that holds operators' decisions.

@@ -172,55 +172,56 @@ impl Default for OwnershipConfig {
     }
 }
 
-/// Counters of ownership, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OwnershipCounters {
-    /// Checks that this node began to probe.
-    pub starts: u64,
-    /// Of those, without evidence that anybody else was at it although somebody
-    /// had been: takeovers.
-    pub takeovers: u64,
-    /// Of the starts, because the owner was suspected.
-    pub shadows: u64,
-    /// Of the starts, as the second or third rank for want of evidence.
-    pub backups: u64,
-    /// Of the starts, while somebody else's evidence stood: a handover, which
-    /// overlaps.
-    pub overlaps: u64,
-    /// Checks that this node stopped probing.
-    pub stops: u64,
-    /// Slots written, releases not counted.
-    pub writes: u64,
-    /// Releases written.
-    pub releases: u64,
-    /// Checks given up because they could not be measured here, or said to be
-    /// so.
-    pub unmeasurable: u64,
-    /// Outcomes that a prober was asked for and did not tell in time.
-    pub outcomes_overdue: u64,
-    /// Words written that say that nothing could be measured.
-    pub weak_words: u64,
-    /// Checks that a node which stayed late gave away.
-    pub given_away: u64,
-    /// Second opinions asked for.
-    pub second_opinions: u64,
-    /// Second opinions that did not agree to a Down.
-    pub overruled: u64,
-    /// Second opinions in which nobody had anything to say.
-    pub second_opinions_silent: u64,
-    /// Downs that were not written and asked about again, or later: while this
-    /// node doubted itself, or was late.
-    pub downs_held: u64,
-    /// Times that this node began to hold new Downs back.
-    pub brakes: u64,
-    /// Opinions given to others.
-    pub opinions: u64,
-    /// Questions answered with silence.
-    pub opinions_refused: u64,
-    /// Checks refused because [`CHECKS`](crate::limits::CHECKS) is reached.
-    pub checks_refused: u64,
-    /// Reports of an earlier start, dropped.
-    pub stale_reports: u64,
+crate::counters::counters! {
+    /// Counters of ownership, since the start.
+    pub struct OwnershipCounters as "" {
+        /// Checks that this node began to probe.
+        pub starts: u64 as "probing_started",
+        /// Checks begun without evidence that anybody else was at it although somebody
+        /// had been: takeovers.
+        pub takeovers: u64,
+        /// Checks begun because the owner was suspected.
+        pub shadows: u64,
+        /// Checks begun as the second or third rank for want of evidence.
+        pub backups: u64,
+        /// Checks begun while somebody else's evidence stood: a handover, which
+        /// overlaps.
+        pub overlaps: u64 as "handover_overlaps",
+        /// Checks that this node stopped probing.
+        pub stops: u64 as "probing_stopped",
+        /// Slots written, releases not counted.
+        pub writes: u64 as "slots_written",
+        /// Releases written.
+        pub releases: u64 as "slots_released",
+        /// Checks given up because they could not be measured here, or said to be
+        /// so.
+        pub unmeasurable: u64 as "checks_unmeasurable",
+        /// Outcomes that a prober was asked for and did not tell in time.
+        pub outcomes_overdue: u64,
+        /// Words written that say that nothing could be measured.
+        pub weak_words: u64,
+        /// Checks that a node which stayed late gave away.
+        pub given_away: u64 as "checks_given_away",
+        /// Second opinions asked for.
+        pub second_opinions: u64,
+        /// Second opinions that did not agree to a Down.
+        pub overruled: u64 as "second_opinions_overruled",
+        /// Second opinions in which nobody had anything to say.
+        pub second_opinions_silent: u64,
+        /// Downs that were not written and asked about again, or later: while this
+        /// node doubted itself, or was late.
+        pub downs_held: u64,
+        /// Times that this node began to hold new Downs back.
+        pub brakes: u64,
+        /// Opinions given to others.
+        pub opinions: u64 as "opinions_given",
+        /// Questions answered with silence.
+        pub opinions_refused: u64,
+        /// Checks refused because there are as many as there may be.
+        pub checks_refused: u64,
+        /// Reports of an earlier start, dropped.
+        pub stale_reports: u64 as "reports_stale",
+    }
 }
 
 #[cfg(test)]

@@ -60,36 +60,37 @@ impl Default for ReplicaConfig {
     }
 }
 
-/// Counters of replication, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReplicaCounters {
-    /// Pulls sent, repetitions included.
-    pub pulls: u64,
-    /// Pulls that were given up after all attempts.
-    pub pulls_failed: u64,
-    /// Pulls whose answer came after they had been given up, and counted.
-    pub late_answers: u64,
-    /// Pulls answered.
-    pub answers: u64,
-    /// Pulls of others not answered: nobody waits for the answer any more, or
-    /// there was no room for it.
-    pub pulls_dropped: u64,
-    /// Of those, by a bulk offer.
-    pub offers: u64,
-    /// Bulk streams served.
-    pub bulk_served: u64,
-    /// Notifications sent.
-    pub notifies: u64,
-    /// Comparisons of all claims with a peer.
-    pub syncs: u64,
-    /// Slots taken in.
-    pub slots_taken: u64,
-    /// Replacing snapshots taken because state differed at equal claims.
-    pub repairs: u64,
-    /// Bodies refused: answers to no pull of ours, or that contradict it.
-    pub refused: u64,
-    /// Deltas refused because a limit was reached.
-    pub full: u64,
-    /// Bulk streams refused: no such token.
-    pub bulk_refused: u64,
+crate::counters::counters! {
+    /// Counters of replication, since the start.
+    pub struct ReplicaCounters as "" {
+        /// Pulls sent, repetitions included.
+        pub pulls: u64,
+        /// Pulls that were given up after all attempts.
+        pub pulls_failed: u64,
+        /// Pulls whose answer came after they had been given up, and counted.
+        pub late_answers: u64 as "pulls_answered_late",
+        /// Pulls answered.
+        pub answers: u64 as "pulls_answered",
+        /// Pulls of others not answered: nobody waits for the answer any more, or
+        /// there was no room for it.
+        pub pulls_dropped: u64,
+        /// Pulls answered by a bulk offer.
+        pub offers: u64 as "bulk_offers",
+        /// Bulk streams served.
+        pub bulk_served: u64,
+        /// Notifications sent.
+        pub notifies: u64,
+        /// Comparisons of all claims with a peer.
+        pub syncs: u64,
+        /// Slots taken in.
+        pub slots_taken: u64,
+        /// Replacing snapshots taken because state differed at equal claims.
+        pub repairs: u64,
+        /// Bodies refused: answers to no pull of ours, or that contradict it.
+        pub refused: u64 as "replica_bodies_refused",
+        /// Deltas refused because a limit was reached.
+        pub full: u64 as "deltas_refused_full",
+        /// Bulk streams refused: no such token.
+        pub bulk_refused: u64 as "bulk_tokens_refused",
+    }
 }

@@ -44,7 +44,11 @@ impl Store {
     pub fn answer(&self, requester: Actor, claims: &[Claim], cover: Option<Cover>) -> Answer {
         let mut answer = Answer::default();
         for claim in claims {
-            self.answer_claim(requester, claim, &mut answer);
+            let mut deltas = Vec::new();
+            self.answer_claim(requester, claim, &mut answer, &mut |at, lo, snapshot| {
+                deltas.push(self.delta(at, lo, snapshot));
+            });
+            answer.deltas.append(&mut deltas);
         }
         if let Some(cover) = cover
             && cover.first <= cover.last
@@ -103,7 +107,77 @@ impl Store {
             .collect()
     }
 
-    fn answer_claim(&self, requester: Actor, claim: &Claim, answer: &mut Answer) {
+    /// What a pull finds here, but for what the requester lacks.
+    #[must_use]
+    pub fn heads(&self, requester: Actor, claims: &[Claim]) -> Answer {
+        let mut answer = Answer::default();
+        for claim in claims {
+            self.answer_claim(requester, claim, &mut answer, &mut |_, _, _| {});
+        }
+        answer
+    }
+
+    /// How many slots an answer would hold; more than `most` are not counted.
+    /// Nothing is built.
+    #[must_use]
+    pub fn answer_slots(
+        &self,
+        requester: Actor,
+        claims: &[Claim],
+        cover: Option<Cover>,
+        most: usize,
+    ) -> usize {
+        let mut count = 0;
+        let mut unread = Answer::default();
+        for claim in claims {
+            self.answer_claim(requester, claim, &mut unread, &mut |at, lo, snapshot| {
+                count = self.count_slots(at, lo, snapshot, count, most);
+            });
+            if count > most {
+                return count;
+            }
+        }
+        if let Some(cover) = cover
+            && cover.first <= cover.last
+        {
+            for (&actor, &log) in self.by_actor.range(cover.first..=cover.last) {
+                let named = claims.binary_search_by_key(&actor, |claim| claim.actor);
+                if named.is_err() {
+                    count = self.count_slots(log, 0, true, count, most);
+                }
+                if count > most {
+                    return count;
+                }
+            }
+        }
+        count
+    }
+
+    fn count_slots(
+        &self,
+        log: u32,
+        lo: u64,
+        snapshot: bool,
+        mut count: usize,
+        most: usize,
+    ) -> usize {
+        let mut at = self.logs[log as usize].tail;
+        while at != NIL && count <= most && (snapshot || self.slots[at as usize].seq > lo) {
+            count += 1;
+            at = self.slots[at as usize].prev;
+        }
+        count
+    }
+
+    /// Compares one claim. `lacks` is told of the log of which the requester lacks
+    /// something: from which number on, and whether it needs all of it.
+    fn answer_claim(
+        &self,
+        requester: Actor,
+        claim: &Claim,
+        answer: &mut Answer,
+        lacks: &mut dyn FnMut(u32, u64, bool),
+    ) {
         let actor = claim.actor;
         if let Some(epoch) = self.floor(actor.node)
             && actor.epoch < epoch
@@ -137,12 +211,12 @@ impl Store {
             }
         } else if claim.seq < log.seq || claim.seq == 0 {
             let snapshot = claim.seq == 0 || claim.seq < log.trim;
-            answer.deltas.push(self.delta(at, claim.seq, snapshot));
+            lacks(at, claim.seq, snapshot);
         } else if claim.digest != log.digest() {
             let ours = actor == self.me;
             let theirs = actor == requester;
             if ours || (!theirs && log.digest() > claim.digest) {
-                answer.deltas.push(self.delta(at, claim.seq, true));
+                lacks(at, claim.seq, true);
             } else {
                 answer.unequal.push(actor);
             }

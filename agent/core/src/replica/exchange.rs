@@ -60,7 +60,15 @@ impl Replicator {
             cover,
             ..
         } = asked;
-        let mut answer = self.store.answer(from.actor, &claims, cover);
+        // What would take too many datagrams is not built for them.
+        let most = self.most_parts() * limits::slots_per_part(self.config.datagram_bytes);
+        let slots = self.store.answer_slots(from.actor, &claims, cover, most);
+        let fits = slots <= most;
+        let mut answer = if fits {
+            self.store.answer(from.actor, &claims, cover)
+        } else {
+            self.store.heads(from.actor, &claims)
+        };
         self.counters.answers += 1;
         let source = from.actor.node;
         for head in core::mem::take(&mut answer.behind) {
@@ -73,6 +81,7 @@ impl Replicator {
         if answer.beyond_own {
             out.push(Out::EpochNeeded(self.store.me().epoch + 1));
         }
+        let answer = fits.then_some(answer);
         self.send_answer(now, from, pull, answer, claims, cover, out);
         self.pump(now, out);
     }
@@ -83,19 +92,23 @@ impl Replicator {
         now: Time,
         from: Peer,
         pull: u64,
-        answer: Answer,
+        answer: Option<Answer>,
         claims: Vec<Claim>,
         cover: Option<Cover>,
         out: &mut Vec<Out>,
     ) {
-        let own = answer.reaches(self.store.me());
-        let parts = serve::parts(
-            pull,
-            self.rng.u64(),
-            answer,
-            limits::slots_per_part(self.config.datagram_bytes),
-            self.most_parts(),
-        );
+        let own = answer
+            .as_ref()
+            .map_or(0, |answer| answer.reaches(self.store.me()));
+        let parts = answer.and_then(|answer| {
+            serve::parts(
+                pull,
+                self.rng.u64(),
+                answer,
+                limits::slots_per_part(self.config.datagram_bytes),
+                self.most_parts(),
+            )
+        });
         let to = from.addr;
         if let Some(parts) = parts {
             self.store.note_fetched(own);

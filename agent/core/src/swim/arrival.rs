@@ -85,6 +85,7 @@ impl Swim {
                 let asked = in_time
                     || self.relay_acked(sender, seq, out)
                     || self.was_called(seq)
+                    || self.ears.asked(seq)
                     || self.was_asked(now, sender, seq);
                 if asked {
                     self.answered(now, sender, out);

@@ -211,7 +211,7 @@ impl Swim {
         false
     }
 
-    fn hear_suspect(
+    pub(super) fn hear_suspect(
         &mut self,
         now: Time,
         about: Actor,

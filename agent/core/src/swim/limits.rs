@@ -92,6 +92,18 @@ pub const WELCOME_DATAGRAMS: usize = 160;
 /// One welcome takes one part in so many of what may be sent.
 pub const WELCOME_SHARE: usize = 2;
 
+/// After so many half periods without hearing anybody a node tests its ears:
+/// sooner than it would count as deaf.
+pub const EAR_TEST_HALF_PERIODS: u32 = 3;
+
+/// Members whom it heard last and pings then, once a period.
+pub const EARS: usize = 3;
+
+/// A roll call in which more than so many percent are silent, and somebody
+/// answers, was called because most died at once, or because this node is cut
+/// off together with few. Lost datagrams alone silence fewer.
+pub const MASS_PERCENT: usize = 75;
+
 /// A node that hears nobody for so many periods is deaf: its own ears are the
 /// likelier fault, and its suspicions wait.
 pub const DEAF_PERIODS: u32 = 3;
@@ -160,3 +172,4 @@ pub const LATE: Duration = Duration::from_millis(20);
 pub const SWEEP: Duration = Duration::from_secs(5);
 
 const _: () = assert!(REMEMBERED <= FLOORS);
+const _: () = assert!(EAR_TEST_HALF_PERIODS + 2 < 2 * DEAF_PERIODS);

@@ -13,6 +13,7 @@ mod arrival;
 mod config;
 mod counters;
 mod detector;
+mod ears;
 mod gossip;
 mod health;
 mod join;
@@ -62,6 +63,7 @@ pub struct Swim {
     push: push::Push,
     health: health::Health,
     rtt: RoundTrip,
+    ears: ears::Ears,
     round: Option<detector::Round>,
     past: detector::Past,
     next_round: Time,
@@ -122,6 +124,7 @@ impl Swim {
             push: push::Push::new(now),
             health: health::Health::default(),
             rtt: RoundTrip::default(),
+            ears: ears::Ears::default(),
             round: None,
             past: detector::Past::default(),
             next_round: now + core::time::Duration::from_micros(phase_us as u64),
@@ -215,6 +218,7 @@ impl Swim {
         self.poll_inquiry(now, out);
         self.poll_join(now, out);
         self.poll_dead(now, out);
+        self.poll_ears(now, out);
         if self.next_sweep <= now {
             self.next_sweep = now + limits::SWEEP;
             let (dead, left) = (self.config.dead_memory, self.config.left_memory);
@@ -252,6 +256,7 @@ impl Swim {
                 .map_or(Time::NEVER, leave::Leaving::next),
             relays.unwrap_or(Time::NEVER),
             self.next_call(),
+            self.next_ear_test(),
         ]
         .into_iter()
         .min()
@@ -458,9 +463,10 @@ impl Swim {
         }
         let silence = now.since(self.heard);
         self.heard = now;
+        self.ears.heard(sender);
         let was_deaf = silence >= self.config.period * limits::DEAF_PERIODS;
         if was_deaf && self.table.living() > 1 && !self.trusts_blindly() {
-            self.table.suspicions().for_each(|s| s.restart(now));
+            self.table.suspicions().for_each(|s| s.hear_again(now));
             self.deafness = Some((now, silence));
             // It was this node that could not hear.
             for quiet in self.table.quietly_suspected() {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use watchfire_wire::{Actor, NodeId, Time};
 
 use super::Swim;
-use super::limits::{RECALLED, ROLL_CALL_GAP, ROLL_CALL_TRIES};
+use super::limits::{MASS_PERCENT, RECALLED, ROLL_CALL_GAP, ROLL_CALL_TRIES};
 use super::member::{Member, State};
 use super::output::Output;
 use super::suspicion::Suspicion;
@@ -96,8 +96,8 @@ impl Swim {
         let Some(mut call) = self.roll_call.take_if(|call| call.next <= now) else {
             return;
         };
-        // If most are silent it is this node that is cut off, and one ping each
-        // says so; a few are given another chance.
+        // If most are silent it is this node that is cut off, or they died
+        // together, and one ping each says so; a few are given another chance.
         let wanted = if call.silent.len() * 2 > call.called {
             1
         } else {
@@ -106,9 +106,16 @@ impl Swim {
         let waiting = call.silent.values().any(|&tries| tries < wanted);
         if call.silent.is_empty() || !waiting || call.ends <= now {
             self.next_roll_call = now + ROLL_CALL_GAP;
+            // Most died at once, or are out of reach of those who answer too:
+            // they confirm it to each other, or refute it.
+            let heard = call.called - call.silent.len();
+            let is_mass = heard > 0 && call.silent.len() * 100 > call.called * MASS_PERCENT;
             for (actor, tries) in call.silent {
                 if tries >= wanted {
                     self.suspect_quietly(now, actor, out);
+                    if is_mass {
+                        self.speak_out(now, actor, out);
+                    }
                 }
             }
             return;
@@ -166,6 +173,15 @@ impl Swim {
         };
         let addr = member.addr;
         self.ping(Class::Retry, addr, node, seq, false, out)
+    }
+
+    /// Tells of a suspicion that was quiet.
+    fn speak_out(&mut self, now: Time, actor: Actor, out: &mut Vec<Output>) {
+        let member = self.table.get(actor.node);
+        if let Some(member) = member.filter(|member| member.actor == actor) {
+            let (incarnation, by) = (member.incarnation, self.me.node);
+            self.hear_suspect(now, actor, incarnation, by, out);
+        }
     }
 
     fn suspect_quietly(&mut self, now: Time, actor: Actor, out: &mut Vec<Output>) {

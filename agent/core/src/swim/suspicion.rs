@@ -20,6 +20,8 @@ pub(super) struct Suspicion {
     deadline: Time,
     graced: bool,
     quiet: bool,
+    /// It began anew, for this node had heard nobody.
+    renewed: bool,
 }
 
 impl Suspicion {
@@ -50,6 +52,7 @@ impl Suspicion {
             deadline: now,
             graced: false,
             quiet: false,
+            renewed: false,
         };
         suspicion.accusers.push(accuser);
         suspicion.reckon();
@@ -144,6 +147,17 @@ impl Suspicion {
         self.reckon();
     }
 
+    /// This node hears again: it begins anew, once. Where silence comes again and
+    /// again the suspect has had its time, and what was put off for it is not
+    /// put off further.
+    pub(super) fn hear_again(&mut self, now: Time) {
+        if core::mem::replace(&mut self.renewed, true) {
+            self.deadline = self.deadline.min(now + self.least);
+        } else {
+            self.restart(now);
+        }
+    }
+
     /// timeout = most - (most - least) × ln(confirmations + 1) / ln(wanted + 1)
     fn reckon(&mut self) {
         let confirmations = self.accusers.len() - 1;
@@ -207,6 +221,18 @@ mod tests {
         assert!(!suspicion.condemn(Time::from_millis(50), GRACE));
         assert_eq!(suspicion.deadline(), Time::ZERO + GRACE);
         assert!(suspicion.condemn(Time::from_millis(200), GRACE));
+    }
+
+    #[test]
+    fn silence_that_comes_again_and_again_renews_it_once() {
+        let mut suspicion = Suspicion::new(&SwimConfig::default(), 40, 1, Time::ZERO, NodeId(1));
+        let whole = wait(&suspicion);
+        suspicion.hear_again(Time::from_millis(700));
+        assert_eq!(suspicion.deadline(), Time::from_millis(700) + whole);
+        for ms in (1_400..60_000).step_by(700) {
+            suspicion.hear_again(Time::from_millis(ms));
+        }
+        assert!(suspicion.deadline() <= Time::from_millis(700) + whole);
     }
 
     #[test]

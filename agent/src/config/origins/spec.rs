@@ -160,7 +160,9 @@ fn span(layers: &mut Layers<'_>, key: &'static str) -> Result<Option<Duration>, 
 const fn key_of(error: &SpecError) -> &'static str {
     match error {
         SpecError::PortZero | SpecError::NotUnicast(_) | SpecError::NoZone(_) => "address",
-        SpecError::TimeoutTooShort(_) | SpecError::TimeoutAboveInterval { .. } => "timeout",
+        SpecError::TimeoutTooShort(_)
+        | SpecError::TimeoutTooLong(_)
+        | SpecError::TimeoutAboveInterval { .. } => "timeout",
         SpecError::Interval { .. } | SpecError::TooFine { .. } => "interval",
         SpecError::RiseFall { .. } => "rise",
         SpecError::Window { .. } => "window",

@@ -5,7 +5,9 @@ use core::time::Duration;
 
 use super::{CheckSpec, HealthRule};
 use crate::keys::KeyError;
-use crate::limits::{INTERVAL_MAX, INTERVAL_MIN, RISE_FALL_MAX, TIMEOUT_MIN, WINDOW_MAX};
+use crate::limits::{
+    INTERVAL_MAX, INTERVAL_MIN, RISE_FALL_MAX, TIMEOUT_MAX, TIMEOUT_MIN, WINDOW_MAX,
+};
 use crate::stream::proxy::ProxyHeader;
 
 /// Why a check is refused.
@@ -36,6 +38,9 @@ pub enum SpecError {
     /// A timeout that nothing could meet.
     #[error("a timeout of {0:?} is too short; choose at least {TIMEOUT_MIN:?}")]
     TimeoutTooShort(Duration),
+    /// A timeout for which a probe would hold its place too long.
+    #[error("a timeout of {0:?} is too long; choose at most {TIMEOUT_MAX:?}")]
+    TimeoutTooLong(Duration),
     /// A probe could still run when the next one is due.
     #[error(
         "the timeout of {timeout:?} is longer than {name} of {interval:?}; shorten the one or lengthen the other"
@@ -146,6 +151,9 @@ impl CheckSpec {
         whole_micros("the timeout", self.timeout)?;
         if self.timeout < TIMEOUT_MIN {
             return Err(SpecError::TimeoutTooShort(self.timeout));
+        }
+        if self.timeout > TIMEOUT_MAX {
+            return Err(SpecError::TimeoutTooLong(self.timeout));
         }
         for (name, interval) in intervals {
             let Some(interval) = interval else { continue };

@@ -22,6 +22,8 @@ pub(super) struct Entry {
     pub(super) parked: u32,
     /// Slots that refer to this check, those that only close included.
     pub(super) slots: u32,
+    /// Where it stands among those that share places.
+    pub(super) destination: u32,
     pub(super) flags: Flags,
     /// The last measured outcome's reason.
     pub(super) reason: Reason,
@@ -74,6 +76,8 @@ impl Flags {
     pub(super) const FREE: u16 = 128;
     /// The last measured outcome was a pass with a sign of trouble.
     pub(super) const DEGRADED: u16 = 256;
+    /// The last probe held its place for much of its timeout.
+    pub(super) const SLOW: u16 = 512;
 
     pub(super) const fn has(self, flag: u16) -> bool {
         self.0 & flag != 0
@@ -107,6 +111,7 @@ impl Entry {
             flight: NONE,
             parked: NONE,
             slots: 0,
+            destination: NONE,
             flags: Flags(Flags::ATTEND),
             reason: Reason::Passed,
             unmeasured: Unmeasured::NotYet,

@@ -234,7 +234,8 @@ impl Engine {
                     Transport::Stream { keep, fin, .. } => (keep, fin),
                     Transport::HalfOpen => (false, false),
                 };
-                if keep && wanted && self.parked < self.parked_max {
+                let room = self.parked_max.saturating_sub(self.parked);
+                if keep && wanted && self.places.may_park(entry.destination, room) {
                     self.park(slot, now);
                 } else {
                     self.finish(slot, Outcome::Pass, !fin, now);
@@ -362,8 +363,9 @@ impl Engine {
             self.actions.push(Action::Watch(slot));
             return;
         }
-        self.entries[flight.check as usize].parked = NONE;
-        self.parked -= 1;
+        let index = flight.check;
+        self.entries[index as usize].parked = NONE;
+        self.unparked(index);
         self.stats.reopened += 1;
         self.close(slot, true);
     }
@@ -381,6 +383,7 @@ impl Engine {
         flight.stage = Stage::Parked;
         entry.parked = slot;
         self.parked += 1;
+        self.places.parked(entry.destination, true);
         self.actions.push(Action::Watch(slot));
         self.conclude(slot, Outcome::Pass, now);
     }
@@ -398,6 +401,11 @@ impl Engine {
         entry.flight = NONE;
         let outcome = excuse(outcome, flight.late_us, entry.spec.timeout);
         let mut phases = flight.phases(now);
+        if u128::from(phases.total_us) * 2 >= entry.spec.timeout.as_micros() {
+            entry.flags.set(Flags::SLOW);
+        } else {
+            entry.flags.clear(Flags::SLOW);
+        }
         let mut at_once = false;
         if let Some(exchange) = &flight.exchange {
             let kind = &entry.spec.kind;
@@ -416,6 +424,7 @@ impl Engine {
     fn judge(&mut self, index: u32, outcome: Outcome, phases: Phases, at_once: bool) {
         self.stats.count(outcome);
         let entry = &mut self.entries[index as usize];
+        self.places.count(entry.destination, outcome);
         if entry.flags.has(Flags::ONCE) {
             let report = Report::opinion(entry.id, entry.ask, outcome, phases);
             self.opinions.push_back(report);

@@ -15,6 +15,7 @@ mod boundary;
 mod entry;
 mod exchange;
 mod flight;
+mod places;
 mod report;
 
 use std::collections::{HashMap, VecDeque};
@@ -37,6 +38,7 @@ use crate::wheel::Wheel;
 pub use boundary::{Action, Config, During, Event, Inherited, Pacing, Slot, Target, TooManyChecks};
 use entry::{Entry, Flags};
 use flight::{Flight, Stage};
+use places::Places;
 pub use report::{Report, ReportKind};
 
 /// The probe engine of one thread.
@@ -53,8 +55,10 @@ pub struct Engine {
     parked_max: u32,
     starts: Wheel,
     deadlines: Wheel,
-    /// Checks that are due, in the order in which they fell due.
-    waiting: VecDeque<u32>,
+    /// Who holds slots, and which due checks wait for one.
+    places: Places,
+    /// All checks in turn, where that is the pacing.
+    round: VecDeque<u32>,
     /// Scratch for timers that fired.
     fired: Vec<u32>,
     actions: Vec<Action>,
@@ -99,7 +103,8 @@ impl Engine {
             parked_max,
             starts: Wheel::new(now),
             deadlines: Wheel::new(now),
-            waiting: VecDeque::new(),
+            places: Places::default(),
+            round: VecDeque::new(),
             fired: Vec::new(),
             actions: Vec::new(),
             dirty: VecDeque::new(),
@@ -151,7 +156,7 @@ impl Engine {
         self.index.insert(id, index);
         match self.config.pacing {
             Pacing::Scheduled => self.starts.arm(index, due),
-            Pacing::Closed => self.wait(index, now),
+            Pacing::Closed => self.next_round(index, now),
         }
         Ok(())
     }
@@ -198,7 +203,10 @@ impl Engine {
         match asked {
             Ok(index) => {
                 self.asking += 1;
-                self.wait(index, now);
+                match self.config.pacing {
+                    Pacing::Scheduled => self.wait(index, now + spec.timeout),
+                    Pacing::Closed => self.next_round(index, now),
+                }
             }
             Err(TooManyChecks) => {
                 let full = Outcome::NotMeasured(Unmeasured::InFlightFull);
@@ -265,12 +273,21 @@ impl Engine {
         }
         self.starts.expire(now, |index| fired.push(index));
         for index in fired.drain(..) {
-            self.fall_due(index, now);
+            if self.entries[index as usize].flags.has(Flags::WAITING) {
+                self.give_up(index, now);
+            } else {
+                self.fall_due(index, now);
+            }
         }
         self.fired = fired;
-        // What starts waiting meanwhile waits for the next turn.
-        for _ in 0..self.waiting.len() {
-            let Some(&index) = self.waiting.front() else {
+        while let Some(index) = self.places.next(self.config.slots - self.in_use) {
+            self.entries[index as usize].flags.clear(Flags::WAITING);
+            self.starts.disarm(index);
+            self.launch(index, now);
+        }
+        // What joins the round meanwhile waits for the next turn.
+        for _ in 0..self.round.len() {
+            let Some(&index) = self.round.front() else {
                 break;
             };
             let entry = &self.entries[index as usize];
@@ -278,7 +295,7 @@ impl Engine {
             if !stopped && entry.parked == NONE && self.in_use >= self.config.slots {
                 break;
             }
-            self.waiting.pop_front();
+            self.round.pop_front();
             self.entries[index as usize].flags.clear(Flags::WAITING);
             if stopped {
                 self.release_if_idle(index);
@@ -387,29 +404,59 @@ impl Engine {
         self.stats.checks = self.index.len() as u64;
         self.stats.slots = u64::from(self.in_use);
         self.stats.parked = u64::from(self.parked);
-        self.stats.waiting = self.waiting.len() as u64;
+        self.stats.waiting = (self.places.waiting() + self.round.len()) as u64;
         &mut self.stats
     }
 
-    fn insert(&mut self, entry: Entry) -> Result<u32, TooManyChecks> {
+    /// Outcomes since the last call that failed on our side, and all of them:
+    /// see [`Sickness`](crate::sickness::Sickness). Where most tenants fare well
+    /// none is this thread's own.
+    pub fn take_trouble(&mut self) -> (u64, u64) {
+        self.places.take_trouble()
+    }
+
+    fn insert(&mut self, mut entry: Entry) -> Result<u32, TooManyChecks> {
+        if self.free_entries.is_empty() && self.entries.len() >= CHECKS as usize {
+            return Err(TooManyChecks);
+        }
+        let addr = entry.spec.target.ip().to_canonical();
+        entry.destination = self.places.enroll(entry.caps.tenant, addr);
         if let Some(index) = self.free_entries.pop() {
             self.entries[index as usize] = entry;
             return Ok(index);
         }
-        let index = u32::try_from(self.entries.len()).map_err(|_| TooManyChecks)?;
-        if index >= CHECKS {
-            return Err(TooManyChecks);
-        }
         self.entries.push(entry);
-        Ok(index)
+        Ok((self.entries.len() - 1) as u32)
     }
 
-    /// Queues a due check for a slot.
-    fn wait(&mut self, index: u32, due: Time) {
+    /// Queues a check for its next turn, where all have theirs in a round.
+    fn next_round(&mut self, index: u32, due: Time) {
         let entry = &mut self.entries[index as usize];
         entry.due = due;
         entry.flags.set(Flags::WAITING);
-        self.waiting.push_back(index);
+        self.round.push_back(index);
+    }
+
+    /// Queues a due check for a place, until then.
+    fn wait(&mut self, index: u32, until: Time) {
+        let entry = &mut self.entries[index as usize];
+        entry.flags.set(Flags::WAITING);
+        let slow = entry.flags.has(Flags::SLOW);
+        self.places.wait(entry.destination, slow, index);
+        self.starts.arm(index, until);
+    }
+
+    /// A check has waited for a place for as long as it may: this probe measured
+    /// nothing.
+    fn give_up(&mut self, index: u32, now: Time) {
+        let entry = &mut self.entries[index as usize];
+        entry.flags.clear(Flags::WAITING);
+        self.places.forgo(entry.destination, index);
+        if !entry.flags.has(Flags::ONCE) {
+            self.reschedule(index, now);
+            self.shift(index);
+        }
+        self.conclude_unstarted(index, Unmeasured::InFlightFull);
     }
 
     /// A check's time has come: it waits for a slot, unless we were so late
@@ -429,8 +476,15 @@ impl Engine {
             self.starts.arm(index, next.due);
             self.conclude_unstarted(index, Unmeasured::Late);
         } else {
-            let due = entry.due;
-            self.wait(index, due);
+            let slow = entry.flags.has(Flags::SLOW);
+            let free = self.config.slots - self.in_use;
+            let until = entry.due + step / 2;
+            let keeps = entry.parked != NONE;
+            if keeps || self.places.admits(entry.destination, slow, free) {
+                self.launch(index, now);
+            } else {
+                self.wait(index, until);
+            }
         }
     }
 
@@ -441,13 +495,6 @@ impl Engine {
         let once = entry.flags.has(Flags::ONCE);
         if !once && self.config.pacing == Pacing::Scheduled {
             self.stats.lateness_us.saturating_record(late_us.max(1));
-            // One that was this late when it fell due was not let in, so it
-            // lost the time while it waited for a slot.
-            let (step, _) = step(&entry.spec, &entry.health, self.hurry);
-            if u128::from(late_us) > step.as_micros() / 2 {
-                self.stats
-                    .count(Outcome::NotMeasured(Unmeasured::InFlightFull));
-            }
         }
         if entry.caps_apply && !entry.caps.take(now) {
             self.reschedule(index, now);
@@ -461,7 +508,7 @@ impl Engine {
         let slot = if parked == NONE {
             self.occupy(index, now)
         } else {
-            self.parked -= 1;
+            self.unparked(index);
             parked
         };
         let entry = &mut self.entries[index as usize];
@@ -489,6 +536,7 @@ impl Engine {
         let entry = &mut self.entries[index as usize];
         entry.slots += 1;
         self.in_use += 1;
+        self.places.take(entry.destination);
         let flight = &mut self.flights[slot as usize];
         flight.check = index;
         flight.stage = Stage::Opening;
@@ -510,8 +558,17 @@ impl Engine {
         flight.exchange = None;
         self.in_use -= 1;
         self.free_slots.push(slot);
-        self.entries[index as usize].slots -= 1;
+        let entry = &mut self.entries[index as usize];
+        entry.slots -= 1;
+        self.places.give(entry.destination);
         self.release_if_idle(index);
+    }
+
+    /// A kept connection is taken up, or goes.
+    fn unparked(&mut self, index: u32) {
+        self.parked -= 1;
+        let destination = self.entries[index as usize].destination;
+        self.places.parked(destination, false);
     }
 
     /// Sets the time of a check's next probe.
@@ -521,7 +578,7 @@ impl Engine {
             return;
         }
         if self.config.pacing == Pacing::Closed {
-            self.wait(index, now);
+            self.next_round(index, now);
             return;
         }
         let (step, align) = step(&entry.spec, &entry.health, self.hurry);
@@ -551,21 +608,30 @@ impl Engine {
     }
 
     /// Takes a check out: at once if nothing refers to it, otherwise when its
-    /// last slot is closed.
+    /// last slot is closed. Its probe ends now, and gives its place back.
     fn retire(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
         if entry.flags.has(Flags::STOPPED) {
             return;
         }
         entry.flags.set(Flags::STOPPED);
-        entry.flight = NONE;
+        let flight = core::mem::replace(&mut entry.flight, NONE);
+        if entry.flags.has(Flags::WAITING) && self.config.pacing == Pacing::Scheduled {
+            entry.flags.clear(Flags::WAITING);
+            self.places.forgo(entry.destination, index);
+        }
         if entry.flags.has(Flags::ONCE) {
             self.asking -= 1;
         }
         self.starts.disarm(index);
         let parked = core::mem::replace(&mut entry.parked, NONE);
+        if flight != NONE && self.flights[flight as usize].in_progress() {
+            self.flights[flight as usize].stage = Stage::Ending;
+            self.deadlines.disarm(flight);
+            self.actions.push(Action::Cancel(flight));
+        }
         if parked != NONE {
-            self.parked -= 1;
+            self.unparked(index);
             self.flights[parked as usize].stage = Stage::Ending;
             self.actions.push(Action::Cancel(parked));
         }
@@ -576,6 +642,7 @@ impl Engine {
         let entry = &mut self.entries[index as usize];
         let held = Flags::WAITING | Flags::LISTED | Flags::FREE;
         if entry.flags.has(Flags::STOPPED) && !entry.flags.any(held) && entry.slots == 0 {
+            self.places.leave(entry.destination);
             *entry = Entry::vacant();
             self.free_entries.push(index);
         }

@@ -3,14 +3,15 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses its share")]
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use watchfire_probe_core::engine::{
     Action, Config, During, Engine, Event, Inherited, Pacing, Report, ReportKind, Slot,
 };
-use watchfire_probe_core::rate::{Caps, Pace};
-use watchfire_probe_core::{CheckSpec, Schedule};
+use watchfire_probe_core::rate::{Cap, Caps, Pace, Share};
+use watchfire_probe_core::{CheckSpec, Schedule, Tenant};
 use watchfire_wire::{CheckId, First, Time, Verdict};
 
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -50,6 +51,10 @@ pub struct World {
     pub starts: Vec<Time>,
     pub reports: Vec<Report>,
     pub peak: u32,
+    /// Connects and says nothing, whatever the others do.
+    pub silent: Option<SocketAddr>,
+    /// Where probes went, in order.
+    pub targets: Vec<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +86,8 @@ impl World {
             starts: Vec::new(),
             reports: Vec::new(),
             peak: 0,
+            silent: None,
+            targets: Vec::new(),
         }
     }
 
@@ -93,12 +100,24 @@ impl World {
         id
     }
 
+    pub fn start_for(&mut self, tenant: &str, spec: &CheckSpec) {
+        let caps = Caps {
+            tenant: Tenant::of(tenant),
+            ..Caps::default()
+        };
+        let spec = Arc::new(spec.clone());
+        self.engine
+            .start(spec.id(), &spec, 1, None, First::PHASE, caps, self.now)
+            .unwrap();
+    }
+
     /// A hundred checks of one second behind one address, which is capped at
     /// twenty probes a second.
     pub fn start_capped(&mut self, inherit: Option<Inherited>) {
+        let share = Arc::new(Share::new(Arc::new(Pace::new(20))));
         let caps = Caps {
-            address: Some(Arc::new(Pace::new(20))),
-            prefix: None,
+            address: Some(Cap::new(share)),
+            ..Caps::default()
         };
         for n in 0..100 {
             let spec = Arc::new(tcp(n));
@@ -128,10 +147,16 @@ impl World {
         let mut actions = Vec::new();
         self.engine.take_actions(&mut actions);
         for action in actions {
-            let (delay, net) = (self.delay, self.net);
+            let (delay, mut net) = (self.delay, self.net);
+            if let Action::Open(slot) | Action::Exchange(slot) = action
+                && Some(self.engine.target(slot).addr) == self.silent
+            {
+                net = Net::Hangs;
+            }
             match action {
                 Action::Open(slot) => {
                     self.starts.push(self.now);
+                    self.targets.push(self.engine.target(slot).addr);
                     let end = match net {
                         Net::Refuses => End::Failed(During::Connect, libc::ECONNREFUSED),
                         Net::NoFiles => End::Failed(During::Open, libc::EMFILE),

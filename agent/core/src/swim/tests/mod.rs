@@ -2,6 +2,7 @@
 
 mod hostile;
 mod life;
+mod mass;
 mod network;
 mod properties;
 #[cfg(feature = "mutations")]

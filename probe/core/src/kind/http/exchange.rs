@@ -6,7 +6,7 @@ use super::extra::Signs;
 use super::response::{Progress, Response, Wanted};
 use super::{Extra, Method, Spec};
 use crate::kind::{Exchange, Next};
-use crate::limits::BODY_SEEN_BYTES;
+use crate::limits::{BODY_READ_BYTES, BODY_READ_KEPT_BYTES, BODY_SEEN_BYTES};
 
 /// A probe of an HTTP check.
 #[derive(Debug)]
@@ -27,12 +27,13 @@ struct Seen {
 
 impl Answered {
     pub(super) fn new(spec: &Spec) -> Self {
-        let keep = match &spec.extra {
-            Some(extra) if !extra.expect_body.is_empty() => BODY_SEEN_BYTES,
-            _ => 0,
+        let (keep, enough) = match &spec.extra {
+            Some(extra) if !extra.expect_body.is_empty() => (BODY_SEEN_BYTES, u64::MAX),
+            _ if spec.reuse => (0, BODY_READ_KEPT_BYTES),
+            _ => (0, BODY_READ_BYTES),
         };
         Self {
-            response: Response::new(matches!(spec.method, Method::Head), keep),
+            response: Response::new(matches!(spec.method, Method::Head), keep, enough),
             seen: spec.extra.as_ref().map(|_| Box::default()),
         }
     }

@@ -43,7 +43,7 @@ pub struct Spec {
 /// their definition; what the others do is the origin's business.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Method {
-    /// GET; the body is read to its end.
+    /// GET.
     #[default]
     Get,
     /// HEAD; there is no body.

@@ -54,6 +54,8 @@ pub(super) struct Response {
     /// The body's content so far, at most `keep` bytes of it.
     kept: Vec<u8>,
     keep: u32,
+    /// A body of so many bytes, framing included, is read no further.
+    enough: u64,
 }
 
 /// Where in the response the next byte belongs.
@@ -82,9 +84,10 @@ enum State {
 
 impl Response {
     /// A response to a request whose method was HEAD, or another. So many
-    /// bytes of its content are kept.
+    /// bytes of its content are kept, and then, or after so many bytes of its
+    /// body, the rest is not read.
     #[must_use]
-    pub(super) const fn new(head_only: bool, keep: u32) -> Self {
+    pub(super) const fn new(head_only: bool, keep: u32, enough: u64) -> Self {
         Self {
             state: State::Head { line: 0 },
             head_only,
@@ -95,6 +98,7 @@ impl Response {
             partial: Vec::new(),
             kept: Vec::new(),
             keep,
+            enough,
         }
     }
 
@@ -246,6 +250,9 @@ impl Response {
     /// Reads the body as far as it came.
     fn body(&mut self, rest: &mut &[u8]) -> Progress {
         while let Some((&byte, after)) = rest.split_first() {
+            if self.has_enough() {
+                break;
+            }
             if self.body >= BODY_BYTES && !matches!(self.state, State::Ended) {
                 return self.fail(Reason::BodyTooLarge);
             }
@@ -273,13 +280,23 @@ impl Response {
                 }
             }
         }
+        if self.has_enough() && !matches!(self.state, State::Ended | State::Head { .. }) {
+            self.keep_alive = false;
+            return self.done();
+        }
         Progress::More
+    }
+
+    /// What is to come would change nothing.
+    fn has_enough(&self) -> bool {
+        self.body >= self.enough || self.keep > 0 && self.kept.len() >= self.keep as usize
     }
 
     /// Passes over at most `left` bytes of `rest`, never more than the limit
     /// allows; returns what is left of `left`.
     fn skip(&mut self, rest: &mut &[u8], left: u64) -> u64 {
-        let count = left.min(rest.len() as u64).min(BODY_BYTES - self.body);
+        let most = BODY_BYTES.min(self.enough) - self.body;
+        let count = left.min(rest.len() as u64).min(most);
         self.body += count;
         self.keep(&rest[..usize::try_from(count).unwrap_or(rest.len())]);
         *rest = &rest[usize::try_from(count).unwrap_or(rest.len())..];
@@ -405,7 +422,7 @@ mod tests {
 
     /// The result of feeding `bytes` in pieces that end at `cuts`, then EOF.
     fn read(bytes: &[u8], cuts: &[usize], head_only: bool) -> Progress {
-        let mut response = Response::new(head_only, 0);
+        let mut response = Response::new(head_only, 0, u64::MAX);
         let mut from = 0;
         for &cut in cuts.iter().chain([&bytes.len()]) {
             let cut = cut.clamp(from, bytes.len());
@@ -470,10 +487,36 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_read_no_further_than_it_tells_anything() {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let text = format!("{head}{}", "1\r\nx\r\n".repeat(100_000));
+        for cut in [1, 7, 1_024, text.len()] {
+            let mut response = Response::new(false, 0, 16_384);
+            let mut read = 0;
+            let ended = text.as_bytes().chunks(cut).find_map(|piece| {
+                read += piece.len();
+                let progress = response.feed(piece, &mut Only(|_| true));
+                (progress != Progress::More).then_some(progress)
+            });
+            assert_eq!(ended, Some(done(false)), "{cut}");
+            assert!(read <= head.len() + 16_384 + cut, "{cut}");
+        }
+        // What breaks off before that is broken.
+        let mut response = Response::new(false, 0, 16_384);
+        let text = format!("{head}{}zz", "1\r\nx\r\n".repeat(1_000));
+        let progress = response.feed(text.as_bytes(), &mut Only(|_| true));
+        assert_eq!(progress, Progress::Failed(Reason::BadBody));
+        let mut response = Response::new(false, 8, u64::MAX);
+        let text = b"HTTP/1.1 200 OK\r\n\r\n0123456789";
+        assert_eq!(response.feed(text, &mut Only(|_| true)), done(false));
+        assert!(response.kept().starts_with(b"01234567"));
+    }
+
+    #[test]
     fn a_head_request_and_some_statuses_have_no_body() {
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n";
         assert_eq!(read(text, &[], true), done(true));
-        let mut response = Response::new(false, 0);
+        let mut response = Response::new(false, 0, u64::MAX);
         let text = b"HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n";
         assert!(matches!(
             response.feed(text, &mut Only(|_| true)),
