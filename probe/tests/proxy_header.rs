@@ -68,6 +68,7 @@ fn spec(addr: SocketAddr, tls: bool, reuse: bool, proxy: Option<ProxyHeader>) ->
         tls: tls.then(|| TlsSpec {
             server_name: "origin.test".to_owned(),
             verify: false,
+            options: None,
         }),
         proxy,
         ..spec

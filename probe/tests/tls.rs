@@ -99,6 +99,7 @@ fn https(addr: SocketAddr, server_name: &str, verify: bool) -> CheckSpec {
     spec.tls = Some(TlsSpec {
         server_name: server_name.to_owned(),
         verify,
+        options: None,
     });
     spec
 }

@@ -100,6 +100,7 @@ fn https(addr: SocketAddr, verify: bool) -> CheckSpec {
         tls: Some(TlsSpec {
             server_name: "origin.test".to_owned(),
             verify,
+            options: None,
         }),
         ..CheckSpec::http(addr, "/")
     }

@@ -175,6 +175,7 @@ fn spec(options: &ProbeVerb, addr: SocketAddr, target: Option<&Target>) -> Check
         tls: (options.kind == KindName::Https).then_some(TlsSpec {
             server_name,
             verify: !options.no_verify,
+            options: None,
         }),
         ..tcp
     }

@@ -190,6 +190,7 @@ fn spec(options: &Options, target: &Target) -> Result<CheckSpec, Failure> {
     let tls = tls.then(|| TlsSpec {
         server_name: name.unwrap_or(&target.host).to_owned(),
         verify: !options.no_verify,
+        options: None,
     });
     Ok(CheckSpec {
         target: addr,

@@ -14,6 +14,7 @@ use toml::{Spanned, Value as Toml};
 
 use watchfire_probe_core::keys::{KeyError, Keys, Value};
 use watchfire_probe_core::kind::KINDS;
+use watchfire_probe_core::stream::tls::{CLIENT_KEY, FILE_KEYS};
 use watchfire_probe_core::{Egress, ProxyHeader, TlsSpec};
 
 use super::source::{ConfigError, Source};
@@ -211,15 +212,20 @@ impl Keys for Layers<'_> {
             return (self.otherwise)(key);
         };
         let found = value(self.table(layer)[key].get_ref());
-        if key != HEADERS_FILE {
+        if key != HEADERS_FILE && !FILE_KEYS.contains(&key) {
             return Some(found);
         }
         let Value::Text(path) = &found else {
             return Some(found);
         };
         let base = self.source.path().parent().unwrap_or(Path::new("."));
-        match headers_of(&base.join(path)) {
-            Ok(headers) => Some(Value::Table(headers)),
+        let read = if key == HEADERS_FILE {
+            headers_of(&base.join(path)).map(Value::Table)
+        } else {
+            pem_of(key, &base.join(path)).map(Value::Text)
+        };
+        match read {
+            Ok(value) => Some(value),
             Err(error) => {
                 self.failed.get_or_insert(error);
                 None
@@ -286,6 +292,32 @@ fn headers_of(path: &Path) -> Result<Vec<(String, Value)>, KeyError> {
     Ok(headers)
 }
 
+/// Largest file of certificates or a key, bytes. A larger one is refused.
+const PEM_FILE_BYTES: u64 = 256 * 1_024;
+
+/// Reads a file of certificates or of a key, which others may not read.
+fn pem_of(key: &'static str, path: &Path) -> Result<String, KeyError> {
+    let error =
+        |what: String, hint: &str| KeyError::new(key, format!("{}: {what}", path.display()), hint);
+    let metadata = std::fs::metadata(path)
+        .map_err(|cause| error(cause.to_string(), "create the file, or correct its path"))?;
+    if !metadata.is_file() {
+        let hint = "name a file of PEM";
+        return Err(error("it is no regular file".to_owned(), hint));
+    }
+    if key == CLIENT_KEY && metadata.permissions().mode() & 0o077 != 0 {
+        let hint = "chmod 600 it, for it is a secret";
+        let what = "others than its owner may use it".to_owned();
+        return Err(error(what, hint));
+    }
+    if metadata.len() > PEM_FILE_BYTES {
+        let what = format!("it has {} bytes", metadata.len());
+        return Err(error(what, "name a file of what this origin needs"));
+    }
+    std::fs::read_to_string(path)
+        .map_err(|cause| error(cause.to_string(), "let the agent's user read a file of PEM"))
+}
+
 fn value(toml: &Toml) -> Value {
     match toml {
         Toml::String(text) => Value::Text(text.clone()),
@@ -305,7 +337,9 @@ fn value(toml: &Toml) -> Value {
 
 /// The kinds that take a key, by name.
 fn kinds_with(key: &str) -> Vec<&'static str> {
-    let in_tls = TlsSpec::KEYS.contains(&key) || key == ProxyHeader::KEY;
+    let in_tls = TlsSpec::KEYS.contains(&key)
+        || TlsSpec::MORE_KEYS.contains(&key)
+        || key == ProxyHeader::KEY;
     let on_bytes = key == ProxyHeader::KEY;
     KINDS
         .iter()

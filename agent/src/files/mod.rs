@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use watchfire_probe::Ability;
 use watchfire_probe_core::CheckSpec;
+use watchfire_probe_core::stream::tls::FILE_KEYS;
 
 use self::decide::{Candidate, Decided};
 pub(crate) use self::kept::Kept;
@@ -92,6 +93,18 @@ struct Known {
     seen: Option<Look>,
     good: Option<Good>,
     held: Option<Held>,
+}
+
+impl Known {
+    /// Whoever asks for a reload may have mended what held it, or renewed a file
+    /// that it names.
+    fn is_to_be_read_again(&self) -> bool {
+        let names_a_file = |good: &Good| {
+            let names = ["headers_file"].iter().chain(FILE_KEYS);
+            names.into_iter().any(|key| good.text.contains(key))
+        };
+        self.held.is_some() || self.good.as_ref().is_some_and(names_a_file)
+    }
 }
 
 /// A change that was seen and may not be at its end.
@@ -282,7 +295,7 @@ impl Files {
             };
             if let Some(known) = self.known.get(path)
                 && known.seen == Some(look)
-                && !(held_too && known.held.is_some())
+                && !(held_too && known.is_to_be_read_again())
             {
                 self.fresh.remove(path);
                 continue;

@@ -184,3 +184,11 @@ pub const SICK_PATIENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Passes without a sign of trouble after which an origin is degraded no more.
 pub const CLEAN_IN_A_ROW: u8 = 3;
+
+/// Certificates in one file of a check. A file with more is refused.
+pub const TLS_CERTIFICATES: usize = 64;
+
+/// Protocols that a check offers by ALPN, and bytes of each. More are refused.
+pub const ALPN_NAMES: usize = 8;
+/// See [`ALPN_NAMES`].
+pub const ALPN_BYTES: usize = 255;

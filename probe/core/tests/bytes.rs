@@ -34,6 +34,7 @@ fn specs() -> Vec<CheckSpec> {
             tls: tls.then(|| TlsSpec {
                 server_name: "a.example".to_owned(),
                 verify: false,
+                options: None,
             }),
             ..CheckSpec::tcp(target)
         }

@@ -264,6 +264,35 @@ fn an_http_check_may_say_much_more() {
 }
 
 #[test]
+fn a_file_of_tls_that_cannot_serve_is_refused_at_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, mode| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = dir.path().join(name);
+        std::fs::write(&path, "no certificate\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    let (public, secret) = (file("public", 0o644), file("secret", 0o600));
+    for (line, word) in [
+        ("ca_file = \"nowhere\"".to_owned(), "nowhere"),
+        (format!("ca_file = \"{public}\""), "holds no certificate"),
+        (
+            format!("client_key = \"{public}\""),
+            "others than its owner",
+        ),
+        (
+            format!("client_key = \"{secret}\""),
+            "without its certificate",
+        ),
+        ("tls_min_version = \"1.0\"".to_owned(), "means nothing"),
+        ("alpn = \"h2\"".to_owned(), "no list"),
+    ] {
+        refused(&format!("{GOOD}kind = \"https\"\n{line}\n"), 5, word);
+    }
+}
+
+#[test]
 fn what_is_no_origins_file_in_a_folder_is_passed_over_and_a_named_one_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);

@@ -108,7 +108,15 @@ impl Canonical {
             Some(tls) => {
                 self.byte(1);
                 self.text(&tls.server_name);
-                self.byte(u8::from(tls.verify));
+                match &tls.options {
+                    None => self.byte(u8::from(tls.verify)),
+                    Some(options) => {
+                        self.byte(2 | u8::from(tls.verify));
+                        for byte in options.canonical() {
+                            self.byte(byte);
+                        }
+                    }
+                }
             }
         }
     }

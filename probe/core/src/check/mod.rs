@@ -198,6 +198,7 @@ mod tests {
             Some(TlsSpec {
                 server_name: server_name.to_owned(),
                 verify,
+                options: None,
             })
         };
         let base = CheckSpec::http(target(), "/health");
@@ -318,6 +319,7 @@ mod tests {
             Some(TlsSpec {
                 server_name: server_name.to_owned(),
                 verify,
+                options: None,
             })
         };
         assert_eq!(

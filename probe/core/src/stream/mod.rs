@@ -5,9 +5,11 @@ pub mod proxy;
 pub mod tls;
 
 use core::net::IpAddr;
+use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 
+use self::tls::TlsOptions;
 use crate::keys::{self, KeyError, Keys};
 
 /// How to speak TLS with an origin.
@@ -17,11 +19,16 @@ pub struct TlsSpec {
     pub server_name: String,
     /// Whether the certificate must be valid for the name.
     pub verify: bool,
+    /// What is asked beyond that.
+    pub options: Option<Arc<TlsOptions>>,
 }
 
 impl TlsSpec {
     /// The keys that it takes.
     pub const KEYS: &'static [&'static str] = &["server_name", "verify"];
+
+    /// The keys that it takes beyond those.
+    pub const MORE_KEYS: &'static [&'static str] = TlsOptions::KEYS;
 
     /// Takes its keys; the name is `name` unless they say otherwise.
     ///
@@ -35,7 +42,14 @@ impl TlsSpec {
                 None => name.map_or_else(|| target.to_string(), str::to_owned),
             },
             verify: keys::flag(keys, "verify")?.unwrap_or(true),
+            options: TlsOptions::read(keys)?.map(Arc::new),
         })
+    }
+
+    /// Whether it trusts others than the prober does.
+    pub(crate) fn has_own_ca(&self) -> bool {
+        let options = self.options.as_ref();
+        options.is_some_and(|options| options.has_ca())
     }
 
     pub(crate) fn validate(&self) -> Result<(), KeyError> {

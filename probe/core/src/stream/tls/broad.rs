@@ -7,15 +7,18 @@ use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
 use openssl::ssl::{
-    ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslStream, SslVerifyMode,
+    ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslRef, SslStream,
+    SslVerifyMode, SslVersion,
 };
 use openssl::x509::X509;
-use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyFlags;
 use rustls::pki_types::CertificateDer;
 use watchfire_wire::Unmeasured;
 
+use super::options::{MinVersion, TlsOptions};
 use super::{Fed, fault};
 use crate::limits::TLS_OUT_BYTES;
 use crate::outcome::Outcome;
@@ -66,6 +69,13 @@ fn builder() -> Result<SslContextBuilder, ErrorStack> {
 }
 
 fn strict(roots: &[CertificateDer<'static>]) -> Result<SslContext, ErrorStack> {
+    let mut builder = builder()?;
+    builder.set_cert_store(store_of(roots)?);
+    builder.set_verify(SslVerifyMode::PEER);
+    Ok(builder.build())
+}
+
+fn store_of(roots: &[CertificateDer<'static>]) -> Result<X509Store, ErrorStack> {
     let mut store = X509StoreBuilder::new()?;
     for root in roots {
         if let Ok(root) = X509::from_der(root) {
@@ -74,10 +84,31 @@ fn strict(roots: &[CertificateDer<'static>]) -> Result<SslContext, ErrorStack> {
     }
     // A certificate that is trusted by name needs no issuer: a pinned one.
     store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
-    let mut builder = builder()?;
-    builder.set_cert_store(store.build());
-    builder.set_verify(SslVerifyMode::PEER);
-    Ok(builder.build())
+    Ok(store.build())
+}
+
+/// What a check asks for beyond the usual.
+fn apply(ssl: &mut SslRef, options: &TlsOptions, verify: bool) -> Result<(), ErrorStack> {
+    if verify && options.has_ca() {
+        ssl.set_verify_cert_store(store_of(&options.ca)?)?;
+    }
+    if options.min_version == MinVersion::Tls13 {
+        ssl.set_min_proto_version(Some(SslVersion::TLS1_3))?;
+    }
+    if let Some(names) = options.alpn_wire() {
+        ssl.set_alpn_protos(&names)?;
+    }
+    if let Some(client) = &options.client {
+        let mut chain = client.chain.iter();
+        if let Some(own) = chain.next() {
+            ssl.set_certificate(&*X509::from_der(own)?)?;
+        }
+        for issuer in chain {
+            ssl.add_chain_cert(X509::from_der(issuer)?)?;
+        }
+        ssl.set_private_key(&*PKey::private_key_from_pem(client.key_pem())?)?;
+    }
+    Ok(())
 }
 
 fn begin(context: &SslContext, spec: &TlsSpec, wall_s: u64) -> Result<Connection, ErrorStack> {
@@ -93,6 +124,9 @@ fn begin(context: &SslContext, spec: &TlsSpec, wall_s: u64) -> Result<Connection
             Ok(address) => param.set_ip(address)?,
             Err(_) => param.set_host(&spec.server_name)?,
         }
+    }
+    if let Some(options) = &spec.options {
+        apply(&mut ssl, options, spec.verify)?;
     }
     ssl.set_connect_state();
     Ok(Connection {

@@ -16,6 +16,7 @@
 mod broad;
 mod fault;
 mod modern;
+mod options;
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::time_provider::TimeProvider;
 use watchfire_wire::Unmeasured;
 
+pub use self::options::{CLIENT_KEY, FILE_KEYS, TlsOptions};
 use crate::outcome::Outcome;
 use crate::stream::TlsSpec;
 
@@ -69,9 +71,13 @@ impl TlsContext {
     ///
     /// What the probe's outcome is if none can be had: always our own trouble.
     pub(crate) fn connect(&self, spec: &TlsSpec, side: Side) -> Result<Box<Session>, Outcome> {
+        let broad = || self.broad.connect(spec, self.clock.wall_s());
         let library = match side {
-            Side::Modern => Library::Modern(self.modern.connect(spec)?),
-            Side::Broad => Library::Broad(self.broad.connect(spec, self.clock.wall_s())?),
+            Side::Modern => match self.modern.connect(spec)? {
+                Some(connection) => Library::Modern(connection),
+                None => Library::Broad(broad()?),
+            },
+            Side::Broad => Library::Broad(broad()?),
         };
         let mut session = Box::new(Session {
             library,

@@ -13,6 +13,7 @@ use rustls::{
 };
 use watchfire_wire::{Reason, Unmeasured};
 
+use super::options::{MinVersion, TlsOptions};
 use super::{Fed, WallClock, fault};
 use crate::limits::TLS_OUT_BYTES;
 use crate::outcome::Outcome;
@@ -24,6 +25,9 @@ pub(super) struct Context {
     /// Nothing if no trusted root was given: then nothing can be verified.
     strict: Option<Arc<ClientConfig>>,
     lax: Arc<ClientConfig>,
+    provider: Arc<CryptoProvider>,
+    clock: Arc<WallClock>,
+    roots: Arc<RootCertStore>,
 }
 
 impl Context {
@@ -32,44 +36,109 @@ impl Context {
         clock: &Arc<WallClock>,
     ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let build = |verifier: Arc<dyn ServerCertVerifier>| {
-            let time: Arc<dyn TimeProvider> = Arc::<WallClock>::clone(clock);
-            let mut config = ClientConfig::builder_with_details(Arc::clone(&provider), time)
-                .with_safe_default_protocol_versions()?
-                .dangerous()
-                .with_custom_certificate_verifier(verifier)
-                .with_no_client_auth();
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            config.resumption = Resumption::disabled();
-            Ok::<_, rustls::Error>(Arc::new(config))
+        let roots = store_of(roots);
+        let strict = match verifier(&provider, &roots) {
+            Some(verifier) => Some(build(&provider, clock, verifier, None)?),
+            None => None,
         };
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(roots.iter().cloned());
-        let strict = match WebPkiServerVerifier::builder_with_provider(
-            Arc::new(store),
-            Arc::clone(&provider),
-        )
-        .build()
-        {
-            Ok(verifier) => Some(build(verifier)?),
-            Err(_) => None,
-        };
-        let lax = build(Arc::new(AnyCertificate(Arc::clone(&provider))))?;
-        Ok(Self { strict, lax })
+        let any = Arc::new(AnyCertificate(Arc::clone(&provider)));
+        let lax = build(&provider, clock, any, None)?;
+        Ok(Self {
+            strict,
+            lax,
+            provider,
+            clock: Arc::clone(clock),
+            roots,
+        })
     }
 
-    pub(super) fn connect(&self, spec: &TlsSpec) -> Result<Connection, Outcome> {
-        let unsupported = Outcome::NotMeasured(Unmeasured::Unsupported);
-        let config = if spec.verify {
-            self.strict.as_ref().ok_or(unsupported)?
+    /// The configuration of a check with options of its own, made for each
+    /// session: a few dozen microseconds beside a handshake's hundreds. Nothing
+    /// for a key that rustls does not know.
+    fn make(&self, options: &TlsOptions, verify: bool) -> Option<Arc<ClientConfig>> {
+        let verifier = if !verify {
+            Arc::new(AnyCertificate(Arc::clone(&self.provider)))
+        } else if options.ca.is_empty() {
+            verifier(&self.provider, &self.roots)?
         } else {
-            &self.lax
+            verifier(&self.provider, &store_of(&options.ca))?
+        };
+        build(&self.provider, &self.clock, verifier, Some(options)).ok()
+    }
+
+    /// A session; nothing if its options are beyond rustls.
+    pub(super) fn connect(&self, spec: &TlsSpec) -> Result<Option<Connection>, Outcome> {
+        let unsupported = Outcome::NotMeasured(Unmeasured::Unsupported);
+        let special = match &spec.options {
+            None => None,
+            Some(_) if spec.verify && self.strict.is_none() && !spec.has_own_ca() => {
+                return Err(unsupported);
+            }
+            Some(options) => match self.make(options, spec.verify) {
+                Some(config) => Some(config),
+                None => return Ok(None),
+            },
+        };
+        let config = match &special {
+            Some(special) => special,
+            None if spec.verify => self.strict.as_ref().ok_or(unsupported)?,
+            None => &self.lax,
         };
         let name = ServerName::try_from(spec.server_name.clone()).map_err(|_| unsupported)?;
         ClientConnection::new(Arc::clone(config), name)
-            .map(|tls| Connection { tls })
+            .map(|tls| Some(Connection { tls }))
             .map_err(|_| Outcome::NotMeasured(Unmeasured::Internal))
     }
+}
+
+fn store_of(roots: &[CertificateDer<'static>]) -> Arc<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(roots.iter().cloned());
+    Arc::new(store)
+}
+
+/// Nothing if no root can be trusted.
+fn verifier(
+    provider: &Arc<CryptoProvider>,
+    roots: &Arc<RootCertStore>,
+) -> Option<Arc<dyn ServerCertVerifier>> {
+    let roots = Arc::clone(roots);
+    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
+        .build()
+        .ok()
+        .map(|verifier| verifier as Arc<dyn ServerCertVerifier>)
+}
+
+fn build(
+    provider: &Arc<CryptoProvider>,
+    clock: &Arc<WallClock>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    options: Option<&TlsOptions>,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let time: Arc<dyn TimeProvider> = Arc::<WallClock>::clone(clock);
+    let versions = match options.map(|options| options.min_version) {
+        Some(MinVersion::Tls13) => &[&rustls::version::TLS13][..],
+        Some(MinVersion::Tls12) | None => rustls::DEFAULT_VERSIONS,
+    };
+    let builder = ClientConfig::builder_with_details(Arc::clone(provider), time)
+        .with_protocol_versions(versions)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match options.and_then(|options| options.client.as_ref()) {
+        Some(client) => {
+            let key = client
+                .rustls_key()
+                .ok_or(rustls::Error::General("a key of another kind".to_owned()))?;
+            builder.with_client_auth_cert(client.chain.clone(), key)?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = match options.and_then(|options| options.alpn.as_ref()) {
+        Some(names) => names.iter().map(|name| name.as_bytes().to_vec()).collect(),
+        None => vec![b"http/1.1".to_vec()],
+    };
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
 /// One session.
