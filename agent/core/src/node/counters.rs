@@ -108,6 +108,7 @@ impl Node {
             ("repairs", replica.repairs),
             ("replica_bodies_refused", replica.refused),
             ("deltas_refused_full", replica.full),
+            ("deltas_implausible", replica.implausible),
             ("probing_started", owner.starts),
             ("probing_stopped", owner.stops),
             ("takeovers", owner.takeovers),

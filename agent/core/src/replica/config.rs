@@ -90,6 +90,8 @@ pub struct ReplicaCounters {
     pub refused: u64,
     /// Deltas refused because a limit was reached.
     pub full: u64,
+    /// Deltas left out because a term in them is implausible.
+    pub implausible: u64,
     /// Bulk streams refused: no such token.
     pub bulk_refused: u64,
 }
