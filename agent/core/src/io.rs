@@ -302,6 +302,9 @@ pub enum Event {
     EpochTaken(u64),
     /// The state of a peer with equal claims differed; a repair was pulled.
     Repaired(Actor),
+    /// A member's log has a term that no honest writer can have come to. It is
+    /// left out, and asked for again later.
+    Implausible(Actor),
     /// A check changed its verdict by this node's own write.
     Transition(CheckId, Verdict, Verdict),
     /// Second opinions disagreed with a Down.

@@ -328,6 +328,25 @@ const _: () = assert!(BULK_FRAME_BYTES as u64 <= BULK_BURST);
 const _: () = assert!(DATAGRAM_BURST >= 168);
 const _: () = assert!(SLOTS < u32::MAX as usize);
 
+/// Terms further ahead of POP time, in milliseconds, are no honest writer's: it
+/// moves by a thousand a second, terms by one for each change of a verdict. A
+/// delta with such a term is left out whole, and its actor set aside.
+pub const TERM_AHEAD_MS: u64 = 24 * 3_600_000;
+
+/// Epochs and floors further ahead of POP time are refused. An epoch is the wall
+/// clock of a start, which may be off, but not by a year.
+pub const EPOCH_AHEAD_MS: u64 = 366 * 24 * 3_600_000;
+
+/// For how long an actor is set aside whose delta was implausible, at first;
+/// each further time twice as long, up to a minute.
+pub const ASIDE_MIN: Duration = Duration::from_secs(1);
+/// See [`ASIDE_MIN`].
+pub const ASIDE_MAX: Duration = Duration::from_secs(60);
+
+/// Actors that are set aside. At the limit the one that comes back soonest makes
+/// room.
+pub const ASIDE: usize = 1_024;
+
 /// Lives of gates of which it is remembered what they sent, twice over: as many
 /// again may be forgotten, those first that were not heard for longest. Only
 /// authentic frames make one.

@@ -401,6 +401,12 @@ fn log(event: Event, host: &Host<FileHome>) {
         Event::Died(actor) => tracing::warn!(member = name_of(node, actor.node), "died"),
         Event::Left(actor) => tracing::info!(member = name_of(node, actor.node), "left"),
         Event::EpochTaken(epoch) => tracing::info!(epoch, "took an epoch"),
+        Event::Implausible(actor) => tracing::warn!(
+            member = name_of(node, actor.node),
+            epoch = actor.epoch,
+            "says what no honest member can have come to: nothing of it is believed for now; if \
+             it goes on, put it out by rotating the key"
+        ),
         Event::Repaired(actor) => {
             tracing::warn!(member = name_of(node, actor.node), "repaired unequal state");
         }

@@ -103,7 +103,7 @@ impl Node {
         let wall_ms = config.wall_at_zero_ms.saturating_add(now.as_millis());
         let me = Actor {
             node: NodeId::of_name(&config.name),
-            epoch: wall_ms.max(config.persisted_epoch.saturating_add(1)),
+            epoch: first_epoch(wall_ms, config.persisted_epoch),
             boot: config.boot,
         };
         let profile = Profile {
@@ -571,4 +571,13 @@ impl Node {
             checks: member.profile.checks,
         }
     }
+}
+
+/// The epoch of a start: the wall clock, or the one after the last. One that was
+/// kept and is implausible is another's doing, and nobody would believe the next.
+fn first_epoch(wall_ms: u64, persisted: u64) -> u64 {
+    if persisted > wall_ms.saturating_add(limits::EPOCH_AHEAD_MS) {
+        return wall_ms;
+    }
+    wall_ms.max(persisted.saturating_add(1))
 }

@@ -24,6 +24,11 @@ impl Node {
         self.swim.set_spare(spare);
         self.swim.set_late(self.load.level(now));
         self.replicator.set_spare(spare);
+        let pop_ms = self.overrides.clock().guess_ms(now);
+        let epoch_max = pop_ms.saturating_add(limits::EPOCH_AHEAD_MS);
+        self.swim.set_epoch_max(epoch_max);
+        let term_max = pop_ms.saturating_add(limits::TERM_AHEAD_MS);
+        self.replicator.set_bounds(now, term_max, epoch_max);
     }
 
     /// What may be sent now.
@@ -313,6 +318,9 @@ impl Node {
             }
             Out::BulkClose { conn } => self.out.push_back(Output::BulkClose { conn }),
             Out::EpochNeeded(epoch) => self.take_epoch(now, epoch),
+            Out::Implausible(actor) => {
+                self.out.push_back(Output::Event(Event::Implausible(actor)));
+            }
             Out::Repaired(actor) => self.out.push_back(Output::Event(Event::Repaired(actor))),
         }
     }

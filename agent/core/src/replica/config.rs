@@ -90,6 +90,8 @@ crate::counters::counters! {
         pub refused: u64 as "replica_bodies_refused",
         /// Deltas refused because a limit was reached.
         pub full: u64 as "deltas_refused_full",
+        /// Deltas left out because a term in them is implausible.
+        pub implausible: u64 as "deltas_implausible",
         /// Bulk streams refused: no such token.
         pub bulk_refused: u64 as "bulk_tokens_refused",
     }

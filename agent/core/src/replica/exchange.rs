@@ -19,7 +19,6 @@ use crate::budget::Class;
 use crate::io::ConnId;
 use crate::limits;
 use crate::mutations::Mutation;
-use crate::swim::limits::EPOCH_MAX;
 
 impl Replicator {
     /// A pull came. It is answered at the end of the turn, for what keeps
@@ -264,6 +263,7 @@ impl Replicator {
                         out.push(Out::EpochNeeded(self.store.me().epoch + 1));
                     }
                 }
+                Applied::Implausible => self.set_aside(now, delta.actor, out),
                 Applied::Full => self.counters.full += 1,
                 Applied::Malformed => self.counters.refused += 1,
                 Applied::Known | Applied::BelowFloor | Applied::Gap => {}
@@ -366,7 +366,7 @@ impl Replicator {
             .floor(actor.node)
             .is_some_and(|floor| actor.epoch < floor);
         let held = self.store.claim(actor).is_some_and(|(own, _)| own >= seq);
-        if below_floor || (held && !repair) {
+        if below_floor || (held && !repair) || self.is_set_aside(actor) {
             return;
         }
         if let Some(want) = self.pulls.wanted.get_mut(&actor) {
@@ -591,7 +591,7 @@ impl Replicator {
         for floor in floors {
             let known = self.store.floor(floor.node).unwrap_or(0);
             // One that no life could rise above would bury the name for ever.
-            if floor.epoch <= known || floor.epoch > EPOCH_MAX {
+            if floor.epoch <= known || floor.epoch > self.epoch_max {
                 continue;
             }
             if self.store.floors_len() >= limits::FLOORS {

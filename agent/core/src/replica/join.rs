@@ -27,6 +27,10 @@ pub enum Applied {
     Gap,
     /// Its numbers contradict each other; nothing was changed.
     Malformed,
+    /// A term in it is beyond what any honest writer can have come to; nothing
+    /// was changed, the claim neither, so that equal claims stay equal state. It
+    /// may be plausible later.
+    Implausible,
     /// A limit is reached; nothing was changed.
     Full,
 }
@@ -46,6 +50,9 @@ impl Store {
         }
         if !is_well_formed(delta) {
             return Applied::Malformed;
+        }
+        if delta.slots.iter().any(|slot| slot.term > self.term_max) {
+            return Applied::Implausible;
         }
         let known = self.by_actor.get(&actor).copied();
         let claim = known.map_or(0, |log| self.logs[log as usize].seq);

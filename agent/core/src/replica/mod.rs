@@ -6,6 +6,7 @@
 //! and why the simpler rules do not hold.
 
 mod arena;
+mod aside;
 mod config;
 mod delta;
 mod exchange;

@@ -12,6 +12,7 @@ use rkyv::rancor::Failure;
 use watchfire_wire::message::replica::{ArchivedReplica, Claim, Cover, Floor, Head, Replica};
 use watchfire_wire::{Actor, Time};
 
+use super::aside::Aside;
 use super::config::{ReplicaConfig, ReplicaCounters};
 use super::delta;
 use super::news::News;
@@ -65,6 +66,8 @@ pub enum Out {
     EpochNeeded(u64),
     /// Equal claims hid unequal state of this actor; it was replaced.
     Repaired(Actor),
+    /// An actor says what no honest one can; it was not set aside before.
+    Implausible(Actor),
 }
 
 /// Replication of one node.
@@ -94,6 +97,10 @@ pub struct Replicator {
     pub(super) answer_time: RoundTrip,
     /// What may be sent at this moment.
     pub(super) spare: Spare,
+    /// Whose words are implausible.
+    pub(super) aside: Aside,
+    /// Greatest floor that is plausible now.
+    pub(super) epoch_max: u64,
     pub(super) mutations: Mutations,
     pub(super) counters: ReplicaCounters,
 }
@@ -142,6 +149,8 @@ impl Replicator {
             streams: Streams::default(),
             answer_time: RoundTrip::default(),
             spare: Spare::FULL,
+            aside: Aside::default(),
+            epoch_max: crate::swim::limits::EPOCH_MAX,
             mutations,
             counters: ReplicaCounters::default(),
         }

@@ -38,6 +38,8 @@ pub struct Store {
     pub(super) fetched: u64,
     /// Whose words this node's own overtook since they were last taken.
     overtaken: BTreeSet<NodeId>,
+    /// Greatest term that is plausible now.
+    pub(super) term_max: u64,
     pub(super) mutations: Mutations,
     /// Weights by this node's view; read only by the seeded bug that judges by
     /// views.
@@ -73,6 +75,7 @@ impl Store {
             digest: 0,
             fetched: 0,
             overtaken: BTreeSet::new(),
+            term_max: u64::MAX,
             mutations,
             view: BTreeMap::new(),
         }

@@ -314,6 +314,29 @@ fn contradicting_deltas_change_nothing() {
     }
 }
 
+/// The whole log is left out, so that what is held below the claim is what it
+/// was; later, when the bound has moved, it is taken.
+#[test]
+fn a_log_with_an_implausible_term_is_left_out_whole_until_it_is_plausible() {
+    let mut liar = Store::new(actor(1, 1), Mutations::NONE);
+    liar.write(check(1), 9, value(4));
+    liar.write(check(2), 9, value(4));
+    let mut delta = ask(&Store::new(actor(2, 1), Mutations::NONE), &liar)
+        .deltas
+        .remove(0);
+    delta.slots[1].term = 1_000_000;
+    let mut honest = Store::new(actor(2, 1), Mutations::NONE);
+    honest.write(check(2), 9, value(5));
+    let before = honest.fingerprint();
+    honest.term_max = 999_999;
+    assert_eq!(honest.apply(&delta), Applied::Implausible);
+    assert_eq!(honest.fingerprint(), before);
+    assert_eq!(honest.claim(actor(1, 1)), None, "the claim neither");
+    honest.term_max = 1_000_000;
+    assert_eq!(honest.apply(&delta), Applied::New);
+    assert_eq!(honest.claim(actor(1, 1)).unwrap().0, delta.hi);
+}
+
 #[test]
 fn memory_is_reused_through_ten_thousand_changes() {
     let mut store = Store::new(actor(1, 1), Mutations::NONE);

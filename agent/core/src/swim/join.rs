@@ -13,7 +13,7 @@ use watchfire_wire::message::swim::{ArchivedRumor, Swim as Body};
 
 use super::Swim;
 use super::judge::Manner;
-use super::limits::{EPOCH_MAX, JOIN_SEEDS, JOIN_WAIT_MAX, JOIN_WAIT_MIN, SEEDS};
+use super::limits::{JOIN_SEEDS, JOIN_WAIT_MAX, JOIN_WAIT_MIN, SEEDS};
 use super::output::Output;
 use crate::budget::Class;
 use crate::rng::Rng;
@@ -152,7 +152,7 @@ impl Swim {
             return;
         }
         self.judge_all(now, Some(from), rumors, Manner::Record, out);
-        if epoch_floor >= self.me.epoch && epoch_floor < EPOCH_MAX {
+        if epoch_floor >= self.me.epoch && epoch_floor < self.epoch_max {
             self.need_epoch(epoch_floor, out);
         }
         let below = self.epoch_asked > self.me.epoch;

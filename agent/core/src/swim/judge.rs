@@ -17,7 +17,7 @@ use watchfire_wire::message::swim::{
 };
 use watchfire_wire::{Actor, NodeId, Time};
 
-use super::limits::{DEAF_MAX, EPOCH_MAX, LATE_SUSPICION_MAX, SUSPICION_STRETCH_MAX};
+use super::limits::{DEAF_MAX, LATE_SUSPICION_MAX, SUSPICION_STRETCH_MAX};
 use super::member::{Member, State};
 use super::output::Output;
 use super::suspicion::Suspicion;
@@ -48,7 +48,7 @@ impl Swim {
         for rumor in rumors.iter().take(RUMORS_PER_PACKET) {
             let about = Actor::from(&rumor.about);
             let incarnation = rumor.incarnation.to_native();
-            if about.epoch > EPOCH_MAX || incarnation == u32::MAX {
+            if about.epoch > self.epoch_max || incarnation == u32::MAX {
                 self.counters.rumors_refused += 1;
             } else if about.node == self.me.node {
                 self.judge_own(now, home, about, incarnation, &rumor.news, out);

@@ -92,6 +92,8 @@ pub struct Swim {
     spare: Spare,
     /// This node is late itself, says whoever drives it: 0 is on time.
     late: u32,
+    /// Greatest epoch that is plausible now.
+    epoch_max: u64,
     seq: u32,
     due: Time,
     /// When the last packet of a living member came.
@@ -149,6 +151,7 @@ impl Swim {
             wall: (0, false),
             spare: Spare::FULL,
             late: 0,
+            epoch_max: limits::EPOCH_MAX,
             seq: rng.u32(),
             due: now,
             heard: now,
@@ -361,6 +364,11 @@ impl Swim {
     /// calls no roll, and its suspicions last longer.
     pub const fn set_late(&mut self, late: u32) {
         self.late = late;
+    }
+
+    /// Rumors of a greater epoch are refused, until this is said again.
+    pub fn set_epoch_max(&mut self, epoch_max: u64) {
+        self.epoch_max = epoch_max.min(limits::EPOCH_MAX);
     }
 
     /// This node was late with its own work for a while.
