@@ -10,7 +10,7 @@ use watchfire_probe_core::engine::{
     Action, Config, During, Engine, Event as Happened, Inherited, Pacing, Slot,
 };
 use watchfire_probe_core::rate::Caps;
-use watchfire_probe_core::sickness::{self, Sickness};
+use watchfire_probe_core::sickness::Sickness;
 use watchfire_probe_core::stats::Stats;
 use watchfire_probe_core::{CheckSpec, Schedule};
 use watchfire_wire::{CheckId, First, Reason, Time, Unmeasured};
@@ -207,9 +207,8 @@ impl Probes {
             return;
         }
         self.publish_at = now + PUBLISH_EVERY;
+        let (ours, outcomes) = self.engine.take_trouble();
         let stats = self.engine.stats();
-        let ours = sickness::ours(stats);
-        let outcomes = stats.measured() + ours;
         self.sick = self.sickness.observe(now, ours, outcomes);
         self.unmeasured += ours;
         stats.move_into(&mut self.scratch);
