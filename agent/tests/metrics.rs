@@ -122,7 +122,8 @@ fn a_page_is_clean_complete_and_agrees_with_the_origins() {
     assert!(value(&page, "watchfire_table_heartbeat_age_seconds") < 5.0);
 
     // Stopped, so that both have counted to the end.
-    pop.agents[0].write_origins("[[origin]]\nname = \"other\"\naddress = \"127.0.0.1:1\"\n");
+    pop.agents[0]
+        .write_origins("[[origin]]\nname = \"other\"\naddress = \"127.0.0.1:1\"\nkind = \"tcp\"\n");
     let reload = pop.agents[0].ask(&["reload", "--allow-removals"]);
     assert!(reload.status.success(), "{reload:?}");
     let deadline = Instant::now() + PATIENCE;
