@@ -335,7 +335,10 @@ fn full_slots_make_checks_wait_in_order_and_none_starves() {
     assert!(stats.unmeasured(Unmeasured::InFlightFull) > 0);
     assert_eq!(stats.failed(), 0);
     let up = world.reports.iter().filter_map(|report| match report.kind {
-        ReportKind::Measured { verdict, .. } if verdict == Verdict::Up => Some(report.check),
+        ReportKind::Measured {
+            verdict: Verdict::Up,
+            ..
+        } => Some(report.check),
         _ => None,
     });
     let up: std::collections::BTreeSet<_> = up.collect();
