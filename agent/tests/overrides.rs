@@ -12,7 +12,7 @@ use support::origin::{Does, Origin};
 use watchfire_table::TableVerdict::{self, Down, Draining, Up};
 use watchfire_table::{Entry, Flags, Reader};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where Debian keeps the library that plays the clock.
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
