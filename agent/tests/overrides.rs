@@ -297,6 +297,8 @@ fn a_freeze_keeps_every_verdict_and_overrides_win_over_it() {
         assert_eq!(shown.verdict, Up, "agent {at}");
         assert!(shown.flags.contains(frozen), "agent {at}");
     }
+    let status = world.pop.agents[0].status();
+    assert_eq!(status["down"], 0, "status counts what the table shows");
     world.say(2, &["origin", "down", "shop-1"]);
     world.shows("shop-1", Down, Flags::FORCED, second);
     assert!(world.say(0, &["status"]).contains("FROZEN by"));

@@ -224,6 +224,19 @@ impl<H: Home> Publisher<H> {
                 Some(Verdict::Unknown) | None => tally.unknown += count,
             }
         }
+        if self.states.frozen_ms.is_some() {
+            // Tables keep what they showed, whatever is measured.
+            tally = Tally::default();
+            let names = self.catalogue.all_watched().flat_map(|of| &of.names);
+            for name in names {
+                let there = self.table.get(name.as_bytes());
+                let shown = there.map_or(TableVerdict::Unknown, |entry| entry.verdict);
+                *tally.of(shown) += 1;
+            }
+            let forced = self.decisions.forced();
+            tally.forced = forced.filter(|(name, _)| self.catalogue.has(name)).count();
+            return tally;
+        }
         for (name, decision) in self.decisions.forced() {
             let Some(check) = self.catalogue.check_of(name) else {
                 continue;

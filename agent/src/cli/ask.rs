@@ -208,7 +208,7 @@ fn say_overrides(status: &Status) {
         by_op.join(", "),
         overrides.oldest_ms.map_or_else(String::new, ago),
         match overrides.next_end_ms {
-            Some(_) => format!(", the next ends{}", until(overrides.next_end_ms)),
+            Some(ms) => format!(", the next ends at {}", time(ms / 1_000 * 1_000)),
             None => String::new(),
         }
     );
