@@ -24,7 +24,7 @@ use super::overrides;
 use super::status::{KeysStatus, MemberStatus, Status, Why};
 use super::turn::Shell;
 use crate::clock;
-use crate::limits::WALL_WATCH;
+use crate::limits::{GENERATIONS_LOOK, WALL_WATCH};
 use crate::recorder::{self, Happening, Said};
 
 /// Whether the loop goes on; an error is its end.
@@ -40,6 +40,8 @@ pub(super) struct Act {
     /// Reports since the last word that a check found no place, by tenant.
     crowded: BTreeMap<Arc<str>, u64>,
     generations: Generations,
+    /// When [`Generations`] look next.
+    next_look: Time,
     next_wall: Time,
     wall: Wall,
 }
@@ -62,6 +64,7 @@ impl Act {
             started: clock::now(),
             forged_seen: 0,
             next_complaint: clock::now() + FIRST_COMPLAINT,
+            next_look: Time::ZERO,
             next_wall: clock::now() + WALL_WATCH,
             wall: clock::wall_at_zero(),
             draining: false,
@@ -202,9 +205,12 @@ impl Act {
             shell.host.handle(now, Input::Late(late));
         }
         Self::watch_prober(now, shell);
-        let living = living(shell.host.node());
-        self.generations
-            .look(now, living.map(|it| (it.actor.node, it.profile.checks)));
+        if now >= self.next_look {
+            self.next_look = now + GENERATIONS_LOOK;
+            let living = living(shell.host.node());
+            self.generations
+                .look(now, living.map(|it| (it.actor.node, it.profile.checks)));
+        }
         if now >= self.next_wall {
             self.next_wall = now + WALL_WATCH;
             self.watch_wall(now, shell);
