@@ -26,6 +26,7 @@ mod prober;
 mod start;
 mod statistics;
 mod tls_roots;
+mod tls_session;
 mod wake;
 mod worker;
 

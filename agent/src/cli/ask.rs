@@ -88,6 +88,12 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
     }
     say_overrides(&status);
     say!("state {}, table {}", status.digest, status.table);
+    if let Some((origin, ends_ms)) = status.certificates.iter().min_by_key(|it| it.1) {
+        say!(
+            "of the certificates seen here that of {origin} is the next that {}",
+            ends(*ends_ms)
+        );
+    }
     if let Some(error) = &status.config_error
         && status.files_held.is_empty()
     {
@@ -287,6 +293,9 @@ pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
             "by another agent"
         }
     );
+    if let Some(ends_ms) = why.certificate_ends_ms {
+        say!("  certificate   {}", ends(ends_ms));
+    }
     say!("  next in line  {}", why.ranks.join(", "));
     if !why.shared_with.is_empty() {
         say!("  shared with   {}", why.shared_with.join(", "));
@@ -294,6 +303,12 @@ pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
     say!("  runbook       docs/runbook.md, \"{}\"", why.reason);
     tell(&why.history);
     Ok(())
+}
+
+/// When a certificate ends, and in how many days.
+fn ends(ends_ms: u64) -> String {
+    let days = (i128::from(ends_ms) - i128::from(crate::clock::wall_ms())) / 86_400_000;
+    format!("ends {} (in {days} days)", time(ends_ms))
 }
 
 /// What was known at a moment that has passed.

@@ -24,7 +24,7 @@ use super::overrides;
 use super::status::{KeysStatus, MemberStatus, Status, Why};
 use super::turn::Shell;
 use crate::clock;
-use crate::limits::{GENERATIONS_LOOK, WALL_WATCH};
+use crate::limits::{GENERATIONS_LOOK, ORIGIN_SERIES, WALL_WATCH};
 use crate::recorder::{self, Happening, Said};
 
 /// Whether the loop goes on; an error is its end.
@@ -307,6 +307,7 @@ impl Act {
         let counters = counted.iter();
         let counters = counters.map(|counter| (counter.name.to_owned(), counter.count));
         let stats = shell.prober.stats();
+        let (certificates, certificates_left_out) = certificates(&shell.host);
         Status {
             version: crate::VERSION.to_owned(),
             node: shell.name.clone(),
@@ -348,6 +349,8 @@ impl Act {
                     .collect::<Vec<_>>(),
             ),
             keys: KeysStatus::of(node.keys()),
+            certificates,
+            certificates_left_out,
             prober_ailment: shell.prober.ailment().map(|why| why.key().to_owned()),
             counted,
         }
@@ -511,6 +514,18 @@ fn members(node: &Node) -> Vec<MemberStatus> {
     members
 }
 
+/// When the certificates of origins end that are probed here, milliseconds since
+/// 1970, those that end first; and how many checks are left out.
+fn certificates(host: &Host<FileHome>) -> (BTreeMap<String, u64>, usize) {
+    let (soonest, all) = host.certificates(ORIGIN_SERIES);
+    let left_out = all - soonest.len();
+    let names = soonest.into_iter().flat_map(|(end_s, check)| {
+        let names = host.catalogue().names_of(check).iter();
+        names.map(move |name| (name.to_string(), end_s * 1_000))
+    });
+    (names.take(ORIGIN_SERIES).collect(), left_out)
+}
+
 fn why(name: &str, shell: &Shell) -> Option<Why> {
     let node = shell.host.node();
     let catalogue = shell.host.catalogue();
@@ -545,6 +560,7 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
         since_ms: winner.map_or(0, |winner| winner.since_ms),
         owner: winner.map_or_else(String::new, |winner| name_of(node, winner.owner)),
         probed_here: node.is_probing(check),
+        certificate_ends_ms: shell.host.certificate_of(check).map(|end_s| end_s * 1_000),
         ranks: node
             .ranks(check)
             .into_iter()

@@ -83,6 +83,13 @@ pub(crate) struct Status {
     pub(crate) generations: Vec<Generation>,
     /// The key that seals and those that open; none without keys.
     pub(crate) keys: KeysStatus,
+    /// When the certificates of origins end that this agent probes, milliseconds
+    /// since 1970: those that end first.
+    #[serde(default)]
+    pub(crate) certificates: BTreeMap<String, u64>,
+    /// Checks with a certificate that ends later than those.
+    #[serde(default)]
+    pub(crate) certificates_left_out: usize,
     /// Why this agent cannot probe, if it cannot: ended, stuck or failing.
     pub(crate) prober_ailment: Option<String>,
     /// The counters with their explanations, for metrics.
@@ -210,6 +217,10 @@ pub(crate) struct Why {
     pub(crate) owner: String,
     /// Whether this agent probes it.
     pub(crate) probed_here: bool,
+    /// When the origin's certificate ends that the last full TLS handshake showed,
+    /// milliseconds since 1970; nothing if another agent probes it.
+    #[serde(default)]
+    pub(crate) certificate_ends_ms: Option<u64>,
     /// Members in the order in which they would probe it.
     pub(crate) ranks: Vec<String>,
     /// What an operator decided of it, which counts whatever the probes find.

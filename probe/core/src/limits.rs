@@ -107,6 +107,14 @@ pub const TLS_OUT_BYTES: usize = 64 * 1_024;
 /// not bring a handshake to an end; then that is tried again.
 pub const TLS_BROAD_FOR: Duration = Duration::from_secs(600);
 
+/// From one TLS handshake that shows the certificate to the next, at the most;
+/// then nothing is resumed and no kept connection taken up.
+pub const TLS_FULL_EVERY: Duration = Duration::from_secs(600);
+
+/// Checks of one engine that keep a TLS session for their next probe: some 4 KB
+/// each, with the certificates. A check beyond it shakes hands in full.
+pub const TLS_SESSIONS: u32 = 8_192;
+
 /// Slots of one engine: probes in flight, and connections kept open. A driver
 /// may allow fewer. Tenants share them; who finds none waits for half of the
 /// check's step and then measured nothing.

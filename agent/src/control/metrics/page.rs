@@ -284,7 +284,23 @@ impl Page {
             "origin_probe_latency",
             "What the probe took that last changed what is known of such an origin.",
             &by_origin(|origin| origin.latency_s),
-        )
+        )?;
+        let certificates: Vec<_> = status
+            .certificates
+            .iter()
+            .map(|(origin, ends_ms)| ([("origin", origin.as_str())], milliseconds(*ends_ms)))
+            .collect();
+        put.labelled_seconds(
+            "origin_certificate_expiry_timestamp",
+            "When the certificate of an origin ends, since 1970, as the last full TLS handshake \
+             showed: of those that this agent probes, the ones that end first.",
+            &certificates,
+        )?;
+        put.gauges(&[(
+            "origin_certificates_left_out",
+            "Checks with a certificate that ends later than those, beyond the limit.",
+            status.certificates_left_out,
+        )])
     }
 
     /// What operators decided.

@@ -12,9 +12,9 @@ use super::report::Report;
 use super::{Action, During, Engine, Event, NONE, Slot};
 use crate::errno::{Fault, Step, classify};
 use crate::kind::{AnyExchange, Next, Transport};
-use crate::limits::{CLEAN_IN_A_ROW, GRACE_FACTOR, TLS_BROAD_FOR};
+use crate::limits::{CLEAN_IN_A_ROW, GRACE_FACTOR, TLS_SESSIONS};
 use crate::outcome::{Outcome, Phases};
-use crate::stream::tls::{Fed, Side};
+use crate::stream::tls::{Fed, Memory, Session, Side};
 
 impl Engine {
     /// Tells what happened to a slot.
@@ -116,18 +116,21 @@ impl Engine {
     fn connected(&mut self, slot: Slot, now: Time) {
         let flight = &mut self.flights[slot as usize];
         flight.stage = Stage::Exchanging;
-        let entry = &self.entries[flight.check as usize];
+        let entry = &mut self.entries[flight.check as usize];
         let Some(tls) = &entry.spec.tls else {
             flight.headed = entry.header > 0;
             return self.stream_stands(slot, now);
         };
-        let side = if now < entry.broad_until {
-            Side::Broad
-        } else {
-            Side::Modern
-        };
         let session = match &self.config.tls {
-            Some(context) => context.connect(tls, side),
+            Some(context) => {
+                let memory = entry.tls.get_or_insert_with(|| {
+                    let once = entry.flags.has(Flags::ONCE);
+                    let remembers = !once && tls.resumes() && self.tls_sessions < TLS_SESSIONS;
+                    self.tls_sessions += u32::from(remembers);
+                    Box::new(Memory::new(remembers))
+                });
+                context.connect(tls, memory, now)
+            }
             None => Err(Outcome::NotMeasured(Unmeasured::Unsupported)),
         };
         match session {
@@ -182,9 +185,9 @@ impl Engine {
             matches!(next, Next::More | Next::Send)
         });
         let established = was_handshaking && !session.handshaking();
-        let broader = was_handshaking && session.side() == Side::Modern;
+        let has_another_way = was_handshaking && has_another_way(session);
         match fed {
-            Err(Outcome::Fail(_)) if broader => return self.broaden(slot, now),
+            Err(Outcome::Fail(_)) if has_another_way => return self.shake_again(slot, now),
             Err(outcome) => return self.finish(slot, outcome, true, now),
             Ok(_) => {}
         }
@@ -193,11 +196,29 @@ impl Engine {
             if next == Next::More {
                 next = exchange.connected(kind);
             }
+            self.note_certificate(slot, now);
         }
         if fed == Ok(Fed::Closed) && matches!(next, Next::More | Next::Send) {
             self.ended(slot, now);
         } else {
             self.go_on(slot, next, now);
+        }
+    }
+
+    /// A handshake is done: takes down what a certificate said, if one was shown.
+    fn note_certificate(&mut self, slot: Slot, now: Time) {
+        let flight = &self.flights[slot as usize];
+        let entry = &mut self.entries[flight.check as usize];
+        if let (Some(session), Some(memory)) = (&flight.tls, &mut entry.tls)
+            && !session.is_resumed()
+            && memory.shown(now, session.not_after_s())
+            && !entry.flags.any(Flags::ONCE | Flags::STOPPED)
+        {
+            entry.flags.set(Flags::CERTIFICATE);
+            if !entry.flags.has(Flags::LISTED) {
+                entry.flags.set(Flags::LISTED);
+                self.dirty.push_back(flight.check);
+            }
         }
     }
 
@@ -235,7 +256,12 @@ impl Engine {
                     Transport::HalfOpen => (false, false),
                 };
                 let room = self.parked_max.saturating_sub(self.parked);
-                if keep && wanted && self.places.may_park(entry.destination, room) {
+                // A kept connection shows no certificate.
+                let is_fresh = match (&entry.tls, &self.config.tls) {
+                    (Some(memory), Some(context)) => !memory.wants_full(now, context.wall_s()),
+                    _ => true,
+                };
+                if keep && wanted && is_fresh && self.places.may_park(entry.destination, room) {
                     self.park(slot, now);
                 } else {
                     self.finish(slot, Outcome::Pass, !fin, now);
@@ -255,8 +281,8 @@ impl Engine {
             self.reopen(slot, now);
             return;
         }
-        if self.is_modern_handshake(slot) {
-            return self.broaden(slot, now);
+        if self.may_shake_again(slot) {
+            return self.shake_again(slot, now);
         }
         let outcome = if self.step(slot) == Step::Tls {
             Outcome::Fail(Reason::TlsHandshake)
@@ -288,25 +314,33 @@ impl Engine {
         );
         if flight.reused && !begun && reset {
             self.reopen(slot, now);
-        } else if tls && matches!(fault, Fault::Origin(_)) && self.is_modern_handshake(slot) {
-            self.broaden(slot, now);
+        } else if tls && matches!(fault, Fault::Origin(_)) && self.may_shake_again(slot) {
+            self.shake_again(slot, now);
         } else {
             self.finish(slot, outcome_of(fault), true, now);
         }
     }
 
-    /// Whether a slot is shaking hands by the modern library.
-    fn is_modern_handshake(&self, slot: Slot) -> bool {
+    /// Whether a slot is shaking hands in a way that is not the last one.
+    fn may_shake_again(&self, slot: Slot) -> bool {
         let session = self.flights[slot as usize].tls.as_ref();
-        session.is_some_and(|tls| tls.handshaking() && tls.side() == Side::Modern)
+        session.is_some_and(|tls| tls.handshaking() && has_another_way(tls))
     }
 
-    /// The modern TLS library did not bring the handshake to an end. The same
-    /// probe begins again on a new connection with the broad one, whose word
-    /// counts, and the check stays with that for a while.
-    fn broaden(&mut self, slot: Slot, now: Time) {
-        let index = self.flights[slot as usize].check;
-        self.entries[index as usize].broad_until = now + TLS_BROAD_FOR;
+    /// A handshake did not come to its end. The same probe begins again on a new
+    /// connection: without the session that was offered, if one was, and then
+    /// with the broad library, whose word counts, and with which the check stays
+    /// for a while.
+    fn shake_again(&mut self, slot: Slot, now: Time) {
+        let flight = &self.flights[slot as usize];
+        let offered = flight.tls.as_ref().is_some_and(|tls| tls.offered());
+        if let Some(memory) = &mut self.entries[flight.check as usize].tls {
+            if offered {
+                memory.forget();
+            } else {
+                memory.broaden(now);
+            }
+        }
         self.begin_again(slot, now);
     }
 
@@ -400,6 +434,10 @@ impl Engine {
         }
         entry.flight = NONE;
         let outcome = excuse(outcome, flight.late_us, entry.spec.timeout);
+        if let (Outcome::Fail(_), Some(memory)) = (outcome, &mut entry.tls) {
+            // No fail counts twice because of what we remember.
+            memory.forget();
+        }
         let mut phases = flight.phases(now);
         if u128::from(phases.total_us) * 2 >= entry.spec.timeout.as_micros() {
             entry.flags.set(Flags::SLOW);
@@ -509,6 +547,11 @@ const fn further(before: Next, after: Next) -> Next {
         (Next::Send, Next::More) => Next::Send,
         (_, after) => after,
     }
+}
+
+/// Whether a handshake that fails may be tried in another way.
+fn has_another_way(session: &Session) -> bool {
+    session.offered() || session.side() == Side::Modern
 }
 
 /// Unmeasured probes in a row that are each reported; later ones only when

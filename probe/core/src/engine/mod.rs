@@ -66,6 +66,8 @@ pub struct Engine {
     dirty: VecDeque<u32>,
     opinions: VecDeque<Report>,
     asking: usize,
+    /// Checks that keep a TLS session for their next probe.
+    tls_sessions: u32,
     /// How late this turn's look at the events was.
     turn_late_us: u32,
     /// Numbers the turns.
@@ -110,6 +112,7 @@ impl Engine {
             dirty: VecDeque::new(),
             opinions: VecDeque::new(),
             asking: 0,
+            tls_sessions: 0,
             turn_late_us: 0,
             late_turn: 0,
             hurry: true,
@@ -140,7 +143,8 @@ impl Engine {
             let entry = &mut self.entries[index as usize];
             entry.generation = generation;
             entry.caps = caps;
-            entry.flags.set(Flags::ATTEND);
+            // Whoever starts it may not have heard of its certificate.
+            entry.flags.set(Flags::ATTEND | Flags::CERTIFICATE);
             return Ok(());
         }
         let health = match inherited {
@@ -185,6 +189,11 @@ impl Engine {
     /// go on.
     pub fn trust(&mut self, tls: Arc<TlsContext>) {
         self.config.tls = Some(tls);
+        for entry in &mut self.entries {
+            // Made by the other context, and of those whom that one trusted.
+            entry.tls = None;
+        }
+        self.tls_sessions = 0;
     }
 
     /// Probes `spec` once, now, beside any schedule, and answers with
@@ -643,6 +652,9 @@ impl Engine {
         let held = Flags::WAITING | Flags::LISTED | Flags::FREE;
         if entry.flags.has(Flags::STOPPED) && !entry.flags.any(held) && entry.slots == 0 {
             self.places.leave(entry.destination);
+            if entry.tls.as_ref().is_some_and(|tls| tls.remembers()) {
+                self.tls_sessions -= 1;
+            }
             *entry = Entry::vacant();
             self.free_entries.push(index);
         }
