@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mio::Registry;
 use watchfire_core::counters::Counter;
-use watchfire_core::io::{Event, Input, Released};
+use watchfire_core::io::{Event, Implausible, Input, Released};
 use watchfire_core::node::Node;
 use watchfire_core::overrides::Wall;
 use watchfire_core::swim::Member;
@@ -410,11 +410,15 @@ fn log(event: Event, host: &Host<FileHome>) {
         Event::Died(actor) => tracing::warn!(member = name_of(node, actor.node), "died"),
         Event::Left(actor) => tracing::info!(member = name_of(node, actor.node), "left"),
         Event::EpochTaken(epoch) => tracing::info!(epoch, "took an epoch"),
-        Event::Implausible(actor) => tracing::warn!(
+        Event::Implausible(actor, what) => tracing::warn!(
             member = name_of(node, actor.node),
             epoch = actor.epoch,
+            says = match what {
+                Implausible::Term => "terms far ahead of the time",
+                Implausible::Foreign => "far more checks than anybody configures",
+            },
             "says what no honest member can have come to: nothing of it is believed for now; if \
-             it goes on, put it out by rotating the key"
+             it goes on, put it out by `watchfire member evict`, or by rotating the key"
         ),
         Event::Repaired(actor) => {
             tracing::warn!(member = name_of(node, actor.node), "repaired unequal state");
