@@ -86,7 +86,7 @@ impl Context {
         };
         let name = ServerName::try_from(spec.server_name.clone()).map_err(|_| unsupported)?;
         ClientConnection::new(Arc::clone(config), name)
-            .map(|tls| Some(Connection { tls }))
+            .map(|tls| Some(Connection { tls, failed: None }))
             .map_err(|_| Outcome::NotMeasured(Unmeasured::Internal))
     }
 }
@@ -144,11 +144,17 @@ fn build(
 /// One session.
 pub(super) struct Connection {
     tls: ClientConnection,
+    failed: Option<rustls::Error>,
 }
 
 impl Connection {
     pub(super) fn handshaking(&self) -> bool {
         self.tls.is_handshaking()
+    }
+
+    /// What it failed with.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.failed.as_ref().map(ToString::to_string)
     }
 
     /// Encrypts `bytes` into `out`; nothing if that is not possible.
@@ -168,7 +174,13 @@ impl Connection {
         while !bytes.is_empty() && fed == Fed::Open {
             let before = bytes.len();
             let read = self.tls.read_tls(&mut bytes);
-            let state = self.tls.process_new_packets().map_err(fault::of_rustls)?;
+            let state = match self.tls.process_new_packets() {
+                Ok(state) => state,
+                Err(error) => {
+                    self.failed = Some(error.clone());
+                    return Err(fault::of_rustls(error));
+                }
+            };
             if read.is_err() || (bytes.len() == before && state.plaintext_bytes_to_read() == 0) {
                 return Err(Outcome::Fail(Reason::TlsHandshake));
             }
