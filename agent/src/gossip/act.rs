@@ -501,6 +501,10 @@ fn living(node: &Node) -> impl Iterator<Item = &Member> {
 }
 
 fn members(node: &Node) -> Vec<MemberStatus> {
+    let clock = node.overrides().clock();
+    let now = clock::now();
+    let own = node.actor().node;
+    let heard = |id| clock.error_ms_of(id);
     let mut members: Vec<_> = node
         .members()
         .map(|member| MemberStatus {
@@ -512,6 +516,12 @@ fn members(node: &Node) -> Vec<MemberStatus> {
             braked: member.profile.braked,
             prober_healthy: member.profile.prober_healthy,
             epoch: member.actor.epoch,
+            clock_off_ms: match heard(member.actor.node) {
+                _ if member.actor.node == own => Some(clock.own_error_ms()),
+                heard => heard.map(|(off, _)| off),
+            },
+            answered_ms_ago: heard(member.actor.node)
+                .map(|(_, at)| now.since(at).as_millis() as u64),
         })
         .collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
@@ -584,6 +594,10 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
             .filter(|other| &***other != name)
             .map(ToString::to_string)
             .collect(),
+        sent: None,
+        probes: Vec::new(),
+        answers: Vec::new(),
+        spec: Some(Arc::clone(spec)),
         history: Vec::new(),
     })
 }

@@ -6,6 +6,8 @@
 
 mod journal;
 mod lines;
+mod packed;
+mod probes;
 mod record;
 mod told;
 
@@ -23,6 +25,7 @@ use watchfire_wire::{CheckId, Verdict};
 
 pub(crate) use self::journal::{Journal, Query};
 use self::lines::Lines;
+pub(crate) use self::probes::{AnswerRecord, ProbeRecord, told};
 pub(crate) use self::record::{Record, Said};
 use self::told::Told;
 use crate::clock;
@@ -169,7 +172,7 @@ impl Thread {
             let text = fs::read_to_string(file).unwrap_or_default();
             for line in text.lines() {
                 if let Ok(record) = serde_json::from_str(line) {
-                    journal.push(record);
+                    journal.push(&record);
                 }
             }
         }
@@ -232,12 +235,8 @@ impl Thread {
             opinions.clear();
         }
         for origin in &turned.origins {
-            let known = self
-                .shared
-                .journal()
-                .of(origin)
-                .next_back()
-                .map(|it| it.to.clone());
+            let known = self.shared.journal().of(origin).next_back();
+            let known = known.map(|it| it.to);
             let from = match turned.from {
                 Some(from) => from.as_str().to_owned(),
                 None => known.unwrap_or_else(|| Verdict::Unknown.as_str().to_owned()),
@@ -265,7 +264,7 @@ impl Thread {
                 events.push(line.clone());
             }
             self.history.push(line);
-            self.shared.journal().push(record);
+            self.shared.journal().push(&record);
         }
     }
 
