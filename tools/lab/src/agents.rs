@@ -370,6 +370,24 @@ impl Agents {
         }
     }
 
+    /// Takes an origin out on an agent, as an operator does.
+    pub(crate) fn take_out(
+        &self,
+        index: usize,
+        origin: usize,
+        length: Option<Duration>,
+    ) -> Result<()> {
+        let program = self.program.display().to_string();
+        let socket = self.agents[index].home.join("admin.sock");
+        let (socket, origin) = (socket.display().to_string(), origin_name(origin));
+        let mut words = vec![&*program, "origin", "down", &*origin, "--socket", &*socket];
+        let length = length.map(|length| format!("{}s", length.as_secs()));
+        if let Some(length) = &length {
+            words.extend(["--for", length]);
+        }
+        shell::run(&words).map(drop)
+    }
+
     /// Kills all that run.
     pub(crate) fn kill_all(&mut self) {
         for agent in &mut self.agents {

@@ -68,6 +68,8 @@ pub(crate) struct Lab {
     /// What was waited for in vain: the steps after it would measure another
     /// POP than they mean.
     pub(crate) missed: Option<String>,
+    /// Origins that an operator took out, without an end.
+    pub(crate) taken_out: Vec<usize>,
     /// Parts of what was to be measured in which the machine stood still.
     pub(crate) voided: u64,
     /// Whether a measurement was voided as a whole.
@@ -142,6 +144,7 @@ impl Lab {
             acted: clock::now(),
             reached: 0,
             missed: None,
+            taken_out: Vec::new(),
             voided: 0,
             void: false,
         })

@@ -367,6 +367,16 @@ pub(crate) enum Act {
         #[serde(default)]
         and_back: bool,
     },
+    /// Takes origins out by the command line, each on some agent: without an end,
+    /// or for a time.
+    Override {
+        origins: Pick,
+        #[serde(rename = "for")]
+        length: Option<Span>,
+        within: Span,
+    },
+    /// Waits until all tables show what was taken out without an end.
+    Kept { within: Span },
     /// Turns all origins good again.
     Heal { within: Span },
     /// Drops so many of a hundred gossip packets from now on.

@@ -3,6 +3,7 @@
 mod flips;
 mod lives;
 mod measure;
+mod overrides;
 mod wait;
 mod world;
 
@@ -50,6 +51,12 @@ pub(crate) fn play(lab: &mut Lab, step: &Step) -> Result<()> {
             times,
             and_back,
         } => flips::flip(lab, name, origins, *how, *within, *times, *and_back),
+        Act::Override {
+            origins,
+            length,
+            within,
+        } => overrides::give(lab, name, origins, *within, *length),
+        Act::Kept { within } => overrides::kept(lab, name, *within),
         Act::Heal { within } => flips::heal(lab, name, *within),
         Act::Loss { percent } => world::loss(lab, *percent),
         Act::Uplink { how } => world::uplink(lab, *how),
@@ -101,6 +108,8 @@ const fn kind(act: &Act) -> &'static str {
         Act::Rolling { .. } => "rolling",
         Act::Freeze { .. } => "freeze",
         Act::Flip { .. } => "flip",
+        Act::Override { .. } => "override",
+        Act::Kept { .. } => "kept",
         Act::Heal { .. } => "heal",
         Act::Loss { .. } => "loss",
         Act::Uplink { .. } => "uplink",
