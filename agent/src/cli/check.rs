@@ -6,10 +6,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use watchfire_probe::{OnceReport, Options as ProbeOptions, Outcome, Phases, once};
+use watchfire_probe_core::tape::Tape;
 use watchfire_probe_core::{CheckSpec, HealthRule, HttpSpec, Kind, Method, TcpSpec, TlsSpec};
 
 use super::target::{Scheme, Target};
-use super::{Failure, Format, print_json};
+use super::{Failure, Format, print_json, shown};
 use crate::config::{AgentConfig, USER_AGENT, user_agent};
 use crate::files::{Files, How};
 
@@ -128,6 +129,7 @@ fn run_configured(name: &str, file: &Path, format: Format) -> Result<(), Failure
                 phases: Phases::default(),
                 backend: config.probe.backend,
                 fallback: None,
+                tape: Tape::default(),
             };
             let mut answer = as_json(spec, &report);
             answer["because"] = words.into();
@@ -225,6 +227,7 @@ fn print_text(spec: &CheckSpec, report: &OnceReport) {
     if report.phases.degraded {
         say!("  degraded    by the signs that the check names");
     }
+    shown::say(&report.tape, matches!(spec.kind, Kind::Http(_)));
     let verdict = match report.outcome {
         Outcome::Pass => "passed",
         Outcome::Fail(_) => "failed",
@@ -251,5 +254,6 @@ fn as_json(spec: &CheckSpec, report: &OnceReport) -> serde_json::Value {
         "first_byte_us": report.phases.first_byte_us,
         "total_us": report.phases.total_us,
         "degraded": report.phases.degraded,
+        "tape": shown::as_json(&report.tape, matches!(spec.kind, Kind::Http(_))),
     })
 }

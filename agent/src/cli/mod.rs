@@ -13,6 +13,7 @@ mod generate;
 mod history;
 mod origin;
 mod run;
+mod shown;
 mod table;
 mod target;
 

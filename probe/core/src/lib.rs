@@ -16,9 +16,11 @@ pub mod pattern;
 pub mod policy;
 pub mod rate;
 pub mod schedule;
+pub mod shelf;
 pub mod sickness;
 pub mod stats;
 pub mod stream;
+pub mod tape;
 pub mod tenant;
 pub mod wheel;
 
