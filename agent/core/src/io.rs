@@ -271,6 +271,15 @@ pub struct Published {
     pub frozen: bool,
 }
 
+/// What is wrong with a log that is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Implausible {
+    /// A term far ahead of POP time.
+    Term,
+    /// More words on checks that nobody configures here than a name's share.
+    Foreign,
+}
+
 /// Why a node holds no Downs back any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
@@ -302,9 +311,9 @@ pub enum Event {
     EpochTaken(u64),
     /// The state of a peer with equal claims differed; a repair was pulled.
     Repaired(Actor),
-    /// A member's log has a term that no honest writer can have come to. It is
-    /// left out, and asked for again later.
-    Implausible(Actor),
+    /// A member's log has what no honest writer can have come to. It is left out,
+    /// and asked for again later.
+    Implausible(Actor, Implausible),
     /// A check changed its verdict by this node's own write.
     Transition(CheckId, Verdict, Verdict),
     /// Second opinions disagreed with a Down.

@@ -17,6 +17,15 @@ pub const LOGS: usize = 4_096;
 /// and counted.
 pub const SLOTS: usize = 4_000_000;
 
+/// Words on checks that nobody configures here, of one name in all its lives, that
+/// are taken in any case: 15 MB. Servers are configured one after the other.
+pub const FOREIGN_LEAST: usize = 100_000;
+
+/// The same, where this node configures or has configured much: so many times what
+/// it did at most. A delta beyond it is left out whole, counted, and its actor set
+/// aside and named.
+pub const FOREIGN_TIMES: usize = 4;
+
 /// Floors of departed nodes. At the limit the one with the least epoch is
 /// forgotten: nothing was heard of that node for the longest time.
 pub const FLOORS: usize = 4_096;
@@ -346,6 +355,10 @@ pub const ASIDE_MAX: Duration = Duration::from_secs(60);
 /// Actors that are set aside. At the limit the one that comes back soonest makes
 /// room.
 pub const ASIDE: usize = 1_024;
+
+/// Actors set aside that one comparison of claims names, so that nobody sends
+/// their logs. Further ones are sent and refused again.
+pub const ASIDE_NAMED: usize = 4;
 
 /// Lives of gates of which it is remembered what they sent, twice over: as many
 /// again may be forgotten, those first that were not heard for longest. Only

@@ -66,6 +66,12 @@ pub enum Mutation {
     OverrideResurrected,
     /// Of two decisions at once each node goes by the one that it heard first.
     OverridesDiverge,
+    /// A name may have any number of words on checks that nobody configures.
+    ForeignWithoutShare,
+    /// Terms are believed however far ahead of POP time they are.
+    AnyTerm,
+    /// The word of the dead counts before the measurement of the living.
+    DeadOutrankTheLiving,
 }
 
 impl Mutation {
@@ -129,6 +135,9 @@ impl Mutation {
             Self::OverrideLostAtRestart => "override-lost-at-restart",
             Self::OverrideResurrected => "override-resurrected",
             Self::OverridesDiverge => "overrides-diverge",
+            Self::ForeignWithoutShare => "foreign-without-share",
+            Self::AnyTerm => "any-term",
+            Self::DeadOutrankTheLiving => "dead-outrank-the-living",
         }
     }
 }
@@ -138,7 +147,7 @@ impl Mutation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mutations {
     #[cfg(feature = "mutations")]
-    bits: u32,
+    bits: u64,
 }
 
 impl Mutations {

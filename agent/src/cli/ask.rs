@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::history::{line, moment, time};
 use super::text::{ago, columns};
-use super::{AgentAddress, Failure, Format, print_json};
+use super::{AgentAddress, Failure, Format, print_json, probes};
 use crate::control::admin::{Verb, ask};
 use crate::gossip::status::{Status, Why};
 use crate::recorder::Record;
@@ -301,6 +301,7 @@ pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
         say!("  shared with   {}", why.shared_with.join(", "));
     }
     say!("  runbook       docs/runbook.md, \"{}\"", why.reason);
+    probes::tell(&why);
     tell(&why.history);
     Ok(())
 }
@@ -331,6 +332,7 @@ fn why_then(why: &Why, at_ms: u64) -> Result<(), Failure> {
     say!("  since         {}", time(last.since_ms));
     say!("  decided by    {}", last.owner);
     say!("  runbook       docs/runbook.md, \"{}\"", last.reason);
+    probes::tell(why);
     tell(&why.history);
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mio::Registry;
 use watchfire_core::counters::Counter;
-use watchfire_core::io::{Event, Input, Released};
+use watchfire_core::io::{Event, Implausible, Input, Released};
 use watchfire_core::node::Node;
 use watchfire_core::overrides::Wall;
 use watchfire_core::swim::Member;
@@ -24,7 +24,7 @@ use super::overrides;
 use super::status::{KeysStatus, MemberStatus, Status, Why};
 use super::turn::Shell;
 use crate::clock;
-use crate::limits::{ORIGIN_SERIES, WALL_WATCH};
+use crate::limits::{GENERATIONS_LOOK, ORIGIN_SERIES, WALL_WATCH};
 use crate::recorder::{self, Happening, Said};
 
 /// Whether the loop goes on; an error is its end.
@@ -40,6 +40,8 @@ pub(super) struct Act {
     /// Reports since the last word that a check found no place, by tenant.
     crowded: BTreeMap<Arc<str>, u64>,
     generations: Generations,
+    /// When [`Generations`] look next.
+    next_look: Time,
     next_wall: Time,
     wall: Wall,
 }
@@ -62,6 +64,7 @@ impl Act {
             started: clock::now(),
             forged_seen: 0,
             next_complaint: clock::now() + FIRST_COMPLAINT,
+            next_look: Time::ZERO,
             next_wall: clock::now() + WALL_WATCH,
             wall: clock::wall_at_zero(),
             draining: false,
@@ -202,9 +205,12 @@ impl Act {
             shell.host.handle(now, Input::Late(late));
         }
         Self::watch_prober(now, shell);
-        let living = living(shell.host.node());
-        self.generations
-            .look(now, living.map(|it| (it.actor.node, it.profile.checks)));
+        if now >= self.next_look {
+            self.next_look = now + GENERATIONS_LOOK;
+            let living = living(shell.host.node());
+            self.generations
+                .look(now, living.map(|it| (it.actor.node, it.profile.checks)));
+        }
         if now >= self.next_wall {
             self.next_wall = now + WALL_WATCH;
             self.watch_wall(now, shell);
@@ -404,11 +410,15 @@ fn log(event: Event, host: &Host<FileHome>) {
         Event::Died(actor) => tracing::warn!(member = name_of(node, actor.node), "died"),
         Event::Left(actor) => tracing::info!(member = name_of(node, actor.node), "left"),
         Event::EpochTaken(epoch) => tracing::info!(epoch, "took an epoch"),
-        Event::Implausible(actor) => tracing::warn!(
+        Event::Implausible(actor, what) => tracing::warn!(
             member = name_of(node, actor.node),
             epoch = actor.epoch,
+            says = match what {
+                Implausible::Term => "terms far ahead of the time",
+                Implausible::Foreign => "far more checks than anybody configures",
+            },
             "says what no honest member can have come to: nothing of it is believed for now; if \
-             it goes on, put it out by rotating the key"
+             it goes on, put it out by `watchfire member evict`, or by rotating the key"
         ),
         Event::Repaired(actor) => {
             tracing::warn!(member = name_of(node, actor.node), "repaired unequal state");
@@ -491,6 +501,10 @@ fn living(node: &Node) -> impl Iterator<Item = &Member> {
 }
 
 fn members(node: &Node) -> Vec<MemberStatus> {
+    let clock = node.overrides().clock();
+    let now = clock::now();
+    let own = node.actor().node;
+    let heard = |id| clock.error_ms_of(id);
     let mut members: Vec<_> = node
         .members()
         .map(|member| MemberStatus {
@@ -502,6 +516,12 @@ fn members(node: &Node) -> Vec<MemberStatus> {
             braked: member.profile.braked,
             prober_healthy: member.profile.prober_healthy,
             epoch: member.actor.epoch,
+            clock_off_ms: match heard(member.actor.node) {
+                _ if member.actor.node == own => Some(clock.own_error_ms()),
+                heard => heard.map(|(off, _)| off),
+            },
+            answered_ms_ago: heard(member.actor.node)
+                .map(|(_, at)| now.since(at).as_millis() as u64),
         })
         .collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
@@ -574,6 +594,10 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
             .filter(|other| &***other != name)
             .map(ToString::to_string)
             .collect(),
+        sent: None,
+        probes: Vec::new(),
+        answers: Vec::new(),
+        spec: Some(Arc::clone(spec)),
         history: Vec::new(),
     })
 }

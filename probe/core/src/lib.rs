@@ -22,6 +22,7 @@ pub mod stats;
 pub mod stream;
 pub mod tape;
 pub mod tenant;
+pub mod trace;
 pub mod wheel;
 
 pub use check::{CheckSpec, HealthRule, SpecError};

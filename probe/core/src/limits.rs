@@ -204,3 +204,24 @@ pub const TLS_CERTIFICATES: usize = 64;
 pub const ALPN_NAMES: usize = 8;
 /// See [`ALPN_NAMES`].
 pub const ALPN_BYTES: usize = 255;
+
+/// Probes of a check that are remembered. At the limit the oldest gives way.
+pub const TRACED_PROBES: usize = 64;
+
+/// Checks of a process whose probes are remembered, shared among its threads; 700
+/// bytes each. Of those beyond it nothing is kept.
+pub const TRACED_CHECKS: u32 = 24_576;
+
+/// Answers that turned a verdict, of a process, shared among its threads. At the
+/// limit the oldest of all gives way.
+pub const TRACED_ANSWERS: usize = 512;
+
+/// Bytes of an answer that are looked at for that. The rest is not kept.
+pub const TRACED_HEARD_BYTES: usize = 1_024;
+
+/// Longest text that is kept of it, bytes. It is cut there.
+pub const TRACED_TEXT_BYTES: usize = 1_200;
+
+/// Probes that wait to be remembered while somebody looks. At the limit they are
+/// forgotten, and counted.
+pub const TRACE_WAITING: usize = 8_192;

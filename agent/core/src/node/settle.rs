@@ -318,8 +318,9 @@ impl Node {
             }
             Out::BulkClose { conn } => self.out.push_back(Output::BulkClose { conn }),
             Out::EpochNeeded(epoch) => self.take_epoch(now, epoch),
-            Out::Implausible(actor) => {
-                self.out.push_back(Output::Event(Event::Implausible(actor)));
+            Out::Implausible(actor, what) => {
+                let event = Event::Implausible(actor, what);
+                self.out.push_back(Output::Event(event));
             }
             Out::Repaired(actor) => self.out.push_back(Output::Event(Event::Repaired(actor))),
         }

@@ -159,7 +159,9 @@ impl Duties {
             return;
         };
         let me = ctx.store.me();
-        let own_wins = standing.winner.is_some_and(|word| word.actor == me);
+        // Over a dead one's word too, though that counts for nothing now: it would
+        // again once this node is dead.
+        let own_wins = ctx.store.winner(check).is_some_and(|word| word.actor == me);
         let held = ctx.store.word_of(me, check);
         let same = held.is_some_and(|slot| {
             slot.hold == Hold::Live

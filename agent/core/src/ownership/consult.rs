@@ -160,7 +160,7 @@ impl Duties {
         };
         let overruled: Vec<CheckId> = overruled.collect();
         let is_up = |check: CheckId| {
-            let winner = ctx.store.winner(check);
+            let winner = self.reading(ctx, check);
             winner.is_some_and(|word| word.slot.value.verdict == Verdict::Up)
         };
         let up: Vec<CheckId> = overruled

@@ -244,6 +244,7 @@ impl Duties {
                 to_ix(self.duties.len() - 1)
             };
             self.by_check.insert(check, ix);
+            ctx.store.configure(check, true);
             self.ranks.insert(ix, check);
             if meta.reference {
                 self.references.push(ix);
@@ -273,6 +274,7 @@ impl Duties {
             } else if ctx.store.release(check, 0, true, None).is_some() {
                 self.counters.releases += 1;
             }
+            ctx.store.configure(check, false);
             let duty = &mut self.duties[ix as usize];
             if duty.published.is_none() {
                 self.unheard -= 1;
@@ -456,7 +458,7 @@ impl Duties {
         if self.by_check.get(&check) != Some(&ix) {
             return;
         }
-        let what = ctx.store.winner(check).map(|word| {
+        let what = self.reading(ctx, check).map(|word| {
             let value = word.slot.value;
             let owner = self.members.get(word.actor.node);
             Published {

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 use watchfire_wire::message::replica::Hold;
-use watchfire_wire::{Actor, NodeId, Time, Unmeasured, Verdict};
+use watchfire_wire::{Actor, CheckId, NodeId, Time, Unmeasured, Verdict};
 
 use super::budget::{BACKUP_START, SHADOW_START};
 use super::decide::{Evidence, Facts};
@@ -49,7 +49,7 @@ pub(super) fn is_weak(word: Word) -> bool {
 impl Duties {
     pub(super) fn standing(&self, ctx: &Ctx<'_>, ix: CheckIx) -> Standing {
         let check = self.check(ix);
-        let winner = ctx.store.winner(check);
+        let winner = self.reading(ctx, check);
         let evidence = winner
             .filter(|word| word.slot.hold == Hold::Live && self.is_evidence_of(word.actor))
             .map(|word| word.actor.node);
@@ -58,6 +58,12 @@ impl Duties {
             evidence,
             declined: self.declined(ctx, ix),
         }
+    }
+
+    /// The word on a check that counts here.
+    pub(super) fn reading(&self, ctx: &Ctx<'_>, check: CheckId) -> Option<Word> {
+        let lives = |actor| self.members.is_current(actor);
+        ctx.store.reading(check, lives)
     }
 
     pub(super) fn facts(&self, ctx: &Ctx<'_>, ix: CheckIx, standing: &Standing) -> Facts {

@@ -126,6 +126,47 @@ impl Bench {
 }
 
 #[test]
+fn a_dead_ones_word_counts_for_less_than_a_living_ones_measurement() {
+    use watchfire_wire::message::replica::{Delta, Slot, Value};
+    let mut bench = Bench::new(2, 1);
+    bench.measured(0, Verdict::Up);
+    let own = bench.store.word_of(actor(1), check(0)).expect("it wrote");
+    let lie = Slot {
+        seq: 1,
+        term: own.term + 1_000,
+        value: Value {
+            verdict: Verdict::Down,
+            ..own.value
+        },
+        ..own
+    };
+    let applied = bench.store.apply(&Delta {
+        actor: actor(2),
+        lo: 0,
+        hi: 1,
+        trim: 0,
+        snapshot: true,
+        slots: vec![lie],
+    });
+    assert_eq!(applied, crate::replica::Applied::New);
+    bench.act(|duties, ctx| duties.changed(ctx, &[check(0)]));
+    let shown = |bench: &Bench| bench.duties.published(check(0)).map(|it| it.verdict);
+    assert_eq!(shown(&bench), Some(Verdict::Down), "while its author lives");
+    let told = bench.duties.checks_to_tell(bench.now);
+    let dead = View {
+        living: false,
+        ..view(2, told)
+    };
+    bench.act(|duties, ctx| duties.set_member(ctx, NodeId(2), Some(dead)));
+    bench.act(Duties::look_at_members);
+    assert_eq!(shown(&bench), Some(Verdict::Up), "at once, by no probe");
+    // With the next outcome it is the winner by its term too.
+    bench.measured(0, Verdict::Up);
+    let winner = bench.store.winner(check(0)).expect("it is held");
+    assert_eq!((winner.actor, winner.slot.term), (actor(1), lie.term + 1));
+}
+
+#[test]
 fn a_late_node_holds_a_down_back_and_not_for_ever() {
     let mut bench = Bench::new(1, 1);
     bench.measured(0, Verdict::Up);

@@ -360,10 +360,8 @@ impl Duties {
         let (mut up, mut all) = (0, 0);
         for &ix in &self.references {
             let duty = &self.duties[ix as usize];
-            let verdict = ctx
-                .store
-                .winner(duty.check)
-                .map(|word| word.slot.value.verdict);
+            let word = self.reading(ctx, duty.check);
+            let verdict = word.map(|word| word.slot.value.verdict);
             if verdict == Some(Verdict::Up) {
                 up += 1;
             }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use watchfire_wire::message::replica::{Head, Hold, Slot, Value};
-use watchfire_wire::{Actor, CheckId, NodeId, Verdict};
+use watchfire_wire::{Actor, CheckId, NodeId, Unmeasured, Verdict};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::store::{Store, Word, put_actor};
@@ -30,6 +30,8 @@ pub(super) struct Log {
     pub(super) len: u32,
     /// How many of its slots win their check.
     pub(super) wins: u32,
+    /// How many of its slots are on checks that are not configured here.
+    pub(super) foreign: u32,
     /// Of its slots; the sum over slots of a hash of each.
     slots_digest: u64,
     /// Its released slots in order: (sequence number, cell). Entries whose cell
@@ -61,6 +63,13 @@ pub(super) struct Cell {
     dissented: u8,
 }
 
+impl Cell {
+    /// It says that its author could not measure.
+    pub(super) fn is_weak(&self) -> bool {
+        Unmeasured::from_code(self.reason).is_some()
+    }
+}
+
 /// What is held of one check.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CheckCell {
@@ -68,6 +77,8 @@ pub(super) struct CheckCell {
     pub(super) chain: u32,
     pub(super) winner: u32,
     pub(super) changed: bool,
+    /// It is configured here, and stays known without a word on it.
+    pub(super) configured: bool,
 }
 
 impl Store {
@@ -88,6 +99,7 @@ impl Store {
             tail: NIL,
             len: 0,
             wins: 0,
+            foreign: 0,
             slots_digest: 0,
             released: VecDeque::new(),
         };
@@ -157,6 +169,9 @@ impl Store {
             let cell = self.allocate();
             self.slots[cell as usize].chain = self.checks[check as usize].chain;
             self.checks[check as usize].chain = cell;
+            if !self.checks[check as usize].configured {
+                self.logs[log as usize].foreign += 1;
+            }
             cell
         } else {
             self.digest_out(found);
@@ -221,6 +236,10 @@ impl Store {
             self.logs[log as usize].wins -= 1;
             self.checks[check as usize].winner = NIL;
         }
+        if !self.checks[check as usize].configured {
+            let log = self.slots[cell as usize].log;
+            self.logs[log as usize].foreign -= 1;
+        }
         self.slots[cell as usize].seq = 0;
         self.slots[cell as usize].log = NIL;
         self.slots[cell as usize].next = self.free_slots;
@@ -243,6 +262,7 @@ impl Store {
             chain: NIL,
             winner: NIL,
             changed: false,
+            configured: false,
         };
         let at = if let Some(at) = self.free_checks.pop() {
             self.checks[at as usize] = cell;

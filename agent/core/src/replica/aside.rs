@@ -2,18 +2,28 @@
 //! while, and asked again, for what is implausible now may not be later.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use watchfire_wire::message::replica::{Claim, Cover};
 use watchfire_wire::{Actor, Time};
 
 use super::replicator::{Out, Replicator};
-use crate::limits::{ASIDE, ASIDE_MAX, ASIDE_MIN};
+use crate::io::Implausible;
+use crate::limits::{ASIDE, ASIDE_MAX, ASIDE_MIN, ASIDE_NAMED};
 
 /// Who is set aside.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Aside {
-    until: BTreeMap<Actor, (Time, Duration)>,
+    until: BTreeMap<Actor, Row>,
     now: Time,
+}
+
+/// Until when, for how long, and up to which number it is known to reach.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    until: Time,
+    wait: Duration,
+    hi: u64,
 }
 
 impl Replicator {
@@ -26,18 +36,34 @@ impl Replicator {
 
     /// Nothing of this actor is asked for now.
     pub(super) fn is_set_aside(&self, actor: Actor) -> bool {
-        let until = self.aside.until.get(&actor);
-        until.is_some_and(|(until, _)| *until > self.aside.now)
+        let row = self.aside.until.get(&actor);
+        row.is_some_and(|row| row.until > self.aside.now)
     }
 
-    /// A delta of this actor was implausible.
-    pub(super) fn set_aside(&mut self, now: Time, actor: Actor, out: &mut Vec<Out>) {
-        self.counters.implausible += 1;
+    /// This actor was set aside at some time, and may be again.
+    #[must_use]
+    pub fn was_set_aside(&self, actor: Actor) -> bool {
+        self.aside.until.contains_key(&actor)
+    }
+
+    /// A delta of this actor up to `hi` was implausible.
+    pub(super) fn set_aside(
+        &mut self,
+        now: Time,
+        actor: Actor,
+        hi: u64,
+        what: Implausible,
+        out: &mut Vec<Out>,
+    ) {
+        match what {
+            Implausible::Term => self.counters.implausible += 1,
+            Implausible::Foreign => self.counters.foreign += 1,
+        }
         let all = &mut self.aside.until;
-        let known = all.get(&actor).map(|(_, wait)| *wait);
+        let known = all.get(&actor).map(|row| row.wait);
         if known.is_none() {
-            out.push(Out::Implausible(actor));
-            let soonest = all.iter().min_by_key(|(_, (until, _))| *until);
+            out.push(Out::Implausible(actor, what));
+            let soonest = all.iter().min_by_key(|(_, row)| row.until);
             if let Some(soonest) = soonest
                 .map(|(actor, _)| *actor)
                 .filter(|_| all.len() >= ASIDE)
@@ -46,6 +72,41 @@ impl Replicator {
             }
         }
         let wait = known.map_or(ASIDE_MIN, |wait| (wait * 2).min(ASIDE_MAX));
-        all.insert(actor, (now + wait, wait));
+        let until = now + wait;
+        all.insert(actor, Row { until, wait, hi });
+    }
+
+    /// How many of them a comparison names.
+    pub(super) fn aside_named(&self) -> usize {
+        self.aside.until.len().min(ASIDE_NAMED)
+    }
+
+    /// Claims for a comparison, so that nobody sends what is set aside: it is
+    /// named up to where it was refused.
+    pub(super) fn name_aside(&self, claims: &mut Vec<Claim>, cover: Cover) {
+        if cover.first > cover.last {
+            return;
+        }
+        let all = self.aside.until.range(cover.first..=cover.last);
+        let aside = all.filter(|(_, row)| row.until > self.aside.now);
+        for (&actor, row) in aside.take(self.aside_named()) {
+            let claim = Claim {
+                actor,
+                seq: row.hi,
+                // Above all others: whoever has the same does not send its own.
+                digest: u64::MAX,
+            };
+            match claims.binary_search_by_key(&actor, |claim| claim.actor) {
+                Ok(at) => claims[at] = claim,
+                Err(at) => claims.insert(at, claim),
+            }
+        }
+    }
+
+    /// Of whom too much came with this part of an answer for any honest log.
+    pub(super) fn overlong(&self, counts: &BTreeMap<Actor, usize>) -> BTreeSet<Actor> {
+        let most = self.store.log_most();
+        let over = counts.iter().filter(|&(_, &count)| count > most);
+        over.map(|(&actor, _)| actor).collect()
     }
 }

@@ -37,6 +37,9 @@ pub struct ReplicaConfig {
     pub sync_overdue: Duration,
     /// Largest answer by datagrams.
     pub max_parts: usize,
+    /// Words on checks that nobody configures here, of one name, that are taken
+    /// in any case.
+    pub foreign_least: usize,
     /// Largest datagram, bytes.
     pub datagram_bytes: usize,
 }
@@ -55,6 +58,7 @@ impl Default for ReplicaConfig {
             sync_spacing: Duration::from_millis(100),
             sync_overdue: Duration::from_secs(2),
             max_parts: limits::PARTS,
+            foreign_least: limits::FOREIGN_LEAST,
             datagram_bytes: DATAGRAM_BYTES,
         }
     }
@@ -92,6 +96,9 @@ crate::counters::counters! {
         pub full: u64 as "deltas_refused_full",
         /// Deltas left out because a term in them is implausible.
         pub implausible: u64 as "deltas_implausible",
+        /// Deltas left out because their author has too many words on checks that
+        /// nobody configures here.
+        pub foreign: u64 as "deltas_foreign",
         /// Bulk streams refused: no such token.
         pub bulk_refused: u64 as "bulk_tokens_refused",
     }

@@ -1,7 +1,7 @@
 //! The two sides of a pull: asking and taking in, answering and offering.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rkyv::rancor::Failure;
 use smallvec::SmallVec;
@@ -16,7 +16,7 @@ use super::pulls::{Pull, Staged, Want};
 use super::replicator::{Out, Peer, Replicator, Sync, next_conn};
 use super::serve::{self, Asked, Offer};
 use crate::budget::Class;
-use crate::io::ConnId;
+use crate::io::{ConnId, Implausible};
 use crate::limits;
 use crate::mutations::Mutation;
 
@@ -201,19 +201,54 @@ impl Replicator {
                 self.store.apply_part(delta, raise);
             }
         }
-        match open.stage(
+        let reach = |actor: Actor| {
+            let of = deltas.iter().filter(|delta| delta.actor == actor);
+            of.map(|delta| delta.hi).max().unwrap_or(0)
+        };
+        let reaches: BTreeMap<Actor, u64> = deltas
+            .iter()
+            .map(|it| (it.actor, reach(it.actor)))
+            .collect();
+        let staged = open.stage(
             answer.to_native(),
             index.to_native(),
             count.to_native(),
             deltas,
             floors,
-        ) {
+        );
+        self.refuse_overlong(now, id, &reaches, out);
+        match staged {
             Staged::Waiting => {}
             Staged::Malformed => {
                 self.counters.refused += 1;
                 self.pull_failed(now, id, out);
             }
             Staged::Complete(deltas, floors) => self.complete(now, id, &deltas, &floors, out),
+        }
+    }
+
+    /// Whoever has sent more of one log than an honest one can hold here: nothing of
+    /// it is kept, so that what is refused at last takes no memory until then.
+    fn refuse_overlong(
+        &mut self,
+        now: Time,
+        id: u64,
+        reaches: &BTreeMap<Actor, u64>,
+        out: &mut Vec<Out>,
+    ) {
+        let Some(open) = self.pulls.open.get(&id) else {
+            return;
+        };
+        let overlong = self.overlong(open.counts());
+        if overlong.is_empty() || self.mutations.on(Mutation::ForeignWithoutShare) {
+            return;
+        }
+        for &actor in &overlong {
+            let hi = reaches.get(&actor).copied().unwrap_or(0);
+            self.set_aside(now, actor, hi, Implausible::Foreign, out);
+        }
+        if let Some(open) = self.pulls.open.get_mut(&id) {
+            open.refuse(overlong);
         }
     }
 
@@ -263,7 +298,12 @@ impl Replicator {
                         out.push(Out::EpochNeeded(self.store.me().epoch + 1));
                     }
                 }
-                Applied::Implausible => self.set_aside(now, delta.actor, out),
+                Applied::Implausible => {
+                    self.set_aside(now, delta.actor, delta.hi, Implausible::Term, out);
+                }
+                Applied::Foreign => {
+                    self.set_aside(now, delta.actor, delta.hi, Implausible::Foreign, out);
+                }
                 Applied::Full => self.counters.full += 1,
                 Applied::Malformed => self.counters.refused += 1,
                 Applied::Known | Applied::BelowFloor | Applied::Gap => {}
@@ -581,7 +621,9 @@ impl Replicator {
         out: &mut Vec<Out>,
     ) {
         let most = limits::claims_per_pull(self.config.datagram_bytes);
-        let (claims, cover) = self.store.claims_from(first, most);
+        let most = most.saturating_sub(self.aside_named());
+        let (mut claims, cover) = self.store.claims_from(first, most);
+        self.name_aside(&mut claims, cover);
         let pull = self.ask(now, peer, claims, Some(cover), class, out);
         self.sync = Some(Sync { peer, pull });
     }

@@ -31,6 +31,9 @@ pub enum Applied {
     /// was changed, the claim neither, so that equal claims stay equal state. It
     /// may be plausible later.
     Implausible,
+    /// It has more words on checks that nobody configures here than its name's
+    /// share; nothing was changed, as above.
+    Foreign,
     /// A limit is reached; nothing was changed.
     Full,
 }
@@ -51,7 +54,9 @@ impl Store {
         if !is_well_formed(delta) {
             return Applied::Malformed;
         }
-        if delta.slots.iter().any(|slot| slot.term > self.term_max) {
+        if delta.slots.iter().any(|slot| slot.term > self.term_max)
+            && !self.mutations.on(Mutation::AnyTerm)
+        {
             return Applied::Implausible;
         }
         let known = self.by_actor.get(&actor).copied();
@@ -61,6 +66,9 @@ impl Store {
         }
         if !delta.snapshot && delta.lo > claim {
             return Applied::Gap;
+        }
+        if self.exceeds_share(known, delta) {
+            return Applied::Foreign;
         }
         if self.len() + delta.slots.len() > limits::SLOTS
             || (known.is_none() && self.by_actor.len() >= limits::LOGS)

@@ -17,6 +17,7 @@ mod news;
 mod pulls;
 mod replicator;
 mod serve;
+mod share;
 mod store;
 
 pub use self::config::{ReplicaConfig, ReplicaCounters};

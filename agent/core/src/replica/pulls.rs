@@ -1,6 +1,6 @@
 //! The requester's side: what is wanted, what was asked, what has come so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::SmallVec;
 use watchfire_wire::message::replica::{Claim, Cover, Delta, Floor};
@@ -52,6 +52,8 @@ pub(super) struct Pull {
     pub(super) conn: Option<ConnId>,
     /// Nobody waits for it any more; a late answer still counts.
     pub(super) lapsed: bool,
+    /// Whose log is too much to be honest: nothing more of it is kept.
+    pub(super) refused: BTreeSet<Actor>,
     stage: Stage,
 }
 
@@ -62,6 +64,8 @@ struct Stage {
     parts: Vec<Option<Vec<Delta>>>,
     missing: usize,
     slots: usize,
+    /// Slots so far, by actor.
+    by_actor: BTreeMap<Actor, usize>,
     floors: Vec<Floor>,
 }
 
@@ -95,6 +99,7 @@ impl Pull {
             tries: 1,
             conn: None,
             lapsed: false,
+            refused: BTreeSet::new(),
             stage: Stage::default(),
         }
     }
@@ -109,15 +114,33 @@ impl Pull {
                 .is_some_and(|cover| (cover.first..=cover.last).contains(&actor))
     }
 
+    /// Slots that have come so far, by actor.
+    pub(super) fn counts(&self) -> &BTreeMap<Actor, usize> {
+        &self.stage.by_actor
+    }
+
+    /// Nothing of these is kept of this answer, neither what came nor what comes.
+    pub(super) fn refuse(&mut self, actors: BTreeSet<Actor>) {
+        for part in self.stage.parts.iter_mut().flatten() {
+            part.retain(|delta| !actors.contains(&delta.actor));
+        }
+        for actor in &actors {
+            let count = self.stage.by_actor.remove(actor).unwrap_or(0);
+            self.stage.slots -= count;
+        }
+        self.refused.extend(actors);
+    }
+
     /// Takes one part. A repeated one changes nothing.
     pub(super) fn stage(
         &mut self,
         answer: u64,
         index: u16,
         count: u16,
-        deltas: Vec<Delta>,
+        mut deltas: Vec<Delta>,
         floors: Vec<Floor>,
     ) -> Staged {
+        deltas.retain(|delta| !self.refused.contains(&delta.actor));
         let max = if self.conn.is_some() {
             limits::BULK_FRAMES
         } else {
@@ -144,7 +167,10 @@ impl Pull {
         if stage.parts[index].is_some() {
             return Staged::Waiting;
         }
-        stage.slots += deltas.iter().map(|delta| delta.slots.len()).sum::<usize>();
+        for delta in &deltas {
+            stage.slots += delta.slots.len();
+            *stage.by_actor.entry(delta.actor).or_default() += delta.slots.len();
+        }
         if stage.slots > limits::SLOTS {
             return Staged::Malformed;
         }

@@ -20,7 +20,7 @@ use super::pulls::Pulls;
 use super::serve::{self, Asked, Frame, Offer, Offers, Streams};
 use super::store::Store;
 use crate::budget::{Class, Spare};
-use crate::io::ConnId;
+use crate::io::{ConnId, Implausible};
 use crate::limits;
 use crate::mutations::Mutations;
 use crate::rng::Rng;
@@ -67,7 +67,7 @@ pub enum Out {
     /// Equal claims hid unequal state of this actor; it was replaced.
     Repaired(Actor),
     /// An actor says what no honest one can; it was not set aside before.
-    Implausible(Actor),
+    Implausible(Actor, Implausible),
 }
 
 /// Replication of one node.
@@ -130,9 +130,11 @@ impl Replicator {
     /// Replication of a node that holds nothing yet.
     #[must_use]
     pub fn new(config: ReplicaConfig, me: Actor, mutations: Mutations, rng: Rng) -> Self {
+        let mut store = Store::new(me, mutations);
+        store.foreign_least = config.foreign_least;
         Self {
             config,
-            store: Store::new(me, mutations),
+            store,
             rng,
             peers: Vec::new(),
             pulls: Pulls::default(),
@@ -291,6 +293,10 @@ impl Replicator {
     /// A living member's digest. If it differs from ours for a while, all
     /// claims are compared with it.
     pub fn peer_digest(&mut self, now: Time, peer: Peer, digest: u64) {
+        // What is set aside is not compared: it differs for as long as it is.
+        if self.is_set_aside(peer.actor) {
+            return;
+        }
         if digest == self.store.digest() {
             if self.doubt.is_some_and(|doubt| doubt.peer == peer) {
                 self.doubt = None;

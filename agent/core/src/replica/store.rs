@@ -40,6 +40,11 @@ pub struct Store {
     overtaken: BTreeSet<NodeId>,
     /// Greatest term that is plausible now.
     pub(super) term_max: u64,
+    /// Checks configured here now, and at most so far.
+    pub(super) configured: usize,
+    pub(super) most_configured: usize,
+    /// Words on others that a name may have in any case.
+    pub(super) foreign_least: usize,
     pub(super) mutations: Mutations,
     /// Weights by this node's view; read only by the seeded bug that judges by
     /// views.
@@ -76,6 +81,9 @@ impl Store {
             fetched: 0,
             overtaken: BTreeSet::new(),
             term_max: u64::MAX,
+            configured: 0,
+            most_configured: 0,
+            foreign_least: limits::FOREIGN_LEAST,
             mutations,
             view: BTreeMap::new(),
         }
@@ -141,6 +149,33 @@ impl Store {
     pub fn winner(&self, check: CheckId) -> Option<Word> {
         let cell = self.checks[*self.by_check.get(&check)? as usize].winner;
         (cell != NIL).then(|| self.word(cell))
+    }
+
+    /// The word on a check that counts where these actors live. Nobody dead or
+    /// departed has the last word: a living one's live measurement counts before
+    /// it, though at a lower term. Whoever measures overtakes the winner with its
+    /// next outcome, and then this is the winner as well.
+    #[must_use]
+    pub fn reading(&self, check: CheckId, lives: impl Fn(Actor) -> bool) -> Option<Word> {
+        let winner = self.winner(check)?;
+        if lives(winner.actor) || self.mutations.on(Mutation::DeadOutrankTheLiving) {
+            return Some(winner);
+        }
+        let check = self.by_check.get(&check)?;
+        let mut best = NIL;
+        let mut at = self.checks[*check as usize].chain;
+        while at != NIL {
+            let cell = &self.slots[at as usize];
+            let measures = cell.hold == Hold::Live && !cell.is_weak();
+            if measures
+                && lives(self.logs[cell.log as usize].actor)
+                && (best == NIL || self.rank(at) > self.rank(best))
+            {
+                best = at;
+            }
+            at = cell.chain;
+        }
+        Some(if best == NIL { winner } else { self.word(best) })
     }
 
     /// All words on a check, in no order that means anything.
@@ -404,7 +439,7 @@ impl Store {
             let check = &mut self.checks[at as usize];
             check.changed = false;
             ids.push(check.id);
-            if check.chain == NIL {
+            if check.chain == NIL && !check.configured {
                 let id = check.id;
                 self.by_check.remove(&id);
                 self.free_checks.push(at);

@@ -40,6 +40,8 @@ pub(super) struct Page {
     origins: Origins,
     heartbeat_age_ns: u64,
     lines_lost: u64,
+    recorder_bytes: usize,
+    probes_forgotten: u64,
     /// To the recorder, and to its file.
     events_lost: (u64, u64),
 }
@@ -55,6 +57,8 @@ impl Page {
             origins: Origins::read(&sights.table, sights.me, &sights.chosen),
             heartbeat_age_ns: sights.table.freshness(clock::now_ns()).age_ns,
             lines_lost: sights.lines_lost(),
+            recorder_bytes: sights.recorder_bytes(),
+            probes_forgotten: sights.statistics.trace_size().1,
             events_lost: sights.recorder.lost(),
             status,
         }
@@ -157,6 +161,16 @@ impl Page {
             "log_lines_lost",
             "Log lines dropped because nobody read them.",
             self.lines_lost,
+        )?;
+        put.gauges(&[(
+            "recorder_memory_bytes",
+            "Memory that holds the last transitions and probes.",
+            self.recorder_bytes,
+        )])?;
+        put.count(
+            "probes_forgotten",
+            "Probes that are not remembered, because somebody looked at what was.",
+            self.probes_forgotten,
         )?;
         put.count(
             "happenings_lost",

@@ -9,8 +9,10 @@ use watchfire_wire::{Reason, Time, Unmeasured};
 use super::entry::Flags;
 use super::flight::Stage;
 use super::report::Report;
+use super::tell::hear;
 use super::{Action, During, Engine, Event, NONE, Slot};
 use crate::errno::{Fault, Step, classify};
+use crate::health::Transition;
 use crate::kind::{AnyExchange, Next, Transport};
 use crate::limits::{CLEAN_IN_A_ROW, GRACE_FACTOR, TLS_SESSIONS};
 use crate::outcome::{Outcome, Phases};
@@ -108,9 +110,10 @@ impl Engine {
     }
 
     /// Accounts for a due probe that was not started.
-    pub(super) fn conclude_unstarted(&mut self, index: u32, unmeasured: Unmeasured) {
-        let phases = Phases::default();
-        self.judge(index, Outcome::NotMeasured(unmeasured), phases, false);
+    pub(super) fn conclude_unstarted(&mut self, index: u32, unmeasured: Unmeasured, now: Time) {
+        let (outcome, phases) = (Outcome::NotMeasured(unmeasured), Phases::default());
+        self.tell_of(index, outcome, phases, now);
+        self.judge(index, outcome, phases, false);
     }
 
     /// A connection for an exchange stands.
@@ -165,8 +168,11 @@ impl Engine {
 
     /// Bytes came.
     fn received(&mut self, slot: Slot, bytes: &[u8], now: Time) {
+        let telling = self.probed.is_some();
         let flight = &mut self.flights[slot as usize];
-        let kind = &self.entries[flight.check as usize].spec.kind;
+        let entry = &self.entries[flight.check as usize];
+        let kind = &entry.spec.kind;
+        let on_edge = telling && entry.health.may_turn();
         let elapsed_us = flight.elapsed_us(now);
         let Some(exchange) = &mut flight.exchange else {
             return;
@@ -183,11 +189,15 @@ impl Engine {
                 tape::received(recorder, bytes);
             }
             let next = exchange.receive(kind, bytes);
+            if telling && (on_edge || exchange.is_down_at_once()) {
+                hear(&mut flight.heard, bytes);
+            }
             return self.go_on(slot, next, now);
         };
         session.sent();
         let was_handshaking = session.handshaking();
         let first_byte_us = &mut flight.first_byte_us;
+        let heard = &mut flight.heard;
         let mut next = Next::More;
         let fed = session.receive(bytes, |plain| {
             if *first_byte_us == NONE {
@@ -197,6 +207,9 @@ impl Engine {
                 tape::received(recorder, plain);
             }
             next = further(next, exchange.receive(kind, plain));
+            if telling && (on_edge || exchange.is_down_at_once()) {
+                hear(heard, plain);
+            }
             matches!(next, Next::More | Next::Send)
         });
         let established = was_handshaking && !session.handshaking();
@@ -479,12 +492,21 @@ impl Engine {
         if !matches!(outcome, Outcome::NotMeasured(_)) {
             self.stats.time(usize::from(entry.kind), &phases);
         }
-        self.judge(index, outcome, phases, at_once);
+        self.tell_of(index, outcome, phases, now);
+        if let Some(transition) = self.judge(index, outcome, phases, at_once) {
+            self.tell_of_turn(slot, transition);
+        }
         self.reschedule(index, now);
     }
 
     /// What an outcome does to its check, and what of it is to be reported.
-    fn judge(&mut self, index: u32, outcome: Outcome, phases: Phases, at_once: bool) {
+    fn judge(
+        &mut self,
+        index: u32,
+        outcome: Outcome,
+        phases: Phases,
+        at_once: bool,
+    ) -> Option<Transition> {
         self.stats.count(outcome);
         let entry = &mut self.entries[index as usize];
         self.places.count(entry.destination, outcome);
@@ -492,8 +514,9 @@ impl Engine {
             let report = Report::opinion(entry.id, entry.ask, outcome, phases);
             self.opinions.push_back(report);
             self.retire(index);
-            return;
+            return None;
         }
+        let mut transition = None;
         let news = match outcome {
             Outcome::NotMeasured(unmeasured) => {
                 entry.unmeasured = unmeasured;
@@ -516,7 +539,7 @@ impl Engine {
                 entry.flags.clear(Flags::UNMEASURED);
                 entry.latency_us = phases.total_us;
                 let was_contrary = entry.health.contrary() > 0;
-                let transition = match outcome {
+                transition = match outcome {
                     Outcome::Fail(_) if at_once => entry.health.record_down(),
                     outcome => entry.health.record(outcome == Outcome::Pass),
                 };
@@ -548,6 +571,7 @@ impl Engine {
             entry.flags.set(Flags::LISTED);
             self.dirty.push_back(index);
         }
+        transition
     }
 
     /// What a probe is doing now.

@@ -17,6 +17,7 @@ mod exchange;
 mod flight;
 mod places;
 mod report;
+mod tell;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::schedule::step;
 use crate::stats::Stats;
 use crate::stream::tls::TlsContext;
 use crate::tape::Recorder;
+use crate::trace::Probed;
 use crate::wheel::Wheel;
 
 pub use boundary::{Action, Config, During, Event, Inherited, Pacing, Slot, Target, TooManyChecks};
@@ -80,6 +82,9 @@ pub struct Engine {
     /// For people who look at one probe.
     recorder: Option<Arc<Recorder>>,
     stats: Stats,
+    /// Probes that have ended, for whoever remembers them; nothing unless
+    /// somebody does.
+    probed: Option<Vec<Probed>>,
 }
 
 /// No check, no slot.
@@ -122,6 +127,7 @@ impl Engine {
             submitted: Vec::new(),
             recorder: None,
             stats: Stats::new(),
+            probed: None,
         }
     }
 
@@ -475,7 +481,7 @@ impl Engine {
             self.reschedule(index, now);
             self.shift(index);
         }
-        self.conclude_unstarted(index, Unmeasured::InFlightFull);
+        self.conclude_unstarted(index, Unmeasured::InFlightFull, now);
     }
 
     /// A check's time has come: it waits for a slot, unless we were so late
@@ -493,7 +499,7 @@ impl Engine {
             self.stats.skipped += next.skipped + 1;
             entry.due = next.due;
             self.starts.arm(index, next.due);
-            self.conclude_unstarted(index, Unmeasured::Late);
+            self.conclude_unstarted(index, Unmeasured::Late, now);
         } else {
             let slow = entry.flags.has(Flags::SLOW);
             let free = self.config.slots - self.in_use;
@@ -518,7 +524,7 @@ impl Engine {
         if entry.caps_apply && !entry.caps.take(now) {
             self.reschedule(index, now);
             self.shift(index);
-            self.conclude_unstarted(index, Unmeasured::RateCapped);
+            self.conclude_unstarted(index, Unmeasured::RateCapped, now);
             return;
         }
         self.stats.started += 1;
@@ -575,6 +581,7 @@ impl Engine {
         flight.stage = Stage::Free;
         flight.tls = None;
         flight.exchange = None;
+        flight.heard = Vec::new();
         self.in_use -= 1;
         self.free_slots.push(slot);
         let entry = &mut self.entries[index as usize];

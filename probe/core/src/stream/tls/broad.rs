@@ -14,9 +14,9 @@ use openssl::ssl::{
     SslMode, SslRef, SslSession, SslSessionCacheMode, SslSessionRef, SslStream, SslVerifyMode,
     SslVersion,
 };
-use openssl::x509::X509;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{X509, X509VerifyResult};
 use rustls::pki_types::CertificateDer;
 use watchfire_wire::Unmeasured;
 
@@ -268,6 +268,7 @@ fn begin(
         shaken: false,
         offered,
         refused: own.refused.clone(),
+        failed: None,
     })
 }
 
@@ -278,6 +279,7 @@ pub(super) struct Connection {
     shaken: bool,
     offered: bool,
     refused: Option<Arc<Shelf<Vec<Certificate>>>>,
+    failed: Option<openssl::ssl::Error>,
 }
 
 impl Drop for Connection {
@@ -327,6 +329,24 @@ impl Connection {
         !self.shaken
     }
 
+    fn fail(&mut self, error: openssl::ssl::Error) -> Outcome {
+        let outcome = fault::of_openssl(self.tls.ssl(), &error, self.verify);
+        self.failed = Some(error);
+        outcome
+    }
+
+    /// What it failed with.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let error = self.failed.as_ref()?;
+        let judged = self.tls.ssl().verify_result();
+        if self.verify && judged != X509VerifyResult::OK {
+            return Some(judged.error_string().to_owned());
+        }
+        let stack = error.ssl_error().map_or(&[][..], |stack| stack.errors());
+        let reason = stack.first().and_then(|first| first.reason());
+        Some(reason.map_or_else(|| error.to_string(), str::to_owned))
+    }
+
     /// Encrypts `bytes` into `out`; nothing if that is not possible.
     pub(super) fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let mut rest = bytes;
@@ -353,7 +373,7 @@ impl Connection {
                     return Ok(Fed::Open);
                 }
                 Err(error) => {
-                    return Err(fault::of_openssl(self.tls.ssl(), &error, self.verify));
+                    return Err(self.fail(error));
                 }
             }
         }
@@ -368,7 +388,7 @@ impl Connection {
                 Err(error) if error.code() == ErrorCode::WANT_READ => break Fed::Open,
                 Err(error) if error.code() == ErrorCode::ZERO_RETURN => break Fed::Closed,
                 Err(error) => {
-                    return Err(fault::of_openssl(self.tls.ssl(), &error, self.verify));
+                    return Err(self.fail(error));
                 }
             }
         };

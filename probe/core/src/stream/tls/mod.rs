@@ -177,6 +177,14 @@ impl Session {
         self.out.clear();
     }
 
+    /// What its library said when it failed.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        match &self.library {
+            Library::Modern(connection) => connection.complaint(),
+            Library::Broad(connection) => connection.complaint(),
+        }
+    }
+
     /// Which library it uses.
     pub(crate) const fn side(&self) -> Side {
         match self.library {

@@ -142,7 +142,13 @@ impl Context {
         let name = ServerName::try_from(spec.server_name.clone())
             .map_err(|_| Outcome::NotMeasured(Unmeasured::Unsupported))?;
         ClientConnection::new(Arc::clone(config), name)
-            .map(|tls| Some(Connection { tls, offered }))
+            .map(|tls| {
+                Some(Connection {
+                    tls,
+                    offered,
+                    failed: None,
+                })
+            })
             .map_err(|_| Outcome::NotMeasured(Unmeasured::Internal))
     }
 }
@@ -254,6 +260,7 @@ fn build(
 pub(super) struct Connection {
     tls: ClientConnection,
     offered: bool,
+    failed: Option<rustls::Error>,
 }
 
 impl Connection {
@@ -292,6 +299,11 @@ impl Connection {
         self.tls.is_handshaking()
     }
 
+    /// What it failed with.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.failed.as_ref().map(ToString::to_string)
+    }
+
     /// Encrypts `bytes` into `out`; nothing if that is not possible.
     pub(super) fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
         self.tls.writer().write_all(bytes).ok()?;
@@ -309,7 +321,13 @@ impl Connection {
         while !bytes.is_empty() && fed == Fed::Open {
             let before = bytes.len();
             let read = self.tls.read_tls(&mut bytes);
-            let state = self.tls.process_new_packets().map_err(fault::of_rustls)?;
+            let state = match self.tls.process_new_packets() {
+                Ok(state) => state,
+                Err(error) => {
+                    self.failed = Some(error.clone());
+                    return Err(fault::of_rustls(error));
+                }
+            };
             if read.is_err() || (bytes.len() == before && state.plaintext_bytes_to_read() == 0) {
                 return Err(Outcome::Fail(Reason::TlsHandshake));
             }
