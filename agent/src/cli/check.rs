@@ -10,15 +10,15 @@ use watchfire_probe_core::tape::Tape;
 use watchfire_probe_core::{CheckSpec, HealthRule, HttpSpec, Kind, Method, TcpSpec, TlsSpec};
 
 use super::target::{Scheme, Target};
-use super::{Failure, Format, print_json, shown};
+use super::{Failure, Format, everywhere, print_json, shown};
 use crate::config::{AgentConfig, USER_AGENT, user_agent};
 use crate::files::{Files, How};
 
 #[derive(Args)]
 #[command(
     after_help = "The probe is the agent's own: the same state machine on the same driver. \
-                        Exit status 0: it passed; 1: it failed or measured nothing; 2: it could \
-                        not be tried."
+                        Exit status 0: it passed, everywhere if all were asked; 1: it failed or \
+                        measured nothing; 2: it could not be tried."
 )]
 pub(super) struct Options {
     /// tcp://HOST:PORT, http://HOST/PATH, https://HOST/PATH, or HOST:PORT for
@@ -32,6 +32,13 @@ pub(super) struct Options {
         conflicts_with_all = ["timeout", "expect", "host", "method", "no_verify", "roots", "backend"]
     )]
     config: Option<PathBuf>,
+    /// Let every member of the POP probe the origin of this name once, now, and
+    /// say what each saw; --config names the agent to ask
+    #[arg(
+        long,
+        conflicts_with_all = ["timeout", "expect", "host", "method", "no_verify", "roots", "backend"]
+    )]
+    everywhere: bool,
     /// Longest that it may take
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -88,6 +95,10 @@ impl From<BackendName> for watchfire_probe::Backend {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    if options.everywhere {
+        let config = options.config.as_deref();
+        return everywhere::run(&options.target, config, options.format);
+    }
     if let Some(file) = &options.config {
         return run_configured(&options.target, file, options.format);
     }

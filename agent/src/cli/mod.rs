@@ -10,6 +10,7 @@ mod check;
 mod configure;
 mod demo;
 mod doctor;
+mod everywhere;
 mod generate;
 mod history;
 mod origin;
