@@ -121,6 +121,10 @@ pub(crate) const METRICS_IDLE: Duration = Duration::from_secs(30);
 /// become a whole one, and the answer gone out, in this time.
 pub(crate) const METRICS_REQUEST: Duration = Duration::from_secs(10);
 
+/// How long `check --everywhere` waits for its agent: longer than that waits for
+/// any member, in the largest POP and with the longest timeout.
+pub(crate) const LOOK_ANSWER: Duration = Duration::from_secs(90);
+
 /// Origins that have metrics of their own at one member. Beyond it the rest is
 /// counted in `watchfire_origin_series_left_out`.
 pub(crate) const ORIGIN_SERIES: usize = 1_000;

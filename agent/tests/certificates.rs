@@ -108,3 +108,68 @@ fn the_end_of_a_certificate_is_told_by_who_probes_it() {
         }
     }
 }
+
+#[test]
+fn check_shows_the_chain_and_what_is_wrong_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let line = "openssl req -x509 -nodes -newkey rsa:2048 -days 9 -subj /CN=ca/O=Tests \
+                -keyout ca.key -out ca.pem && \
+                openssl req -new -nodes -newkey rsa:2048 -subj /CN=origin.test -keyout key \
+                -out csr && printf 'subjectAltName=DNS:origin.test,IP:127.0.0.9' > ext && \
+                openssl x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 \
+                -extfile ext -out cert";
+    let made = Command::new("sh")
+        .args(["-c", line])
+        .current_dir(dir)
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    for (library, arguments) in [("rustls", ""), ("OpenSSL", "-tls1_2 -cipher AES128-SHA")] {
+        let port = free_addresses(1)[0].port();
+        let server = Command::new("openssl")
+            .args(["s_server", "-www", "-quiet", "-cert", "cert", "-key", "key"])
+            .args(["-accept", &port.to_string()])
+            .args(arguments.split_whitespace())
+            .current_dir(dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let _server = Server(server);
+        let deadline = Instant::now() + PATIENCE;
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let url = format!("https://127.0.0.1:{port}/");
+        let roots = dir.join("ca.pem");
+        let roots = ["--roots", roots.to_str().unwrap()];
+        let trusted = [&["check", &url, "--host", "origin.test"], &roots[..]].concat();
+        let named_else = [&["check", &url, "--host", "else.test"], &roots[..]].concat();
+        let unknown = vec!["check", &url, "--host", "origin.test"];
+        for (arguments, reason) in [
+            (trusted, "passed"),
+            (named_else, "tls_name"),
+            (unknown, "tls_unknown_issuer"),
+        ] {
+            let output = support::watchfire(&[&arguments[..], &["--json"]].concat());
+            let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(answer["reason"], reason, "{library}: {answer}");
+            let tls = &answer["tape"]["tls"];
+            let own = &tls["chain"][0];
+            assert_eq!(own["subject"], "CN=origin.test", "{library}: {answer}");
+            assert_eq!(own["issuer"], "CN=ca, O=Tests", "{library}: {answer}");
+            assert_eq!(own["names"][1], "127.0.0.9", "{library}: {answer}");
+            assert!(own["not_after_s"].is_u64(), "{library}: {answer}");
+            if reason == "passed" {
+                assert_eq!(tls["library"], library);
+            }
+            let text = support::watchfire(&arguments).stdout;
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.contains("certificate 0: CN=origin.test"), "{text}");
+            assert!(text.contains("names     origin.test, 127.0.0.9"), "{text}");
+        }
+    }
+}

@@ -163,7 +163,13 @@ fn check_tells_the_phases_and_the_reason() {
             assert!(us("first_byte_us") <= us("total_us"), "{answer}");
         }
         let text = watchfire(&["check", &url]);
-        assert!(String::from_utf8(text.stdout).unwrap().contains("total"));
+        let text = String::from_utf8(text.stdout).unwrap();
+        assert!(text.contains("total"));
+        let heard = index < 2;
+        assert_eq!(text.contains("| GET /health HTTP/1.1"), index < 3, "{text}");
+        assert_eq!(text.contains("| HTTP/1.1 "), heard, "{text}");
+        let came = &answer["tape"]["received"]["bytes"];
+        assert_eq!(came.as_u64().unwrap() > 0, heard, "{answer}");
     }
     let output = watchfire(&["check", &farm.address(0).to_string(), "--json"]);
     assert_eq!(json(&output)["outcome"], "pass", "a TCP check");

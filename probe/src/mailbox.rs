@@ -10,6 +10,7 @@ use watchfire_probe_core::engine::{Inherited, Report};
 use watchfire_probe_core::limits::TRACED_CHECKS;
 use watchfire_probe_core::rate::Caps;
 use watchfire_probe_core::stream::tls::TlsContext;
+use watchfire_probe_core::tape::Recorder;
 use watchfire_probe_core::trace::Trace;
 use watchfire_probe_core::{CheckSpec, Stats};
 use watchfire_wire::{CheckId, First};
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Stop(CheckId),
     /// Trust by this from now on.
     Trust(Arc<TlsContext>),
+    /// Record what is said and heard.
+    Record(Arc<Recorder>),
     /// Report its next outcome.
     Attend(CheckId),
     /// Probe once and answer.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crossbeam::sync::Parker;
 use watchfire_probe_core::engine::ReportKind;
+use watchfire_probe_core::tape::{Recorder, Tape};
 use watchfire_probe_core::{CheckSpec, Outcome, Phases};
 use watchfire_wire::Unmeasured;
 
@@ -23,6 +24,8 @@ pub struct OnceReport {
     pub backend: Backend,
     /// Why it is not io_uring, if it might have been.
     pub fallback: Option<String>,
+    /// What it said and heard.
+    pub tape: Tape,
 }
 
 /// How much longer than its timeout a probe is waited for.
@@ -44,6 +47,8 @@ pub fn once(spec: CheckSpec, options: &Options) -> Result<OnceReport, StartError
     };
     let mut prober = Prober::start(options, Arc::new(move || unparker.unpark()))?;
     let until = crate::now() + spec.timeout * 2 + PATIENCE;
+    let recorder = Arc::<Recorder>::default();
+    prober.record(&recorder);
     prober.ask(Arc::new(spec), 0);
     prober.flush();
     let mut outcome = Outcome::NotMeasured(Unmeasured::Internal);
@@ -68,5 +73,6 @@ pub fn once(spec: CheckSpec, options: &Options) -> Result<OnceReport, StartError
         phases,
         backend: prober.backend(),
         fallback: prober.fallback().map(str::to_owned),
+        tape: recorder.with(core::mem::take),
     })
 }

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use watchfire_probe_core::engine::{Inherited, Pacing, Report};
 use watchfire_probe_core::stream::tls::TlsContext;
+use watchfire_probe_core::tape::Recorder;
 use watchfire_probe_core::{CheckSpec, Outcome, Phases, Stats, Tenant};
 use watchfire_wire::message::replica::Answer;
 use watchfire_wire::{CheckId, First, Time, Unmeasured};
@@ -215,6 +216,14 @@ impl Prober {
                 phases: Phases::default(),
             },
         });
+    }
+
+    /// Records on this what is said and heard from now on, of a prober that was
+    /// just started for one probe.
+    pub(crate) fn record(&self, recorder: &Arc<Recorder>) {
+        for lane in &self.lanes {
+            lane.send(Command::Record(Arc::clone(recorder)));
+        }
     }
 
     /// Sessions that begin from now on trust by this. Takes effect with the next

@@ -164,6 +164,7 @@ impl<'a, D: Driver> Worker<'a, D> {
                     self.tls = Some(Arc::clone(&tls));
                     self.engine.trust(tls);
                 }
+                Command::Record(recorder) => self.engine.record(recorder),
                 Command::Stop(id) => self.engine.stop(id),
                 Command::Attend(id) => self.engine.attend(id),
                 Command::Ask {

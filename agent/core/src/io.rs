@@ -5,9 +5,10 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
-use watchfire_wire::message::replica::Answer;
+use watchfire_wire::message::replica::{Answer, Sight};
 use watchfire_wire::{Actor, CheckId, First, NodeId, Verdict};
 
+use crate::look::Said;
 use crate::overrides::{Decision, Kept, Wall};
 
 /// What the shell tells the node.
@@ -142,6 +143,13 @@ pub enum ReportKind {
         /// What the probe found.
         answer: Answer,
     },
+    /// The same for a question with [`LOOK`](crate::look::LOOK) in its number.
+    Sight {
+        /// The question's.
+        ask: u64,
+        /// What the probe found.
+        sight: Sight,
+    },
 }
 
 /// What the node wants done, in order.
@@ -196,6 +204,14 @@ pub enum Output {
     Attend {
         /// Which.
         check: CheckId,
+    },
+    /// Every member has looked at a check, or is not waited for any longer; see
+    /// [`Node::look`](crate::node::Node::look).
+    Looked {
+        /// Which look.
+        look: u64,
+        /// What each said.
+        said: Said,
     },
     /// Probe it once, now, beside any schedule, and answer with
     /// [`ReportKind::Opinion`].

@@ -11,6 +11,7 @@ pub mod gate;
 pub mod holdings;
 pub mod io;
 pub mod limits;
+pub mod look;
 pub mod mutations;
 pub mod node;
 pub mod overrides;

@@ -287,6 +287,27 @@ pub const PULL_WAIT_MAX: Duration = Duration::from_secs(2);
 /// At the limit the oldest is forgotten.
 pub const PULLS_LAPSED: usize = 16;
 
+/// Looks of every member at a check, for people, that one node asks for at once.
+/// A further one is refused.
+pub const LOOKS: usize = 8;
+
+/// From one question of a look to the next: forty a second, within what a node
+/// may send.
+pub const LOOK_GAP: Duration = Duration::from_millis(25);
+
+/// How long an answer may take on its way, and a probe in its line.
+pub const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Looks of others that a node takes part in and has not forgotten. A further one
+/// is answered as capped.
+pub const LOOKS_ANSWERED: usize = 64;
+
+/// The same in a second.
+pub const LOOKS_PER_S: u32 = 4;
+
+/// The same at once.
+pub const LOOKS_BURST: u32 = 16;
+
 /// Shortest time from one round of questions and answers for second opinions to
 /// the next; longer, the less there is to send with.
 pub const QUESTION_GAP: Duration = Duration::from_millis(5);

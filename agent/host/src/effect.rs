@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use std::sync::Arc;
 
 use watchfire_core::io::{ConnId, Event, Published};
+use watchfire_core::look::Said;
 use watchfire_core::overrides::Kept;
 use watchfire_probe_core::Tenant;
 use watchfire_probe_core::check::CheckSpec;
@@ -45,6 +46,13 @@ pub enum Effect {
     },
     /// Tell the probe threads.
     Probe(Probing),
+    /// Every member has looked at a check, or is not waited for any longer.
+    Looked {
+        /// Which look.
+        look: u64,
+        /// What each said.
+        said: Said,
+    },
     /// What the table says of a check's names has changed: it was written
     /// already. For logs and tests.
     Published {

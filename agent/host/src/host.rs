@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use watchfire_core::gate::Keys;
 use watchfire_core::io::{Event, Input, Output, Report, ReportKind};
+use watchfire_core::look::{LOOK, TooManyLooks};
 use watchfire_core::node::Node;
 use watchfire_core::overrides::{Decided, Decision, Refused, Request};
 use watchfire_probe_core::Tenant;
+use watchfire_probe_core::check::DEFAULT_TIMEOUT;
 use watchfire_probe_core::engine::{self, Inherited};
 use watchfire_table::{Home, Writer};
+use watchfire_wire::message::replica::Sight;
 use watchfire_wire::{CheckId, NodeId, Reason, Time};
 
 use crate::catalogue::Catalogue;
@@ -64,6 +67,18 @@ impl<H: Home> Host<H> {
         if let Some(report) = translate(report) {
             self.handle(now, Input::Report(report));
         }
+    }
+
+    /// Every living member looks at a check once; see [`Node::look`].
+    ///
+    /// # Errors
+    /// Too many are being looked at.
+    pub fn look(&mut self, now: Time, check: CheckId) -> Result<u64, TooManyLooks> {
+        let spec = self.catalogue().spec(check);
+        let timeout = spec.map_or(DEFAULT_TIMEOUT, |spec| spec.timeout);
+        let look = self.node.look(now, check, timeout)?;
+        self.handle(now, Input::Tick);
+        Ok(look)
     }
 
     /// When the certificate ends that the last full TLS handshake of this check
@@ -233,6 +248,7 @@ impl<H: Home> Host<H> {
             }
             Output::Attend { check } => Effect::Probe(Probing::Attend(check)),
             Output::Hurry(hurry) => Effect::Probe(Probing::Hurry(hurry)),
+            Output::Looked { look, said } => Effect::Looked { look, said },
             Output::Ask { check, ask } => Effect::Probe(Probing::Ask {
                 check,
                 spec: self.catalogue().spec(check)?.clone(),
@@ -309,6 +325,23 @@ fn translate(report: engine::Report) -> Option<Report> {
         engine::ReportKind::Unmeasured { reason, in_a_row } => ReportKind::Unmeasured {
             reason: reason.code(),
             in_a_row,
+        },
+        engine::ReportKind::Opinion {
+            ask,
+            outcome,
+            phases,
+            ..
+        } if ask & LOOK != 0 => ReportKind::Sight {
+            ask,
+            sight: Sight {
+                code: outcome.code(),
+                degraded: phases.degraded,
+                status: phases.status.unwrap_or(0),
+                connect_us: phases.connect_us,
+                tls_us: phases.tls_us,
+                first_byte_us: phases.first_byte_us,
+                total_us: phases.total_us,
+            },
         },
         engine::ReportKind::Opinion { ask, answer, .. } => ReportKind::Opinion { ask, answer },
         // Nothing that a verdict depends on.

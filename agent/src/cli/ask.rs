@@ -307,7 +307,7 @@ pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
 }
 
 /// When a certificate ends, and in how many days.
-fn ends(ends_ms: u64) -> String {
+pub(super) fn ends(ends_ms: u64) -> String {
     let days = (i128::from(ends_ms) - i128::from(crate::clock::wall_ms())) / 86_400_000;
     format!("ends {} (in {days} days)", time(ends_ms))
 }

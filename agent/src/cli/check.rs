@@ -6,18 +6,19 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use watchfire_probe::{OnceReport, Options as ProbeOptions, Outcome, Phases, once};
+use watchfire_probe_core::tape::Tape;
 use watchfire_probe_core::{CheckSpec, HealthRule, HttpSpec, Kind, Method, TcpSpec, TlsSpec};
 
 use super::target::{Scheme, Target};
-use super::{Failure, Format, print_json};
+use super::{Failure, Format, everywhere, print_json, shown};
 use crate::config::{AgentConfig, USER_AGENT, user_agent};
 use crate::files::{Files, How};
 
 #[derive(Args)]
 #[command(
     after_help = "The probe is the agent's own: the same state machine on the same driver. \
-                        Exit status 0: it passed; 1: it failed or measured nothing; 2: it could \
-                        not be tried."
+                        Exit status 0: it passed, everywhere if all were asked; 1: it failed or \
+                        measured nothing; 2: it could not be tried."
 )]
 pub(super) struct Options {
     /// tcp://HOST:PORT, http://HOST/PATH, https://HOST/PATH, or HOST:PORT for
@@ -31,6 +32,13 @@ pub(super) struct Options {
         conflicts_with_all = ["timeout", "expect", "host", "method", "no_verify", "roots", "backend"]
     )]
     config: Option<PathBuf>,
+    /// Let every member of the POP probe the origin of this name once, now, and
+    /// say what each saw; --config names the agent to ask
+    #[arg(
+        long,
+        conflicts_with_all = ["timeout", "expect", "host", "method", "no_verify", "roots", "backend"]
+    )]
+    everywhere: bool,
     /// Longest that it may take
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -87,6 +95,10 @@ impl From<BackendName> for watchfire_probe::Backend {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    if options.everywhere {
+        let config = options.config.as_deref();
+        return everywhere::run(&options.target, config, options.format);
+    }
     if let Some(file) = &options.config {
         return run_configured(&options.target, file, options.format);
     }
@@ -128,6 +140,7 @@ fn run_configured(name: &str, file: &Path, format: Format) -> Result<(), Failure
                 phases: Phases::default(),
                 backend: config.probe.backend,
                 fallback: None,
+                tape: Tape::default(),
             };
             let mut answer = as_json(spec, &report);
             answer["because"] = words.into();
@@ -225,6 +238,7 @@ fn print_text(spec: &CheckSpec, report: &OnceReport) {
     if report.phases.degraded {
         say!("  degraded    by the signs that the check names");
     }
+    shown::say(&report.tape, matches!(spec.kind, Kind::Http(_)));
     let verdict = match report.outcome {
         Outcome::Pass => "passed",
         Outcome::Fail(_) => "failed",
@@ -251,5 +265,6 @@ fn as_json(spec: &CheckSpec, report: &OnceReport) -> serde_json::Value {
         "first_byte_us": report.phases.first_byte_us,
         "total_us": report.phases.total_us,
         "degraded": report.phases.degraded,
+        "tape": shown::as_json(&report.tape, matches!(spec.kind, Kind::Http(_))),
     })
 }

@@ -10,11 +10,13 @@ mod check;
 mod configure;
 mod demo;
 mod doctor;
+mod everywhere;
 mod generate;
 mod history;
 mod origin;
 mod probes;
 mod run;
+mod shown;
 mod table;
 mod target;
 

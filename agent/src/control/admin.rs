@@ -67,6 +67,8 @@ pub(crate) enum Verb {
         #[serde(default)]
         ended: bool,
     },
+    /// What every member of the POP sees of an origin when it probes it now.
+    Look { origin: String },
     /// The names of all origins that are configured.
     Origins,
     /// Hand over all checks and take no new ones.
@@ -106,10 +108,10 @@ pub(crate) enum AdminError {
     )]
     NotAllowed(PathBuf),
     #[error(
-        "an agent has {0} and did not answer within 10 s\n  help: is it stopped, or its machine \
+        "an agent has {0} and did not answer within {1} s\n  help: is it stopped, or its machine \
          overloaded? its log may say"
     )]
-    Silent(PathBuf),
+    Silent(PathBuf, u64),
     #[error("{0}")]
     Refused(String),
 }
@@ -172,9 +174,14 @@ impl AdminSocket {
 
 /// Asks a running agent, from a program that is no agent itself.
 pub(crate) fn ask(path: &Path, verb: &Verb) -> Result<Value, AdminError> {
+    ask_for(path, verb, Duration::from_secs(10))
+}
+
+/// The same with another patience than ten seconds.
+pub(crate) fn ask_for(path: &Path, verb: &Verb, patience: Duration) -> Result<Value, AdminError> {
     let talk = || -> io::Result<Answer> {
         let mut stream = BlockingStream::connect(path)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(patience))?;
         let mut line = serde_json::to_vec(verb).expect("a verb is plain data");
         line.push(b'\n');
         stream.write_all(&line)?;
@@ -184,7 +191,9 @@ pub(crate) fn ask(path: &Path, verb: &Verb) -> Result<Value, AdminError> {
     };
     let nobody = |error: io::Error| match error.kind() {
         io::ErrorKind::PermissionDenied => AdminError::NotAllowed(path.to_owned()),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AdminError::Silent(path.to_owned()),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            AdminError::Silent(path.to_owned(), patience.as_secs())
+        }
         _ => AdminError::NobodyThere(path.to_owned(), error),
     };
     match talk().map_err(nobody)? {
@@ -272,6 +281,15 @@ async fn answer(verb: Verb, user: &str, doors: &Doors) -> Answer {
             doors.gossip.send(Command::Overrides(ended, reply)).await;
             match answer.await {
                 Ok(all) => show(&all),
+                Err(_) => Answer::Error("the agent is ending".into()),
+            }
+        }
+        Verb::Look { origin } => {
+            let (reply, answer) = oneshot::channel();
+            doors.gossip.send(Command::Look(origin, reply)).await;
+            match answer.await {
+                Ok(Ok(seen)) => show(&seen),
+                Ok(Err(error)) => Answer::Error(error),
                 Err(_) => Answer::Error("the agent is ending".into()),
             }
         }

@@ -19,6 +19,7 @@ use watchfire_wire::{CheckId, NodeId, Reason, Time, Unmeasured};
 use super::Ending;
 use super::command::Command;
 use super::generations::Generations;
+use super::looks::Looking;
 use super::observer::Turned;
 use super::overrides;
 use super::status::{KeysStatus, MemberStatus, Status, Why};
@@ -42,6 +43,7 @@ pub(super) struct Act {
     generations: Generations,
     /// When [`Generations`] look next.
     next_look: Time,
+    looking: Looking,
     next_wall: Time,
     wall: Wall,
 }
@@ -69,6 +71,7 @@ impl Act {
             wall: clock::wall_at_zero(),
             draining: false,
             generations: Generations::default(),
+            looking: Looking::default(),
             datagrams_unsent: 0,
             crowded: BTreeMap::new(),
         }
@@ -111,6 +114,9 @@ impl Act {
                 Effect::BulkSend { conn, bytes } => shell.streams.send(conn, &bytes, registry),
                 Effect::BulkClose { conn } => shell.streams.close(conn, registry),
                 Effect::Probe(what) => probe(&mut shell.prober, what),
+                Effect::Looked { look, said } => {
+                    self.looking.over(look, &said, shell.host.node());
+                }
                 Effect::Published { check, what } => {
                     let now = clock::now();
                     let wall_ms = clock::wall_ms();
@@ -183,6 +189,7 @@ impl Act {
                 let names = shell.host.catalogue().all_names();
                 drop(reply.send(names.map(ToString::to_string).collect()));
             }
+            Command::Look(name, reply) => self.looking.begin(&name, reply, shell),
             Command::Leave => shell.host.handle(now, Input::Leave),
             Command::Beat(reply) => drop(reply.send(shell.prober.oldest_beat())),
             // Whoever asked may be gone by now; then nobody reads the answer.

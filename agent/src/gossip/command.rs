@@ -40,6 +40,8 @@ pub(crate) enum Command {
     ),
     /// What operators decided: in force, or whatever is remembered.
     Overrides(bool, oneshot::Sender<Vec<super::overrides::OverrideStatus>>),
+    /// Every member looks at this origin's check, and its probe's outcome is told.
+    Look(String, super::looks::Reply),
     /// The names of all origins that are configured.
     Names(oneshot::Sender<Vec<String>>),
     /// Say goodbye and end.

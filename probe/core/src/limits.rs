@@ -115,6 +115,10 @@ pub const TLS_FULL_EVERY: Duration = Duration::from_secs(600);
 /// each, with the certificates. A check beyond it shakes hands in full.
 pub const TLS_SESSIONS: u32 = 8_192;
 
+/// What is kept, for people, of what one probe sent and of what came, bytes of each.
+/// The rest is counted.
+pub const TAPE_BYTES: usize = 4 * 1_024;
+
 /// Slots of one engine: probes in flight, and connections kept open. A driver
 /// may allow fewer. Tenants share them; who finds none waits for half of the
 /// check's step and then measured nothing.

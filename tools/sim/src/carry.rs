@@ -29,6 +29,8 @@ impl World {
             Effect::BulkClose { conn } => self.stream_close(host, conn),
             Effect::Probe(what) => self.carry_out_probing(host, what),
             Effect::Published { check, what } => self.publish(host, check, what),
+            // Nobody asks there.
+            Effect::Looked { .. } => {}
             Effect::PersistEpoch(epoch) => self.hosts[host].disk_epoch = epoch,
             Effect::KeepOverrides(kept) => self.hosts[host].disk_overrides = kept,
             Effect::Left => {

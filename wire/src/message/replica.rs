@@ -76,6 +76,20 @@ pub enum Replica {
         /// The answers.
         opinions: Vec<Opinion>,
     },
+    /// A person wants to know: "probe this check once and tell me all of it".
+    Look {
+        /// Which.
+        question: Question,
+    },
+    /// The answer to [`Replica::Look`].
+    Seen {
+        /// The question's number.
+        look: u64,
+        /// What was asked about.
+        check: CheckId,
+        /// What the probe found.
+        sight: Sight,
+    },
     /// How this node's probes fare, while much fails here or elsewhere.
     Weather {
         /// The figures.
@@ -124,6 +138,42 @@ pub struct Weather {
     pub networks_failed: u32,
     /// Which networks failed: one bit of 64 for each, by its hash.
     pub networks: u64,
+}
+
+/// What one probe found, as far as it goes into a line for people. Times are from
+/// the probe's start on, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Sight {
+    /// The code of a [`Reason`](crate::Reason) or an [`Unmeasured`](crate::Unmeasured).
+    pub code: u8,
+    /// It passed, and showed a sign of trouble all the same.
+    pub degraded: bool,
+    /// The response's status; 0 for none.
+    pub status: u16,
+    /// Until the connection stood; nothing if it never did.
+    pub connect_us: Option<u32>,
+    /// Until the TLS handshake was done.
+    pub tls_us: Option<u32>,
+    /// Until the first byte of the response.
+    pub first_byte_us: Option<u32>,
+    /// Until the outcome was known.
+    pub total_us: u32,
+}
+
+impl Sight {
+    /// One that says nothing but this code.
+    #[must_use]
+    pub const fn of_code(code: u8) -> Self {
+        Self {
+            code,
+            degraded: false,
+            status: 0,
+            connect_us: None,
+            tls_us: None,
+            first_byte_us: None,
+            total_us: 0,
+        }
+    }
 }
 
 /// One question of [`Replica::Ask`].

@@ -10,13 +10,14 @@ mod counters;
 mod decide;
 mod keeping;
 mod load;
+mod looking;
 mod settle;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use rkyv::rancor::Failure;
-use watchfire_wire::message::replica::{ArchivedReplica, Opinion, Question, Weather};
+use watchfire_wire::message::replica::{ArchivedReplica, Opinion, Question, Sight, Weather};
 use watchfire_wire::message::swim::Profile;
 use watchfire_wire::message::{ArchivedBody, ArchivedPacket};
 use watchfire_wire::{Actor, CheckId, NodeId, Time};
@@ -26,8 +27,9 @@ pub use self::counters::NodeCounters;
 use self::load::Load;
 use crate::budget::Budget;
 use crate::gate::{Gate, Keys, Refused};
-use crate::io::{BulkEvent, ConnId, Event, Input, Output, Published};
+use crate::io::{BulkEvent, ConnId, Event, Input, Output, Published, Report, ReportKind};
 use crate::limits;
+use crate::look::Looks;
 use crate::mutations::Mutation;
 use crate::overrides::{Kept, Overrides, Wall};
 use crate::ownership::{Duties, View};
@@ -43,6 +45,7 @@ pub struct Node {
     swim: Swim,
     replicator: Replicator,
     duties: Duties,
+    looks: Looks,
     overrides: Overrides,
     rng: Rng,
     /// This node as a member.
@@ -154,6 +157,7 @@ impl Node {
             replicator,
             duties,
             overrides,
+            looks: Looks::numbered_from(me.boot >> 2),
             own: Member {
                 actor: me,
                 addr: config.addr,
@@ -225,6 +229,10 @@ impl Node {
                     duties.add(ctx, add);
                 });
             }
+            Input::Report(Report {
+                kind: ReportKind::Sight { ask, sight },
+                ..
+            }) => self.looks.probed(ask, sight),
             Input::Report(report) => {
                 self.with_duties(now, |duties, ctx| duties.report(ctx, report));
             }
@@ -265,6 +273,7 @@ impl Node {
             .min(self.replicator.next_timeout())
             .min(self.duties.next_timeout())
             .min(self.overrides.next_timeout())
+            .min(self.looks.next_timeout())
             .min(self.next_keeping)
             .min(self.next_step())
             .min(self.replicator.next_answer())
@@ -479,6 +488,18 @@ impl Node {
                                 duties.opinion(ctx, sender.node, opinion);
                             }
                         });
+                    }
+                    ArchivedReplica::Look { question } => {
+                        if let Ok(question) = rkyv::deserialize::<Question, Failure>(question) {
+                            self.asked_to_look(now, sender, question);
+                        }
+                    }
+                    ArchivedReplica::Seen { look, check, sight } => {
+                        let check = rkyv::deserialize::<CheckId, Failure>(check);
+                        let sight = rkyv::deserialize::<Sight, Failure>(sight);
+                        if let (Ok(check), Ok(sight)) = (check, sight) {
+                            self.looks.seen(sender.node, look.to_native(), check, sight);
+                        }
                     }
                     ArchivedReplica::Weather { weather } => {
                         let weather = rkyv::deserialize::<Weather, Failure>(weather);

@@ -107,6 +107,7 @@ impl Node {
         }
         self.tend_overrides(now);
         self.send_questions(now);
+        self.tend_looks(now);
         self.send_weather(now);
         self.send_set_messages(now);
         self.feed_streams(now);
@@ -460,7 +461,7 @@ impl Node {
         }
     }
 
-    fn living_addr(&self, node: NodeId) -> Option<SocketAddr> {
+    pub(super) fn living_addr(&self, node: NodeId) -> Option<SocketAddr> {
         let member = self.swim.member(node)?;
         member.state.is_living().then_some(member.addr)
     }

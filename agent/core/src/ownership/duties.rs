@@ -186,6 +186,13 @@ impl Duties {
         self.by_check.get(&check).copied()
     }
 
+    /// This node configures the check and can probe it.
+    #[must_use]
+    pub fn is_able(&self, check: CheckId) -> bool {
+        let ix = self.ix(check);
+        ix.is_some_and(|ix| self.duties[ix as usize].meta.able)
+    }
+
     /// This node thinks that its own path to the origins is dead.
     #[must_use]
     pub const fn is_blind(&self) -> bool {
@@ -352,7 +359,7 @@ impl Duties {
                 }
                 self.unmeasured(ctx, ix, reason, in_a_row);
             }
-            ReportKind::Opinion { .. } => {}
+            ReportKind::Opinion { .. } | ReportKind::Sight { .. } => {}
         }
         self.consider(ctx, ix);
     }

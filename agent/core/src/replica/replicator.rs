@@ -421,6 +421,8 @@ impl Replicator {
             | ArchivedReplica::SetPart { .. }
             | ArchivedReplica::Ask { .. }
             | ArchivedReplica::Opinion { .. }
+            | ArchivedReplica::Look { .. }
+            | ArchivedReplica::Seen { .. }
             | ArchivedReplica::Weather { .. } => self.counters.refused += 1,
         }
     }

@@ -682,6 +682,8 @@ impl Pop {
                     let prober = self.hosts[host].probers.get_mut(&check);
                     prober.expect("attended while probing").attend = true;
                 }
+                // Nobody asks here.
+                Output::Looked { .. } => {}
                 Output::Ask { check, ask } => {
                     let start = self.hosts[host].starts;
                     let event = Happening::Opinion {

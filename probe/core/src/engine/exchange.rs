@@ -17,6 +17,7 @@ use crate::kind::{AnyExchange, Next, Transport};
 use crate::limits::{CLEAN_IN_A_ROW, GRACE_FACTOR, TLS_SESSIONS};
 use crate::outcome::{Outcome, Phases};
 use crate::stream::tls::{Fed, Memory, Session, Side};
+use crate::tape;
 
 impl Engine {
     /// Tells what happened to a slot.
@@ -119,6 +120,11 @@ impl Engine {
     fn connected(&mut self, slot: Slot, now: Time) {
         let flight = &mut self.flights[slot as usize];
         flight.stage = Stage::Exchanging;
+        if let Some(recorder) = &self.recorder {
+            tape::begin(recorder);
+            let entry = &self.entries[flight.check as usize];
+            tape::sent(recorder, &entry.prepared[..usize::from(entry.header)]);
+        }
         let entry = &mut self.entries[flight.check as usize];
         let Some(tls) = &entry.spec.tls else {
             flight.headed = entry.header > 0;
@@ -132,6 +138,9 @@ impl Engine {
                     self.tls_sessions += u32::from(remembers);
                     Box::new(Memory::new(remembers))
                 });
+                if self.recorder.is_some() {
+                    memory.be_curious();
+                }
                 context.connect(tls, memory, now)
             }
             None => Err(Outcome::NotMeasured(Unmeasured::Unsupported)),
@@ -176,6 +185,9 @@ impl Engine {
             if flight.first_byte_us == NONE {
                 flight.first_byte_us = elapsed_us;
             }
+            if let Some(recorder) = &self.recorder {
+                tape::received(recorder, bytes);
+            }
             let next = exchange.receive(kind, bytes);
             if telling && (on_edge || exchange.is_down_at_once()) {
                 hear(&mut flight.heard, bytes);
@@ -191,6 +203,9 @@ impl Engine {
             if *first_byte_us == NONE {
                 *first_byte_us = elapsed_us;
             }
+            if let Some(recorder) = &self.recorder {
+                tape::received(recorder, plain);
+            }
             next = further(next, exchange.receive(kind, plain));
             if telling && (on_edge || exchange.is_down_at_once()) {
                 hear(heard, plain);
@@ -198,6 +213,12 @@ impl Engine {
             matches!(next, Next::More | Next::Send)
         });
         let established = was_handshaking && !session.handshaking();
+        if let Some(recorder) = &self.recorder
+            && was_handshaking
+            && (established || fed.is_err())
+        {
+            tape::shook(recorder, session.told());
+        }
         let has_another_way = was_handshaking && has_another_way(session);
         match fed {
             Err(Outcome::Fail(_)) if has_another_way => return self.shake_again(slot, now),
@@ -254,6 +275,10 @@ impl Engine {
             }
             Next::Send => {
                 flight.sending = true;
+                if let (Some(recorder), Some(exchange)) = (&self.recorder, &flight.exchange) {
+                    let prepared = &entry.prepared[usize::from(entry.header)..];
+                    tape::sent(recorder, exchange.outgoing(prepared));
+                }
                 if let (Some(session), Some(exchange)) = (&mut flight.tls, &flight.exchange) {
                     let prepared = &entry.prepared[usize::from(entry.header)..];
                     let written = session.request(exchange.outgoing(prepared));

@@ -34,6 +34,7 @@ use crate::rate::Caps;
 use crate::schedule::step;
 use crate::stats::Stats;
 use crate::stream::tls::TlsContext;
+use crate::tape::Recorder;
 use crate::trace::Probed;
 use crate::wheel::Wheel;
 
@@ -78,6 +79,8 @@ pub struct Engine {
     hurry: bool,
     /// Slots whose operation was handed to the driver in the last turn.
     submitted: Vec<Slot>,
+    /// For people who look at one probe.
+    recorder: Option<Arc<Recorder>>,
     stats: Stats,
     /// Probes that have ended, for whoever remembers them; nothing unless
     /// somebody does.
@@ -122,6 +125,7 @@ impl Engine {
             late_turn: 0,
             hurry: true,
             submitted: Vec::new(),
+            recorder: None,
             stats: Stats::new(),
             probed: None,
         }
@@ -189,6 +193,12 @@ impl Engine {
         if let Some(&index) = self.index.get(&id) {
             self.entries[index as usize].flags.set(Flags::ATTEND);
         }
+    }
+
+    /// Records what is said and heard from now on: of an engine that probes one
+    /// check for people.
+    pub fn record(&mut self, recorder: Arc<Recorder>) {
+        self.recorder = Some(recorder);
     }
 
     /// Sessions that begin from now on trust by this context; those that stand

@@ -52,6 +52,8 @@ impl Kinds {
                 ArchivedReplica::Notify { .. } => 12,
                 ArchivedReplica::Ask { .. }
                 | ArchivedReplica::Opinion { .. }
+                | ArchivedReplica::Look { .. }
+                | ArchivedReplica::Seen { .. }
                 | ArchivedReplica::Weather { .. } => 13,
                 ArchivedReplica::SetAsk { .. } | ArchivedReplica::SetPart { .. } => 14,
             },

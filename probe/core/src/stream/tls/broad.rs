@@ -22,10 +22,10 @@ use watchfire_wire::Unmeasured;
 
 use super::memory::Memory;
 use super::options::{MinVersion, TlsOptions};
-use super::shelf::Shelf;
-use super::{Fed, fault};
+use super::{Certificate, Fed, Told, fault};
 use crate::limits::TLS_OUT_BYTES;
 use crate::outcome::Outcome;
+use crate::shelf::Shelf;
 use crate::stream::TlsSpec;
 
 /// What all its sessions share; made when the first one is needed.
@@ -72,6 +72,9 @@ pub(super) struct Own {
     key: Option<PKey<Private>>,
     /// Nothing for a check that resumes none.
     last: Option<Arc<Last>>,
+    /// Where certificates are put that fail to be verified; nothing unless
+    /// somebody wants to look at them.
+    refused: Option<Arc<Shelf<Vec<Certificate>>>>,
 }
 
 impl fmt::Debug for Own {
@@ -81,12 +84,13 @@ impl fmt::Debug for Own {
 }
 
 impl Own {
-    fn new(spec: &TlsSpec, remembers: bool) -> Result<Self, ErrorStack> {
+    fn new(spec: &TlsSpec, memory: &Memory) -> Result<Self, ErrorStack> {
         let mut own = Self {
             context: None,
             chain: Vec::new(),
             key: None,
-            last: remembers.then(Arc::<Last>::default),
+            last: memory.remembers().then(Arc::<Last>::default),
+            refused: memory.is_curious().then(Arc::default),
         };
         let Some(options) = &spec.options else {
             return Ok(own);
@@ -125,11 +129,10 @@ impl Context {
         wall_s: u64,
     ) -> Result<Connection, Outcome> {
         let internal = Outcome::NotMeasured(Unmeasured::Internal);
-        let remembers = memory.remembers();
         let own = match &memory.broad {
             Some(own) => own,
             None => {
-                let own = Own::new(spec, remembers).map_err(|_| internal)?;
+                let own = Own::new(spec, memory).map_err(|_| internal)?;
                 memory.broad.insert(own)
             }
         };
@@ -241,6 +244,15 @@ fn begin(
     if let Some(options) = &spec.options {
         apply(&mut ssl, options, own)?;
     }
+    if let (Some(refused), true) = (&own.refused, spec.verify) {
+        let refused = Arc::clone(refused);
+        ssl.set_verify_callback(SslVerifyMode::PEER, move |good, verified| {
+            let chain = verified.chain().into_iter().flatten();
+            let chain: Vec<_> = chain.map(Certificate::of).collect();
+            refused.with(|refused| *refused = chain);
+            good
+        });
+    }
     let mut offered = false;
     if let (Some(last), Some(place)) = (&own.last, place()) {
         offered = last.with(|last| match (resume, last) {
@@ -255,6 +267,7 @@ fn begin(
         verify: spec.verify,
         shaken: false,
         offered,
+        refused: own.refused.clone(),
         failed: None,
     })
 }
@@ -265,6 +278,7 @@ pub(super) struct Connection {
     verify: bool,
     shaken: bool,
     offered: bool,
+    refused: Option<Arc<Shelf<Vec<Certificate>>>>,
     failed: Option<openssl::ssl::Error>,
 }
 
@@ -285,6 +299,25 @@ impl Connection {
 
     pub(super) fn is_resumed(&self) -> bool {
         self.tls.ssl().session_reused()
+    }
+
+    pub(super) fn told(&self) -> Told {
+        let ssl = self.tls.ssl();
+        let cipher = ssl.current_cipher();
+        let shown = ssl.peer_cert_chain().into_iter().flatten();
+        let mut chain: Vec<_> = shown.map(Certificate::of).collect();
+        if let (true, Some(refused)) = (chain.is_empty(), &self.refused) {
+            chain = refused.with(core::mem::take);
+        }
+        Told {
+            library: "OpenSSL",
+            version: cipher.map(|_| ssl.version_str().to_owned()),
+            cipher: cipher.map(|cipher| cipher.name().to_owned()),
+            alpn: ssl
+                .selected_alpn_protocol()
+                .map(|name| name.escape_ascii().to_string()),
+            chain,
+        }
     }
 
     /// The origin's own certificate.

@@ -18,6 +18,8 @@ pub(crate) struct Memory {
     pub(super) broad: Option<broad::Own>,
     /// It has one of the places for sessions.
     remembers: bool,
+    /// Somebody wants to look at what is shown.
+    curious: bool,
     /// Until then the broad library is used: the other one did not bring a
     /// handshake to an end.
     broad_until: Time,
@@ -35,6 +37,7 @@ impl Memory {
             modern: None,
             broad: None,
             remembers,
+            curious: false,
             broad_until: Time::ZERO,
             full: None,
             not_after_s: None,
@@ -44,6 +47,15 @@ impl Memory {
     /// Whether it has one of the places for sessions.
     pub(crate) const fn remembers(&self) -> bool {
         self.remembers
+    }
+
+    /// Somebody wants to look at what is shown.
+    pub(crate) const fn be_curious(&mut self) {
+        self.curious = true;
+    }
+
+    pub(super) const fn is_curious(&self) -> bool {
+        self.curious
     }
 
     /// The next handshake is a full one.

@@ -20,7 +20,7 @@ mod fault;
 mod memory;
 mod modern;
 mod options;
-mod shelf;
+mod told;
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use openssl::asn1::Asn1Time;
-use openssl::x509::X509;
+use openssl::x509::X509Ref;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::time_provider::TimeProvider;
 use watchfire_wire::{Time, Unmeasured};
@@ -36,6 +36,7 @@ use watchfire_wire::{Time, Unmeasured};
 pub use self::broad::{KeptSession, Resume};
 pub(crate) use self::memory::Memory;
 pub use self::options::{CLIENT_KEY, FILE_KEYS, TlsOptions};
+pub use self::told::{Certificate, Told};
 use crate::outcome::Outcome;
 use crate::stream::TlsSpec;
 
@@ -213,7 +214,15 @@ impl Session {
             Library::Modern(connection) => connection.certificate(),
             Library::Broad(connection) => connection.certificate(),
         };
-        seconds_of(&own?)
+        own.as_deref().and_then(seconds_of)
+    }
+
+    /// What is to be told of it to people.
+    pub(crate) fn told(&self) -> Told {
+        match &self.library {
+            Library::Modern(connection) => connection.told(),
+            Library::Broad(connection) => connection.told(),
+        }
     }
 
     /// Whether the handshake is still going on.
@@ -296,7 +305,7 @@ impl fmt::Debug for Session {
 
 /// The end of a certificate, seconds since 1970; one that was over by then says
 /// nothing.
-fn seconds_of(certificate: &X509) -> Option<u64> {
+fn seconds_of(certificate: &X509Ref) -> Option<u64> {
     let zero = Asn1Time::from_unix(0).ok()?;
     let span = zero.diff(certificate.not_after()).ok()?;
     let seconds = i64::from(span.days) * 86_400 + i64::from(span.secs);

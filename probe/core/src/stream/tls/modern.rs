@@ -20,10 +20,10 @@ use watchfire_wire::{Reason, Unmeasured};
 
 use super::memory::Memory;
 use super::options::{MinVersion, TlsOptions};
-use super::shelf::Shelf;
-use super::{Fed, WallClock, fault};
+use super::{Certificate, Fed, Told, WallClock, fault};
 use crate::limits::TLS_OUT_BYTES;
 use crate::outcome::Outcome;
+use crate::shelf::Shelf;
 use crate::stream::TlsSpec;
 
 /// What all its sessions share.
@@ -270,6 +270,24 @@ impl Connection {
 
     pub(super) fn is_resumed(&self) -> bool {
         self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    pub(super) fn told(&self) -> Told {
+        let version = self.tls.protocol_version();
+        let suite = self.tls.negotiated_cipher_suite();
+        let alpn = self.tls.alpn_protocol();
+        let shown = self.tls.peer_certificates().unwrap_or_default().iter();
+        Told {
+            library: "rustls",
+            version: version
+                .and_then(|version| version.as_str())
+                .map(|version| version.replace('_', ".")),
+            cipher: suite
+                .and_then(|suite| suite.suite().as_str())
+                .map(str::to_owned),
+            alpn: alpn.map(|name| name.escape_ascii().to_string()),
+            chain: shown.filter_map(|der| Certificate::of_der(der)).collect(),
+        }
     }
 
     /// The origin's own certificate.

@@ -1,9 +1,10 @@
-//! Where a check's session lies: both libraries put it there through a shared
-//! reference, of a type that threads may share.
+//! What is changed through a shared reference, of a type that threads may share:
+//! a check's TLS session, which both libraries put away so, and the tape of a
+//! probe, which is looked at when it is over.
 
 #![expect(
     clippy::disallowed_types,
-    reason = "no lock is waited for: a check's sessions are its thread's alone, and the libraries' \
+    reason = "no lock is waited for: what lies here is one thread's at a time, and the \
               interfaces cannot say so"
 )]
 
@@ -12,11 +13,11 @@ use std::sync::{Mutex, PoisonError};
 
 /// Something that is changed through a shared reference.
 #[derive(Default)]
-pub(super) struct Shelf<T>(Mutex<T>);
+pub struct Shelf<T>(Mutex<T>);
 
 impl<T> Shelf<T> {
     /// Looks at it, or changes it.
-    pub(super) fn with<R>(&self, look: impl FnOnce(&mut T) -> R) -> R {
+    pub fn with<R>(&self, look: impl FnOnce(&mut T) -> R) -> R {
         // What lies there is whole whenever nobody looks.
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
