@@ -67,6 +67,8 @@ pub(crate) enum Verb {
         #[serde(default)]
         ended: bool,
     },
+    /// Members that operators put out of the POP.
+    Evictions,
     /// The names of all origins that are configured.
     Origins,
     /// Hand over all checks and take no new ones.
@@ -270,6 +272,14 @@ async fn answer(verb: Verb, user: &str, doors: &Doors) -> Answer {
         Verb::Overrides { ended } => {
             let (reply, answer) = oneshot::channel();
             doors.gossip.send(Command::Overrides(ended, reply)).await;
+            match answer.await {
+                Ok(all) => show(&all),
+                Err(_) => Answer::Error("the agent is ending".into()),
+            }
+        }
+        Verb::Evictions => {
+            let (reply, answer) = oneshot::channel();
+            doors.gossip.send(Command::Evictions(reply)).await;
             match answer.await {
                 Ok(all) => show(&all),
                 Err(_) => Answer::Error("the agent is ending".into()),

@@ -40,6 +40,8 @@ pub(crate) enum Command {
     ),
     /// What operators decided: in force, or whatever is remembered.
     Overrides(bool, oneshot::Sender<Vec<super::overrides::OverrideStatus>>),
+    /// Members that operators put out.
+    Evictions(oneshot::Sender<Vec<super::overrides::OverrideStatus>>),
     /// The names of all origins that are configured.
     Names(oneshot::Sender<Vec<String>>),
     /// Say goodbye and end.

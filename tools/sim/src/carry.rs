@@ -82,6 +82,9 @@ impl World {
     }
 
     fn send(&mut self, host: usize, to: std::net::SocketAddr, bytes: Vec<u8>) {
+        if self.is_silenced(host, &bytes) {
+            return;
+        }
         if bytes.len() > DATAGRAM_BYTES {
             self.oracles.violate(self.now_us, Some(host), "bounds", || {
                 format!("sent a datagram of {} bytes", bytes.len())
