@@ -32,11 +32,6 @@ pub(crate) fn wall() -> std::time::Duration {
     std::time::Duration::from_nanos(read_ns(ClockId::CLOCK_REALTIME))
 }
 
-/// CPU time of the calling thread so far.
-pub(crate) fn thread_cpu() -> std::time::Duration {
-    std::time::Duration::from_nanos(read_ns(ClockId::CLOCK_THREAD_CPUTIME_ID))
-}
-
 fn read_ns(clock: ClockId) -> u64 {
     let time = clock_gettime(clock).expect("Linux has this clock");
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);

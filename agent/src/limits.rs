@@ -10,9 +10,10 @@ pub(crate) const COMMANDS: usize = 64;
 /// and probe reports again. The rest waits in the socket's buffer.
 pub(crate) const DATAGRAMS_PER_TURN: usize = 256;
 
-/// CPU time that datagrams, reports or streams may take in one turn, each for
-/// itself, before the loop looks at the others.
-pub(crate) const CPU_PER_TURN: Duration = Duration::from_millis(2);
+/// Time that datagrams or reports may take in one turn, each for itself, before the
+/// loop looks at the others: whether this thread or another had the processor,
+/// they waited. (CPU time would be a system call in every turn.)
+pub(crate) const TIME_PER_TURN: Duration = Duration::from_millis(2);
 
 /// While datagrams are left unread timers are looked at no more often: what
 /// would stop them may be among those datagrams.
@@ -64,9 +65,16 @@ pub(crate) const BULK_FRAME_BYTES: usize = 256 << 10;
 /// more is closed; 100,000 slots need about 12 MB.
 pub(crate) const BULK_OUTBOUND_BYTES: usize = 256 << 20;
 
-/// From one heartbeat of the table to the next. Readers call a table stale
-/// after many of them.
+/// From one heartbeat of the table to the next, at the least. Readers call a table
+/// stale after many of them.
 pub(crate) const TABLE_HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// A heartbeat is a store, and the wake-up for it what it costs: until so long after
+/// the last it waits for a turn that has another reason.
+pub(crate) const TABLE_HEARTBEAT_LATEST: Duration = Duration::from_millis(250);
+
+/// How often it is looked at which member holds which configuration.
+pub(crate) const GENERATIONS_LOOK: Duration = Duration::from_secs(1);
 
 /// How often the files are looked at. A change counts at the second look, and
 /// what is gone for longer.

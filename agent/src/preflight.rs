@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::sched::sched_getaffinity;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
-use nix::unistd::{Gid, Group, Pid, geteuid, getgroups};
+use nix::unistd::{AccessFlags, Gid, Group, Pid, eaccess, geteuid, getgroups};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::{AgentConfig, ConfigError};
@@ -41,6 +41,7 @@ pub(crate) fn errors(agent: &AgentConfig) -> Vec<ConfigError> {
     complain(no_backend(agent));
     complain(no_tmpfs(&agent.table.path));
     complain(agent.table.group.as_deref().and_then(no_group));
+    complain(agent.events.as_ref().and_then(|it| no_events(&it.file)));
     complain(no_socket(&agent.admin_socket));
     errors
 }
@@ -121,6 +122,31 @@ fn no_group(name: &str) -> Option<(String, String)> {
     Some((
         format!("table.group: the agent's user is not a member of \"{name}\""),
         format!("add it (systemd: SupplementaryGroups={name}), or name a group that it is in"),
+    ))
+}
+
+/// Events wait in memory for a file that cannot be written: better to know before.
+fn no_events(file: &Path) -> Option<(String, String)> {
+    let source = if file.exists() {
+        std::fs::File::options().append(true).open(file).err()
+    } else {
+        let folder = file.ancestors().skip(1).find(|folder| folder.exists())?;
+        if folder.is_dir() {
+            let may = AccessFlags::W_OK | AccessFlags::X_OK;
+            eaccess(folder, may).err().map(Into::into)
+        } else {
+            Some(io::ErrorKind::NotADirectory.into())
+        }
+    };
+    Some((
+        format!(
+            "events.file: {} cannot be written: {}",
+            file.display(),
+            source?
+        ),
+        "choose a file in a folder that the agent's user may write, like \
+         /var/log/watchfire/events.jsonl"
+            .into(),
     ))
 }
 

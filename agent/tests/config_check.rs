@@ -87,6 +87,10 @@ fn both_refuse_the_same_by_the_same_words() {
         ),
         (swap("[origins]", "[defaults]\nrice = 2\n[origins]"), "rice"),
         (swap("[origins]", "[defaults]\nrise = 0\n[origins]"), "rise"),
+        (
+            swap("[origins]", "[events]\nfile = \"agent.toml/e\"\n[origins]"),
+            "events.file",
+        ),
         (swap("[admin]", "[admin"), "agent.toml:"),
         (swap("[table]", "[tabel]"), "tabel"),
     ];

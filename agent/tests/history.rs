@@ -77,6 +77,50 @@ fn the_story_of_an_origin_is_told_by_every_member_and_survives_a_kill() {
     }
     assert!(told.iter().all(|ids| *ids == told[0]), "{told:?}");
 
+    // Who probes it remembers each probe, and what came when it turned.
+    let prober = pop
+        .agents
+        .iter()
+        .find(|agent| lines(agent, &["why", "o-1", "--json"])[0]["probed_here"] == true);
+    let prober = prober.expect("somebody probes it");
+    let why = &lines(prober, &["why", "o-1", "--json"])[0];
+    assert!(
+        why["sent"]
+            .as_str()
+            .unwrap()
+            .starts_with("GET /health HTTP/1.1\nHost: ")
+    );
+    let probes = why["probes"].as_array().unwrap();
+    let seen = |outcome: &str| probes.iter().filter(|it| it["outcome"] == outcome).count();
+    assert!((3..=64).contains(&probes.len()), "{probes:?}");
+    assert!(seen("fail") >= 3 && seen("pass") >= 2, "{probes:?}");
+    let failed = probes.iter().find(|it| it["outcome"] == "fail").unwrap();
+    assert_eq!(
+        (&failed["reason"], &failed["status"]),
+        (&"bad_status".into(), &503.into())
+    );
+    assert!(failed["connect_us"].as_u64().unwrap() <= failed["total_us"].as_u64().unwrap());
+    let times: Vec<_> = probes
+        .iter()
+        .map(|it| it["at_ms"].as_u64().unwrap())
+        .collect();
+    assert!(
+        times.is_sorted() && now_ms() - times[times.len() - 1] < 10_000,
+        "{times:?}"
+    );
+    let down = why["answers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["to"] == "down");
+    let head = down.expect("it turned down here")["head"].as_str().unwrap();
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    let text = String::from_utf8(prober.ask(&["why", "o-1"]).stdout).unwrap();
+    assert!(
+        text.contains("  | HTTP/1.1 503") && text.contains("failed (x)"),
+        "{text}"
+    );
+
     // Who decided knows whom it asked; the two others were reached by the fault, too.
     let down_by = |agent: &Agent| {
         let events = lines(agent, &["events", "--json", "--name", "o-1"]);

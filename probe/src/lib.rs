@@ -26,6 +26,7 @@ mod prober;
 mod start;
 mod statistics;
 mod tls_roots;
+mod tls_session;
 mod wake;
 mod worker;
 
@@ -40,4 +41,5 @@ pub use prober::Prober;
 pub use statistics::{Ailment, Statistics};
 pub use tls_roots::Trust;
 pub use watchfire_probe_core::engine::{Inherited, Report, ReportKind};
+pub use watchfire_probe_core::trace::{Answer, Past, Traced};
 pub use watchfire_probe_core::{CheckSpec, KIND_KEYS, Kind, Outcome, Phases, Stats, Tenant};

@@ -2,13 +2,15 @@
 //! and what the thread publishes once a second.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use watchfire_probe_core::engine::{Inherited, Report};
+use watchfire_probe_core::limits::TRACED_CHECKS;
 use watchfire_probe_core::rate::Caps;
 use watchfire_probe_core::stream::tls::TlsContext;
+use watchfire_probe_core::trace::Trace;
 use watchfire_probe_core::{CheckSpec, Stats};
 use watchfire_wire::{CheckId, First};
 
@@ -59,6 +61,10 @@ pub(crate) struct Mailbox {
     pub(crate) publish: AtomicU64,
     pub(crate) pulse: CachePadded<Pulse>,
     published: Mutex<Published>,
+    /// The last probes. The thread writes them when nobody looks.
+    trace: Mutex<Trace>,
+    /// Probes that were forgotten because somebody looked for too long.
+    pub(crate) untraced: AtomicU64,
 }
 
 /// Signs of life, written by the thread alone.
@@ -86,7 +92,9 @@ pub(crate) struct Published {
 }
 
 impl Mailbox {
-    pub(crate) fn new() -> std::io::Result<Self> {
+    /// Of one of so many threads.
+    pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
+        let share = TRACED_CHECKS / u32::try_from(threads.max(1)).unwrap_or(u32::MAX);
         Ok(Self {
             commands: ArrayQueue::new(COMMANDS),
             reports: ArrayQueue::new(REPORTS),
@@ -96,6 +104,8 @@ impl Mailbox {
             publish: AtomicU64::new(0),
             pulse: CachePadded::default(),
             published: Mutex::default(),
+            trace: Mutex::new(Trace::new(share)),
+            untraced: AtomicU64::new(0),
         })
     }
 
@@ -116,5 +126,20 @@ impl Mailbox {
         self.published
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is remembered of the last probes. A thread that died while writing it
+    /// left probes, no broken invariant.
+    pub(crate) fn trace(&self) -> MutexGuard<'_, Trace> {
+        self.trace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for the thread itself; nothing while somebody looks.
+    pub(crate) fn try_trace(&self) -> Option<MutexGuard<'_, Trace>> {
+        match self.trace.try_lock() {
+            Ok(trace) => Some(trace),
+            Err(TryLockError::Poisoned(trace)) => Some(trace.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }

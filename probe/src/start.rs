@@ -56,7 +56,14 @@ pub(crate) fn start(
             .pin_cores
             .as_ref()
             .map(|cores| cores[index % cores.len()]);
-        let started = start_thread(index, core, backend, &config, &plans, waker);
+        let started = start_thread(
+            (index, options.threads),
+            core,
+            backend,
+            &config,
+            &plans,
+            waker,
+        );
         match started {
             Ok(thread) => threads.push(thread),
             Err(error) => {
@@ -135,14 +142,14 @@ fn slots(options: &Options, backend: Backend) -> u32 {
 }
 
 fn start_thread(
-    index: usize,
+    (index, threads): (usize, usize),
     core: Option<usize>,
     backend: Backend,
     config: &Config,
     plans: &Arc<SocketPlans>,
     waker: &Waker,
 ) -> Result<(Arc<Mailbox>, JoinHandle<()>), StartError> {
-    let mailbox = Arc::new(Mailbox::new().map_err(StartError::Wake)?);
+    let mailbox = Arc::new(Mailbox::new(threads).map_err(StartError::Wake)?);
     // The pulse beats from the start: a thread that comes late is not stuck.
     mailbox
         .pulse

@@ -3,8 +3,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use watchfire_probe_core::Stats;
+use watchfire_probe_core::trace::Traced;
+use watchfire_wire::CheckId;
 
 use crate::mailbox::Mailbox;
 
@@ -27,6 +30,25 @@ impl Statistics {
             sum.add(&mailbox.published().stats);
         }
         sum
+    }
+
+    /// What the threads remember of a check; nothing if they never probed it. The
+    /// thread that has it waits for nobody, whoever looks.
+    #[must_use]
+    pub fn trace(&self, check: CheckId) -> Option<Traced> {
+        let mut each = self.mailboxes.iter();
+        each.find_map(|mailbox| mailbox.trace().of(check))
+    }
+
+    /// Memory that is held for that, bytes, and probes that were forgotten because
+    /// somebody looked for too long.
+    #[must_use]
+    pub fn trace_size(&self) -> (usize, u64) {
+        let each = self.mailboxes.iter();
+        each.fold((0, 0), |(bytes, lost), it| {
+            let bytes = bytes + it.trace().bytes();
+            (bytes, lost + it.untraced.load(Ordering::Relaxed))
+        })
     }
 
     /// CPU time that they used, microseconds.

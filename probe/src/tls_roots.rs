@@ -10,6 +10,7 @@ use watchfire_probe_core::stream::tls::TlsContext;
 use crate::clock;
 use crate::error::StartError;
 use crate::options::Options;
+use crate::tls_session;
 
 /// Where distributions keep the certificates that they trust.
 const SYSTEM: [&str; 4] = [
@@ -53,7 +54,8 @@ impl Trust {
         let roots = roots(options)?;
         let certificates = roots.clone().into();
         let context = TlsContext::new(roots, clock::wall_us() / 1_000_000)
-            .map_err(|error| StartError::Tls(error.to_string()))?;
+            .map_err(|error| StartError::Tls(error.to_string()))?
+            .resuming_by(tls_session::resume);
         Ok(Self {
             context: Arc::new(context),
             certificates,

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use watchfire_probe_core::engine::{Action, Config, Engine, Report, ReportKind};
+use watchfire_probe_core::limits::TRACE_WAITING;
 use watchfire_probe_core::sickness::Sickness;
 use watchfire_probe_core::stream::tls::TlsContext;
+use watchfire_probe_core::trace::Probed;
 use watchfire_wire::{Time, Unmeasured};
 
 use crate::clock;
@@ -36,6 +38,8 @@ pub(crate) struct Worker<'a, D> {
     /// When the statistics are published next.
     publish_at: Time,
     sickness: Sickness,
+    /// Probes that are yet to be remembered.
+    probed: Vec<Probed>,
     /// Told the wall clock, by which certificates are judged.
     tls: Option<Arc<TlsContext>>,
 }
@@ -44,9 +48,11 @@ impl<'a, D: Driver> Worker<'a, D> {
     pub(crate) fn new(driver: D, config: Config, mailbox: &'a Mailbox, waker: Waker) -> Self {
         let now = clock::now();
         let tls = config.tls.clone();
+        let mut engine = Engine::new(config, now);
+        engine.tell_of_probes();
         Self {
             driver,
-            engine: ManuallyDrop::new(Engine::new(config, now)),
+            engine: ManuallyDrop::new(engine),
             mailbox,
             waker,
             actions: Vec::new(),
@@ -54,6 +60,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             served: 0,
             publish_at: now + PUBLISH_EVERY,
             sickness: Sickness::new(now),
+            probed: Vec::new(),
             tls,
         }
     }
@@ -89,6 +96,7 @@ impl<'a, D: Driver> Worker<'a, D> {
         self.engine.take_actions(&mut self.actions);
         self.driver.carry_out(&self.engine, &self.actions);
         let all_reported = self.hand_over_reports();
+        self.remember();
         self.publish_if_due(looked);
         let ready = clock::now();
         let timeout = self.timeout(ready, all_reported);
@@ -190,6 +198,24 @@ impl<'a, D: Driver> Worker<'a, D> {
             (self.waker)();
         }
         all
+    }
+
+    /// Remembers the probes that have ended. Whoever looks at them is not waited
+    /// for.
+    fn remember(&mut self) {
+        self.engine.take_probed(&mut self.probed);
+        if self.probed.is_empty() {
+            return;
+        }
+        if let Some(mut trace) = self.mailbox.try_trace() {
+            for probed in self.probed.drain(..) {
+                trace.record(probed);
+            }
+        } else if self.probed.len() > TRACE_WAITING {
+            let over = (self.probed.len() - TRACE_WAITING) as u64;
+            self.mailbox.untraced.fetch_add(over, Ordering::Relaxed);
+            self.probed.truncate(TRACE_WAITING);
+        }
     }
 
     fn publish_if_due(&mut self, now: Time) {

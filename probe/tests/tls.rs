@@ -263,3 +263,56 @@ fn without_trusted_certificates_nothing_is_measured() {
         assert!(words.contains("name a file of PEM certificates"), "{words}");
     }
 }
+
+#[test]
+fn what_the_library_said_of_a_certificate_is_remembered() {
+    let certified = generate_simple_self_signed(["origin.example".to_owned()]).unwrap();
+    let target = server(Manner::Answers, &certified);
+    let roots = tempfile::NamedTempFile::new().unwrap();
+    let other = generate_simple_self_signed(["other.example".to_owned()]).unwrap();
+    std::fs::write(roots.path(), other.cert.pem()).unwrap();
+    let spec = CheckSpec {
+        tls: Some(TlsSpec {
+            server_name: "origin.example".to_owned(),
+            verify: true,
+            options: None,
+        }),
+        interval: Duration::from_millis(500),
+        ..CheckSpec::http(target, "/")
+    };
+    for backend in backends() {
+        let mut bench = Bench::new(Options {
+            tls_roots: Some(roots.path().to_owned()),
+            ..options(backend)
+        });
+        bench
+            .prober
+            .start_check(Arc::new(spec.clone()), 1, None, First::PHASE);
+        bench.prober.flush();
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let answers = loop {
+            let _ = bench.report(Duration::from_millis(200));
+            let traced = bench
+                .prober
+                .statistics()
+                .trace(spec.id())
+                .unwrap_or_default();
+            if !traced.answers.is_empty() {
+                assert!(
+                    traced
+                        .probes
+                        .iter()
+                        .all(|it| it.code == Reason::TlsUnknownIssuer.code())
+                );
+                break traced.answers;
+            }
+            assert!(std::time::Instant::now() < deadline, "{traced:?}");
+        };
+        let tls = answers[0].tls.as_deref().unwrap();
+        assert!(
+            tls.contains("self-signed") || tls.contains("self signed"),
+            "{tls}"
+        );
+        assert_eq!(&*answers[0].answer, "");
+    }
+}

@@ -4,110 +4,13 @@
 
 mod common;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
+use common::nginx::Nginx;
+use common::openssl::{BROAD, Given, Server, authority, file, https, text};
 use common::{Bench, backends, options};
-use watchfire_probe::{CheckSpec, Outcome};
-use watchfire_probe_core::TlsSpec;
-use watchfire_probe_core::keys::{Keys, Value};
+use watchfire_probe::Outcome;
+use watchfire_probe_core::keys::Value;
 use watchfire_probe_core::stream::tls::TlsOptions;
 use watchfire_wire::Reason;
-
-/// A server that rustls cannot speak with.
-const BROAD: &str = "-tls1_2 -cipher ECDHE-RSA-AES128-SHA";
-
-struct Server {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Server {
-    fn start(dir: &Path, of: &str, arguments: &str) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let addr = free.local_addr().expect("an address");
-        drop(free);
-        let child = Command::new("openssl")
-            .args(["s_server", "-www", "-quiet", "-accept"])
-            .arg(addr.port().to_string())
-            .args(["-cert", &format!("{of}.pem"), "-key", &format!("{of}.key")])
-            .args(arguments.split_whitespace())
-            .current_dir(dir)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openssl is installed");
-        let server = Self { child, addr };
-        let until = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(addr).is_err() {
-            assert!(Instant::now() < until, "s_server {arguments}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        server
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// An authority of this name, and a certificate by it for `origin.test`.
-fn authority(dir: &Path, name: &str) {
-    let line = format!(
-        "openssl req -x509 -nodes -newkey rsa:2048 -keyout {name}-ca.key -out {name}-ca.pem \
-         -subj /CN={name}-ca -days 9 && \
-         openssl req -new -nodes -newkey rsa:2048 -keyout {name}.key -out {name}.csr \
-         -subj /CN=origin.test && \
-         printf 'subjectAltName=DNS:origin.test' > {name}.ext && \
-         openssl x509 -req -in {name}.csr -CA {name}-ca.pem -CAkey {name}-ca.key \
-         -CAcreateserial -days 9 -extfile {name}.ext -out {name}.pem"
-    );
-    let status = Command::new("sh")
-        .args(["-c", &line])
-        .current_dir(dir)
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .status();
-    assert!(status.expect("a shell").success(), "{line}");
-}
-
-struct Given(Vec<(&'static str, Value)>);
-
-impl Keys for Given {
-    fn take(&mut self, key: &'static str) -> Option<Value> {
-        let at = self.0.iter().position(|(name, _)| *name == key)?;
-        Some(self.0.swap_remove(at).1)
-    }
-}
-
-fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
-}
-
-fn file(dir: &Path, name: &str) -> Value {
-    Value::Text(std::fs::read_to_string(dir.join(name)).expect("it was made"))
-}
-
-/// A check of this server with these keys.
-fn https(server: &Server, keys: Vec<(&'static str, Value)>) -> CheckSpec {
-    let options = TlsOptions::read(&mut Given(keys)).expect("good keys");
-    CheckSpec {
-        interval: Duration::from_secs(5),
-        timeout: Duration::from_secs(5),
-        tls: Some(TlsSpec {
-            server_name: "origin.test".to_owned(),
-            verify: true,
-            options: options.map(Arc::new),
-        }),
-        ..CheckSpec::http(server.addr, "/")
-    }
-}
 
 #[test]
 fn each_check_trusts_whom_it_says() {
@@ -122,7 +25,7 @@ fn each_check_trusts_whom_it_says() {
             for (name, server) in &servers {
                 for ca in ["one", "two"] {
                     let trusted = file(dir, &format!("{ca}-ca.pem"));
-                    let spec = https(server, vec![("ca_file", trusted)]);
+                    let spec = https(server.addr, vec![("ca_file", trusted)]);
                     let wanted = if ca == *name {
                         Outcome::Pass
                     } else {
@@ -132,7 +35,7 @@ fn each_check_trusts_whom_it_says() {
                 }
                 // The origin's own certificate is a pin.
                 let pinned = file(dir, &format!("{name}.pem"));
-                let spec = https(server, vec![("ca_file", pinned)]);
+                let spec = https(server.addr, vec![("ca_file", pinned)]);
                 assert_eq!(bench.ask(&spec).0, Outcome::Pass, "{backend}, {library}");
             }
         }
@@ -156,7 +59,7 @@ fn an_origin_that_wants_to_know_who_asks_is_told() {
                 ("client_certificate", file(dir, "two.pem")),
                 ("client_key", file(dir, "two.key")),
             ];
-            let found = bench.ask(&https(&server, known)).0;
+            let found = bench.ask(&https(server.addr, known)).0;
             assert_eq!(found, Outcome::Pass, "{backend}, {library}");
             let stranger = vec![
                 ca(),
@@ -164,10 +67,48 @@ fn an_origin_that_wants_to_know_who_asks_is_told() {
                 ("client_key", file(dir, "one.key")),
             ];
             for refused in [vec![ca()], stranger] {
-                let found = bench.ask(&https(&server, refused)).0;
+                let found = bench.ask(&https(server.addr, refused)).0;
                 let is_fault = matches!(found, Outcome::Fail(_));
                 assert!(is_fault, "{backend}, {library}: {found:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn nginx_that_wants_to_know_who_asks_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    authority(dir, "one");
+    authority(dir, "two");
+    let wants = format!(
+        "ssl_verify_client on; ssl_client_certificate {}/two-ca.pem;",
+        dir.display()
+    );
+    let broad = format!("{wants} ssl_protocols TLSv1.2; ssl_ciphers ECDHE-RSA-AES128-SHA;");
+    let Some(nginx) = Nginx::start(dir, &[&wants, &broad]) else {
+        return;
+    };
+    for (place, library) in ["rustls", "OpenSSL"].into_iter().enumerate() {
+        for backend in backends() {
+            let mut bench = Bench::new(options(backend));
+            let ca = || ("ca_file", file(dir, "one-ca.pem"));
+            let client = |name: &str| {
+                vec![
+                    ca(),
+                    ("client_certificate", file(dir, &format!("{name}.pem"))),
+                    ("client_key", file(dir, &format!("{name}.key"))),
+                ]
+            };
+            let mut ask = |keys| bench.ask(&https(nginx.addrs[place], keys)).0;
+            let before = nginx.log(place).len();
+            assert_eq!(ask(client("two")), Outcome::Pass, "{backend}, {library}");
+            let seen = nginx.log_beyond(place, before);
+            assert_eq!(seen[before][2], "SUCCESS", "{backend}, {library}");
+            // It says so in a response of status 400.
+            let refused = Outcome::Fail(Reason::BadStatus);
+            assert_eq!(ask(client("one")), refused, "{backend}, {library}");
+            assert_eq!(ask(vec![ca()]), refused, "{backend}, {library}");
         }
     }
 }
@@ -184,7 +125,7 @@ fn versions_below_the_least_are_refused_and_protocols_are_offered() {
         let mut bench = Bench::new(options(backend));
         let ca = || ("ca_file", file(dir, "one-ca.pem"));
         let least = |version| vec![ca(), ("tls_min_version", text(version))];
-        let mut ask = |server: &Server, keys| bench.ask(&https(server, keys)).0;
+        let mut ask = |server: &Server, keys| bench.ask(&https(server.addr, keys)).0;
         assert_eq!(ask(&old, least("1.2")), Outcome::Pass, "{backend}");
         assert_eq!(ask(&new, least("1.3")), Outcome::Pass, "{backend}");
         let below = ask(&old, least("1.3"));

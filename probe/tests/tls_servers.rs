@@ -4,94 +4,15 @@
 
 mod common;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Duration;
 
+use common::openssl::{RSA, Server, certificate, shell};
 use common::{Bench, backends, options};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use watchfire_probe::{CheckSpec, Options, Outcome};
 use watchfire_probe_core::TlsSpec;
 use watchfire_wire::Reason;
-
-/// OpenSSL's server, which answers every request with a page.
-struct Server {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Server {
-    fn start(cert: &Path, key: &Path, arguments: &str) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let addr = free.local_addr().expect("an address");
-        drop(free);
-        let child = Command::new("openssl")
-            .args(["s_server", "-www", "-quiet", "-accept"])
-            .arg(addr.port().to_string())
-            .arg("-cert")
-            .arg(cert)
-            .arg("-key")
-            .arg(key)
-            .args(arguments.split_whitespace())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openssl is installed");
-        let server = Self { child, addr };
-        let until = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(addr).is_err() {
-            assert!(Instant::now() < until, "s_server {arguments}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        server
-    }
-
-    /// Whether curl takes what it says, any certificate or this one.
-    fn curl(&self, trusted: Option<&Path>) -> bool {
-        let mut curl = Command::new("curl");
-        curl.args(["-s", "-m", "10", "-o", "/dev/null"]);
-        match trusted {
-            Some(file) => curl.arg("--cacert").arg(file),
-            None => curl.arg("-k"),
-        };
-        let name = format!("origin.test:{}:127.0.0.1", self.addr.port());
-        let url = format!("https://origin.test:{}/", self.addr.port());
-        let status = curl.args(["--resolve", &name, &url]).status();
-        status.expect("curl is installed").success()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn openssl(dir: &Path, line: &str) {
-    let status = Command::new("sh")
-        .args(["-c", line])
-        .current_dir(dir)
-        .stderr(Stdio::null())
-        .status();
-    assert!(status.expect("a shell").success(), "{line}");
-}
-
-/// Makes a self-signed certificate and its key.
-fn certificate(dir: &Path, name: &str, how: &str) -> (PathBuf, PathBuf) {
-    openssl(
-        dir,
-        &format!(
-            "openssl req -x509 -nodes -keyout {name}.key -out {name}.pem -subj /CN=origin.test \
-             -days 9 {how}"
-        ),
-    );
-    (
-        dir.join(format!("{name}.pem")),
-        dir.join(format!("{name}.key")),
-    )
-}
 
 fn https(addr: SocketAddr, verify: bool) -> CheckSpec {
     CheckSpec {
@@ -106,46 +27,43 @@ fn https(addr: SocketAddr, verify: bool) -> CheckSpec {
     }
 }
 
-const RSA: &str = "-newkey rsa:2048 -addext subjectAltName=DNS:origin.test";
-
 #[test]
 fn what_the_proxies_speak_is_spoken() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let rsa = certificate(dir, "rsa", RSA);
-    let small = certificate(dir, "small", "-newkey rsa:1024");
-    let odd = certificate(
+    certificate(dir, "rsa", RSA);
+    certificate(dir, "small", "-newkey rsa:1024");
+    certificate(
         dir,
         "odd",
         &format!("{RSA} -addext 1.2.3.4=critical,ASN1:UTF8String:x"),
     );
-    let p521 = certificate(
+    certificate(
         dir,
         "p521",
         "-newkey ec -pkeyopt ec_paramgen_curve:P-521 -addext subjectAltName=DNS:origin.test",
     );
-    openssl(
+    shell(
         dir,
         "openssl req -new -key rsa.key -subj /CN=origin.test -out v1.csr && \
-         openssl x509 -req -in v1.csr -signkey rsa.key -days 9 -out v1.pem",
+         openssl x509 -req -in v1.csr -signkey rsa.key -days 9 -out v1.pem && cp rsa.key v1.key",
     );
-    let v1 = (dir.join("v1.pem"), rsa.1.clone());
     let servers = [
-        ("CBC only", &rsa, "-tls1_2 -cipher ECDHE-RSA-AES128-SHA"),
-        ("static RSA", &rsa, "-tls1_2 -cipher AES128-GCM-SHA256"),
+        ("CBC only", "rsa", "-tls1_2 -cipher ECDHE-RSA-AES128-SHA"),
+        ("static RSA", "rsa", "-tls1_2 -cipher AES128-GCM-SHA256"),
         (
             "DHE only",
-            &rsa,
+            "rsa",
             "-tls1_2 -cipher DHE-RSA-AES256-GCM-SHA384",
         ),
-        ("P-521 only", &rsa, "-tls1_3 -groups P-521"),
-        ("P-521 key", &p521, ""),
-        ("RSA 1024", &small, "-cipher DEFAULT@SECLEVEL=0"),
-        ("X.509 v1", &v1, ""),
-        ("unknown critical extension", &odd, ""),
-        ("plain RSA", &rsa, ""),
+        ("P-521 only", "rsa", "-tls1_3 -groups P-521"),
+        ("P-521 key", "p521", ""),
+        ("RSA 1024", "small", "-cipher DEFAULT@SECLEVEL=0"),
+        ("X.509 v1", "v1", ""),
+        ("unknown critical extension", "odd", ""),
+        ("plain RSA", "rsa", ""),
     ]
-    .map(|(name, (cert, key), arguments)| (name, Server::start(cert, key, arguments)));
+    .map(|(name, of, arguments)| (name, Server::start(dir, of, arguments)));
     for (name, server) in &servers {
         assert!(server.curl(None), "curl -k refuses {name}");
     }
@@ -166,8 +84,9 @@ fn what_the_proxies_speak_is_spoken() {
 fn a_pinned_certificate_is_trusted_whatever_it_says_of_itself() {
     let dir = tempfile::tempdir().unwrap();
     // OpenSSL makes an authority of what signs itself.
-    let (cert, key) = certificate(dir.path(), "pinned", RSA);
-    let server = Server::start(&cert, &key, "");
+    certificate(dir.path(), "pinned", RSA);
+    let cert = dir.path().join("pinned.pem");
+    let server = Server::start(dir.path(), "pinned", "");
     assert!(server.curl(Some(&cert)));
     for backend in backends() {
         let mut bench = Bench::new(Options {
@@ -189,13 +108,9 @@ fn every_fault_of_a_certificate_has_its_name() {
         params.not_before = date_time_ymd(from, 1, 1);
         params.not_after = date_time_ymd(until, 1, 1);
         let cert = params.self_signed(&key).unwrap();
-        let paths = (
-            dir.join(format!("{name}.pem")),
-            dir.join(format!("{name}.key")),
-        );
-        std::fs::write(&paths.0, cert.pem()).unwrap();
-        std::fs::write(&paths.1, key.serialize_pem()).unwrap();
-        paths
+        std::fs::write(dir.join(format!("{name}.pem")), cert.pem()).unwrap();
+        std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+        name.to_owned()
     };
     let cases = [
         (own("good", "origin.test", 2020, 2099), None),
@@ -217,12 +132,12 @@ fn every_fault_of_a_certificate_has_its_name() {
     let pem: String = cases
         .iter()
         .filter(|(_, reason)| *reason != Some(Reason::TlsUnknownIssuer))
-        .map(|((cert, _), _)| std::fs::read_to_string(cert).unwrap())
+        .map(|(name, _)| std::fs::read_to_string(dir.join(format!("{name}.pem"))).unwrap())
         .collect();
     std::fs::write(&trusted, pem).unwrap();
     let servers: Vec<Server> = cases
         .iter()
-        .map(|((cert, key), _)| Server::start(cert, key, ""))
+        .map(|(name, _)| Server::start(dir, name, ""))
         .collect();
     for backend in backends() {
         let mut bench = Bench::new(Options {
@@ -241,9 +156,9 @@ fn every_fault_of_a_certificate_has_its_name() {
 #[test]
 fn a_server_of_another_age_is_named_so() {
     let dir = tempfile::tempdir().unwrap();
-    let (cert, key) = certificate(dir.path(), "rsa", RSA);
+    certificate(dir.path(), "rsa", RSA);
     // The proxies' own default refuses it too.
-    let server = Server::start(&cert, &key, "-tls1 -cipher DEFAULT@SECLEVEL=0");
+    let server = Server::start(dir.path(), "rsa", "-tls1 -cipher DEFAULT@SECLEVEL=0");
     assert!(!server.curl(None));
     for backend in backends() {
         let mut bench = Bench::new(options(backend));

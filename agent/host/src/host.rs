@@ -14,6 +14,7 @@ use watchfire_table::{Home, Writer};
 use watchfire_wire::{CheckId, NodeId, Reason, Time};
 
 use crate::catalogue::Catalogue;
+use crate::certificates::Certificates;
 use crate::change::{OriginChange, Refusal};
 use crate::effect::{Effect, Probing};
 use crate::publisher::{Publisher, Tally};
@@ -27,6 +28,7 @@ pub struct Host<H: Home> {
     wall_at_zero_ms: u64,
     /// What the node was last told of its probe threads.
     prober_healthy: bool,
+    certificates: Certificates,
     out: VecDeque<Effect>,
 }
 
@@ -39,6 +41,7 @@ impl<H: Home> Host<H> {
             publisher: Publisher::new(table, name),
             wall_at_zero_ms,
             prober_healthy: true,
+            certificates: Certificates::default(),
             out: VecDeque::new(),
         };
         host.settle(Time::ZERO);
@@ -53,7 +56,28 @@ impl<H: Home> Host<H> {
 
     /// Takes a report of a probe thread.
     pub fn report(&mut self, now: Time, report: engine::Report) {
-        self.handle(now, Input::Report(translate(report)));
+        if let engine::ReportKind::Certificate { not_after_s } = report.kind
+            && self.node.is_probing(report.check)
+        {
+            self.certificates.shown(report.check, not_after_s);
+        }
+        if let Some(report) = translate(report) {
+            self.handle(now, Input::Report(report));
+        }
+    }
+
+    /// When the certificate ends that the last full TLS handshake of this check
+    /// showed, seconds since 1970; nothing if it is not probed here.
+    #[must_use]
+    pub fn certificate_of(&self, check: CheckId) -> Option<u64> {
+        self.certificates.of(check)
+    }
+
+    /// The checks that are probed here whose certificates end first, at most so
+    /// many, with the second since 1970; and how many there are in all.
+    #[must_use]
+    pub fn certificates(&self, most: usize) -> (Vec<(u64, CheckId)>, usize) {
+        (self.certificates.soonest(most), self.certificates.count())
     }
 
     /// Takes a changed set of origins: first the table, then the core, which
@@ -203,7 +227,10 @@ impl<H: Home> Host<H> {
                 }),
                 first,
             }),
-            Output::Stop { check } => Effect::Probe(Probing::Stop(check)),
+            Output::Stop { check } => {
+                self.certificates.forget(check);
+                Effect::Probe(Probing::Stop(check))
+            }
             Output::Attend { check } => Effect::Probe(Probing::Attend(check)),
             Output::Hurry(hurry) => Effect::Probe(Probing::Hurry(hurry)),
             Output::Ask { check, ask } => Effect::Probe(Probing::Ask {
@@ -262,8 +289,8 @@ impl<H: Home> Host<H> {
     }
 }
 
-/// A probe thread's report in the core's words.
-fn translate(report: engine::Report) -> Report {
+/// A probe thread's report in the core's words; nothing if the core is not told.
+fn translate(report: engine::Report) -> Option<Report> {
     let kind = match report.kind {
         engine::ReportKind::Measured {
             verdict,
@@ -284,12 +311,14 @@ fn translate(report: engine::Report) -> Report {
             in_a_row,
         },
         engine::ReportKind::Opinion { ask, answer, .. } => ReportKind::Opinion { ask, answer },
+        // Nothing that a verdict depends on.
+        engine::ReportKind::Certificate { .. } => return None,
     };
-    Report {
+    Some(Report {
         check: report.check,
         generation: report.generation,
         kind,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -353,6 +382,18 @@ mod tests {
         let entry = reader.get(b"shop", 1).entry().expect("it is configured");
         assert_eq!(entry.verdict, TableVerdict::Up);
         assert_eq!(host.tally().up, 1);
+        let certificate = |check| engine::Report {
+            check,
+            kind: engine::ReportKind::Certificate { not_after_s: 7 },
+            ..report
+        };
+        host.report(now, certificate(spec.id()));
+        host.report(now, certificate(CheckId([9; 16])));
+        assert_eq!(host.certificates(9), (vec![(7, spec.id())], 1));
+        let none = OriginChange::between(Some(&origins), &Origins::default());
+        host.configure(now, &none);
+        while host.poll_effect().is_some() {}
+        assert_eq!(host.certificates(9), (vec![], 0), "it is probed no more");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod catalogue;
+mod certificates;
 mod change;
 mod effect;
 mod host;

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::history::{line, moment, time};
 use super::text::{ago, columns};
-use super::{AgentAddress, Failure, Format, print_json};
+use super::{AgentAddress, Failure, Format, print_json, probes};
 use crate::control::admin::{Verb, ask};
 use crate::gossip::status::{Status, Why};
 use crate::recorder::Record;
@@ -107,6 +107,12 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
     }
     say_overrides(&status);
     say!("state {}, table {}", status.digest, status.table);
+    if let Some((origin, ends_ms)) = status.certificates.iter().min_by_key(|it| it.1) {
+        say!(
+            "of the certificates seen here that of {origin} is the next that {}",
+            ends(*ends_ms)
+        );
+    }
     if let Some(error) = &status.config_error
         && status.files_held.is_empty()
     {
@@ -306,13 +312,23 @@ pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
             "by another agent"
         }
     );
+    if let Some(ends_ms) = why.certificate_ends_ms {
+        say!("  certificate   {}", ends(ends_ms));
+    }
     say!("  next in line  {}", why.ranks.join(", "));
     if !why.shared_with.is_empty() {
         say!("  shared with   {}", why.shared_with.join(", "));
     }
     say!("  runbook       docs/runbook.md, \"{}\"", why.reason);
+    probes::tell(&why);
     tell(&why.history);
     Ok(())
+}
+
+/// When a certificate ends, and in how many days.
+fn ends(ends_ms: u64) -> String {
+    let days = (i128::from(ends_ms) - i128::from(crate::clock::wall_ms())) / 86_400_000;
+    format!("ends {} (in {days} days)", time(ends_ms))
 }
 
 /// What was known at a moment that has passed.
@@ -335,6 +351,7 @@ fn why_then(why: &Why, at_ms: u64) -> Result<(), Failure> {
     say!("  since         {}", time(last.since_ms));
     say!("  decided by    {}", last.owner);
     say!("  runbook       docs/runbook.md, \"{}\"", last.reason);
+    probes::tell(why);
     tell(&why.history);
     Ok(())
 }

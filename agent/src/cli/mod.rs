@@ -9,10 +9,12 @@ mod bench;
 mod check;
 mod configure;
 mod demo;
+mod doctor;
 mod generate;
 mod history;
 mod member;
 mod origin;
+mod probes;
 mod run;
 mod table;
 mod target;
@@ -69,6 +71,8 @@ enum Verb {
     Freeze(origin::Freeze),
     /// Let verdicts of the POP change again.
     Unfreeze(origin::Unfreeze),
+    /// Look for what keeps origins from being checked well, here or in the POP.
+    Doctor(doctor::Options),
     /// Let the running agent read its configuration again.
     Reload(ask::ReloadOptions),
     /// Let the running agent hand over all its checks.
@@ -128,6 +132,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Member(verb) => member::run(&verb),
         Verb::Freeze(options) => origin::freeze(&options),
         Verb::Unfreeze(options) => origin::unfreeze(&options),
+        Verb::Doctor(options) => doctor::run(&options),
         Verb::Reload(options) => ask::reload(&options),
         Verb::Drain(options) => ask::order(&options, &crate::control::admin::Verb::Drain),
         Verb::Undrain(options) => ask::order(&options, &crate::control::admin::Verb::Undrain),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use glob::Pattern;
 use serde_json::json;
 use watchfire_table::{Condition, Entry, Freshness, Lookup, PopState, Reader};
 
@@ -19,8 +20,8 @@ use crate::gossip::{reason_key, reason_words};
 pub(super) enum Verb {
     /// Look up one origin; exit status 1 says that it is not in the table.
     Get(GetOptions),
-    /// Show every origin.
-    Dump(Options),
+    /// Show every origin, or those of a verdict or name.
+    Dump(DumpOptions),
     /// Show every change until interrupted.
     Watch(WatchOptions),
     /// Show how full, how busy and how fresh the table is.
@@ -56,6 +57,27 @@ pub(super) struct WatchOptions {
     every_ms: u64,
     #[command(flatten)]
     options: Options,
+}
+
+#[derive(Args)]
+pub(super) struct DumpOptions {
+    /// Only origins of this verdict, or of these, like down,unknown
+    #[arg(long, value_name = "VERDICT", value_delimiter = ',', value_parser = ["up", "down", "unknown"])]
+    verdict: Vec<String>,
+    /// Only origins of such a name, like 'shop-*'
+    #[arg(long, value_name = "GLOB", value_parser = Pattern::new)]
+    name: Option<Pattern>,
+    #[command(flatten)]
+    options: Options,
+}
+
+impl DumpOptions {
+    fn wants(&self, name: &[u8], entry: &Entry) -> bool {
+        let verdict = entry.verdict.as_str();
+        let named = |glob: &Pattern| glob.matches(&String::from_utf8_lossy(name));
+        (self.verdict.is_empty() || self.verdict.iter().any(|it| it == verdict))
+            && self.name.as_ref().is_none_or(named)
+    }
 }
 
 pub(super) fn run(verb: &Verb) -> Result<(), Failure> {
@@ -108,10 +130,12 @@ fn get(options: &GetOptions) -> Result<(), Failure> {
     Err(Failure::No)
 }
 
-fn dump(options: &Options) -> Result<(), Failure> {
+fn dump(dump: &DumpOptions) -> Result<(), Failure> {
+    let options = &dump.options;
     let reader = options.open()?;
     let freshness = reader.freshness(clock::now_ns());
-    let entries = sorted(&reader);
+    let mut entries = sorted(&reader);
+    entries.retain(|(name, entry)| dump.wants(name, entry));
     if options.format.json {
         let entries: Vec<_> = entries
             .iter()

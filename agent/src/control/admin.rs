@@ -299,11 +299,7 @@ async fn answer(verb: Verb, user: &str, doors: &Doors) -> Answer {
         },
         Verb::Why { origin, at_ms } => match doors.gossip.why(origin.clone()).await {
             Some(mut why) => {
-                let until = at_ms.unwrap_or(u64::MAX);
-                let journal = doors.sights.recorder.journal();
-                let kept = journal.of(&origin).filter(|it| it.since_ms <= until);
-                why.history = kept.cloned().collect();
-                drop(journal);
+                doors.sights.recall(&mut why, at_ms.unwrap_or(u64::MAX));
                 show(&why)
             }
             None => Answer::Error(format!(

@@ -185,6 +185,7 @@ async fn control(
         chosen: config.metrics_origins.clone(),
         log,
         recorder,
+        user_agent: config.probe.user_agent.clone(),
     };
     let (requests, mut inbox) = mpsc::channel(COMMANDS);
     let (disk, on_disk) = watch::channel(overrides::OnDisk::default());

@@ -24,7 +24,7 @@ use super::overrides;
 use super::status::{KeysStatus, MemberStatus, Status, Why};
 use super::turn::Shell;
 use crate::clock;
-use crate::limits::WALL_WATCH;
+use crate::limits::{GENERATIONS_LOOK, ORIGIN_SERIES, WALL_WATCH};
 use crate::recorder::{self, Happening, Said};
 
 /// Whether the loop goes on; an error is its end.
@@ -40,6 +40,8 @@ pub(super) struct Act {
     /// Reports since the last word that a check found no place, by tenant.
     crowded: BTreeMap<Arc<str>, u64>,
     generations: Generations,
+    /// When [`Generations`] look next.
+    next_look: Time,
     next_wall: Time,
     wall: Wall,
 }
@@ -62,6 +64,7 @@ impl Act {
             started: clock::now(),
             forged_seen: 0,
             next_complaint: clock::now() + FIRST_COMPLAINT,
+            next_look: Time::ZERO,
             next_wall: clock::now() + WALL_WATCH,
             wall: clock::wall_at_zero(),
             draining: false,
@@ -210,9 +213,12 @@ impl Act {
             shell.host.handle(now, Input::Late(late));
         }
         Self::watch_prober(now, shell);
-        let living = living(shell.host.node());
-        self.generations
-            .look(now, living.map(|it| (it.actor.node, it.profile.checks)));
+        if now >= self.next_look {
+            self.next_look = now + GENERATIONS_LOOK;
+            let living = living(shell.host.node());
+            self.generations
+                .look(now, living.map(|it| (it.actor.node, it.profile.checks)));
+        }
         if now >= self.next_wall {
             self.next_wall = now + WALL_WATCH;
             self.watch_wall(now, shell);
@@ -313,6 +319,7 @@ impl Act {
         let counters = counted.iter();
         let counters = counters.map(|counter| (counter.name.to_owned(), counter.count));
         let stats = shell.prober.stats();
+        let (certificates, certificates_left_out) = certificates(&shell.host);
         Status {
             version: crate::VERSION.to_owned(),
             node: shell.name.clone(),
@@ -356,6 +363,8 @@ impl Act {
                     .collect::<Vec<_>>(),
             ),
             keys: KeysStatus::of(node.keys()),
+            certificates,
+            certificates_left_out,
             prober_ailment: shell.prober.ailment().map(|why| why.key().to_owned()),
             counted,
         }
@@ -506,6 +515,10 @@ fn living(node: &Node) -> impl Iterator<Item = &Member> {
 }
 
 fn members(node: &Node) -> Vec<MemberStatus> {
+    let clock = node.overrides().clock();
+    let now = clock::now();
+    let own = node.actor().node;
+    let heard = |id| clock.error_ms_of(id);
     let mut members: Vec<_> = node
         .members()
         .map(|member| MemberStatus {
@@ -517,10 +530,28 @@ fn members(node: &Node) -> Vec<MemberStatus> {
             braked: member.profile.braked,
             prober_healthy: member.profile.prober_healthy,
             epoch: member.actor.epoch,
+            clock_off_ms: match heard(member.actor.node) {
+                _ if member.actor.node == own => Some(clock.own_error_ms()),
+                heard => heard.map(|(off, _)| off),
+            },
+            answered_ms_ago: heard(member.actor.node)
+                .map(|(_, at)| now.since(at).as_millis() as u64),
         })
         .collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
     members
+}
+
+/// When the certificates of origins end that are probed here, milliseconds since
+/// 1970, those that end first; and how many checks are left out.
+fn certificates(host: &Host<FileHome>) -> (BTreeMap<String, u64>, usize) {
+    let (soonest, all) = host.certificates(ORIGIN_SERIES);
+    let left_out = all - soonest.len();
+    let names = soonest.into_iter().flat_map(|(end_s, check)| {
+        let names = host.catalogue().names_of(check).iter();
+        names.map(move |name| (name.to_string(), end_s * 1_000))
+    });
+    (names.take(ORIGIN_SERIES).collect(), left_out)
 }
 
 fn why(name: &str, shell: &Shell) -> Option<Why> {
@@ -557,6 +588,7 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
         since_ms: winner.map_or(0, |winner| winner.since_ms),
         owner: winner.map_or_else(String::new, |winner| name_of(node, winner.owner)),
         probed_here: node.is_probing(check),
+        certificate_ends_ms: shell.host.certificate_of(check).map(|end_s| end_s * 1_000),
         ranks: node
             .ranks(check)
             .into_iter()
@@ -576,6 +608,10 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
             .filter(|other| &***other != name)
             .map(ToString::to_string)
             .collect(),
+        sent: None,
+        probes: Vec::new(),
+        answers: Vec::new(),
+        spec: Some(Arc::clone(spec)),
         history: Vec::new(),
     })
 }

@@ -53,6 +53,9 @@ pub(crate) struct BulkStreams {
     unread: BTreeSet<Token>,
     /// A turn of accepting ended before the kernel had no more.
     unaccepted: bool,
+    /// Accepting failed (no descriptor was left): the kernel does not tell again
+    /// of those that wait already.
+    missed: bool,
     /// Streams that were closed because of a limit.
     pub(crate) refused: u64,
 }
@@ -82,13 +85,12 @@ impl BulkStreams {
             next_accepted: ConnId::ACCEPTED,
             unread: BTreeSet::new(),
             unaccepted: false,
+            missed: false,
             refused: 0,
         }
     }
 
-    /// Accepts some of those that wait, within the limits. The loop calls it
-    /// at every heartbeat too: after an error (no descriptor is left) the
-    /// kernel does not tell again of those that wait already.
+    /// Accepts some of those that wait, within the limits.
     ///
     /// `known` says whether a member is known at an address.
     pub(crate) fn accept(
@@ -99,11 +101,15 @@ impl BulkStreams {
         known: &dyn Fn(IpAddr) -> bool,
     ) {
         self.unaccepted = false;
+        self.missed = false;
         for _ in 0..BULK_ACCEPTS_PER_TURN {
             let (socket, peer) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => return,
+                Err(e) => {
+                    self.missed = e.kind() != ErrorKind::WouldBlock;
+                    return;
+                }
             };
             // One peer has one count, whichever family its address is shown in.
             let peer = plain(peer).ip();
@@ -127,6 +133,11 @@ impl BulkStreams {
     /// Whether there may be more to accept at once.
     pub(crate) fn has_unaccepted(&self) -> bool {
         self.unaccepted
+    }
+
+    /// Whether accepting is to be tried again though nobody tells so.
+    pub(crate) fn has_missed(&self) -> bool {
+        self.missed
     }
 
     /// Closes an accepted stream whose frame drew nothing from the core: it was

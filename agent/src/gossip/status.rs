@@ -1,22 +1,23 @@
 //! What an agent says of itself: the shape of `watchfire status --json`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use watchfire_core::counters::Counter;
 use watchfire_core::gate::Keys;
-use watchfire_probe::{KIND_KEYS, Stats};
+use watchfire_probe::{CheckSpec, KIND_KEYS, Stats};
 use watchfire_wire::{Reason, Unmeasured};
 
 use crate::config::ConfigErrors;
 use crate::files::Held;
-use crate::recorder::Record;
+use crate::recorder::{AnswerRecord, ProbeRecord, Record};
 
 use super::overrides::{OverrideStatus, OverridesStatus};
 
 /// The whole of it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Status {
     /// The agent's version.
     pub(crate) version: String,
@@ -89,6 +90,13 @@ pub(crate) struct Status {
     pub(crate) generations: Vec<Generation>,
     /// The key that seals and those that open; none without keys.
     pub(crate) keys: KeysStatus,
+    /// When the certificates of origins end that this agent probes, milliseconds
+    /// since 1970: those that end first.
+    #[serde(default)]
+    pub(crate) certificates: BTreeMap<String, u64>,
+    /// Checks with a certificate that ends later than those.
+    #[serde(default)]
+    pub(crate) certificates_left_out: usize,
     /// Why this agent cannot probe, if it cannot: ended, stuck or failing.
     pub(crate) prober_ailment: Option<String>,
     /// The counters with their explanations, for metrics.
@@ -148,6 +156,14 @@ pub(crate) struct MemberStatus {
     pub(crate) prober_healthy: bool,
     /// The epoch of its start.
     pub(crate) epoch: u64,
+    /// By how much its wall clock is off beside the POP's median, milliseconds, as
+    /// its last ack to this agent told; nothing if none did.
+    #[serde(default)]
+    pub(crate) clock_off_ms: Option<i64>,
+    /// How long ago it last acked a ping of this agent's own, milliseconds: then both
+    /// directions were open.
+    #[serde(default)]
+    pub(crate) answered_ms_ago: Option<u64>,
 }
 
 /// A configuration that members of the POP hold.
@@ -216,6 +232,10 @@ pub(crate) struct Why {
     pub(crate) owner: String,
     /// Whether this agent probes it.
     pub(crate) probed_here: bool,
+    /// When the origin's certificate ends that the last full TLS handshake showed,
+    /// milliseconds since 1970; nothing if another agent probes it.
+    #[serde(default)]
+    pub(crate) certificate_ends_ms: Option<u64>,
     /// Members in the order in which they would probe it.
     pub(crate) ranks: Vec<String>,
     /// What an operator decided of it, which counts whatever the probes find.
@@ -226,6 +246,19 @@ pub(crate) struct Why {
     pub(crate) frozen: Option<OverrideStatus>,
     /// Other origins with the same check.
     pub(crate) shared_with: Vec<String>,
+    /// The head of what a probe sends, without secrets; nothing where they could stand
+    /// anywhere in it.
+    #[serde(default)]
+    pub(crate) sent: Option<String>,
+    /// The last probes of this agent, the oldest first.
+    #[serde(default)]
+    pub(crate) probes: Vec<ProbeRecord>,
+    /// What came when its last probes turned the verdict, the oldest first.
+    #[serde(default)]
+    pub(crate) answers: Vec<AnswerRecord>,
+    /// Its check, for who looks further.
+    #[serde(skip)]
+    pub(crate) spec: Option<Arc<CheckSpec>>,
     /// Its last transitions, POP-wide, the oldest first.
     #[serde(default)]
     pub(crate) history: Vec<Record>,

@@ -27,8 +27,8 @@ use super::datagrams::{Datagrams, Received};
 use super::observer::Observer;
 use crate::clock;
 use crate::limits::{
-    BULK_FRAME_BYTES, CPU_PER_TURN, DATAGRAMS_PER_TURN, REPORTS_PER_TURN, TABLE_HEARTBEAT,
-    TICK_WHILE_UNREAD,
+    BULK_FRAME_BYTES, DATAGRAMS_PER_TURN, REPORTS_PER_TURN, TABLE_HEARTBEAT,
+    TABLE_HEARTBEAT_LATEST, TICK_WHILE_UNREAD, TIME_PER_TURN,
 };
 use crate::recorder::Recorder;
 
@@ -94,7 +94,7 @@ pub(super) fn run(mut poll: Poll, mut shell: Shell) -> Ending {
         udp_unread: true,
         reports_unread: false,
         unflushed: false,
-        next_heartbeat: Time::ZERO,
+        last_heartbeat: Time::ZERO,
         ticked: Time::ZERO,
     };
     loop {
@@ -140,7 +140,7 @@ struct Turn {
     reports_unread: bool,
     /// Commands wait because a probe thread's queue was full.
     unflushed: bool,
-    next_heartbeat: Time,
+    last_heartbeat: Time,
     /// When timers were last looked at.
     ticked: Time,
 }
@@ -157,7 +157,7 @@ impl Turn {
         let sleep = shell
             .host
             .next_timeout()
-            .min(self.next_heartbeat)
+            .min(self.last_heartbeat + TABLE_HEARTBEAT_LATEST)
             .min(shell.streams.next_deadline())
             .since(now);
         if self.unflushed {
@@ -178,10 +178,12 @@ impl Turn {
             act.effects(shell, registry)?;
         }
         let now = clock::now();
-        if self.next_heartbeat <= now {
-            self.next_heartbeat = now + TABLE_HEARTBEAT;
+        if now.since(self.last_heartbeat) >= TABLE_HEARTBEAT {
+            self.last_heartbeat = now;
             shell.host.heartbeat(clock::now_ns());
-            shell.accept(registry);
+            if shell.streams.has_missed() {
+                shell.accept(registry);
+            }
             act.watch(now, shell)?;
             act.effects(shell, registry)?;
         }
@@ -284,9 +286,9 @@ impl Turn {
     }
 }
 
-/// The CPU time of one kind of work in one turn.
+/// The time of one kind of work in one turn.
 struct Allowance {
-    began: Duration,
+    began: Time,
 }
 
 impl Allowance {
@@ -295,7 +297,7 @@ impl Allowance {
 
     fn new() -> Self {
         Self {
-            began: clock::thread_cpu(),
+            began: clock::now(),
         }
     }
 
@@ -303,6 +305,6 @@ impl Allowance {
     fn is_used_up(&self, pieces: usize) -> bool {
         pieces > 0
             && pieces.is_multiple_of(Self::LOOK_EVERY)
-            && clock::thread_cpu().saturating_sub(self.began) >= CPU_PER_TURN
+            && clock::now().since(self.began) >= TIME_PER_TURN
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use glob::Pattern;
 
+use super::packed::Packed;
 use super::record::Record;
 use crate::limits::{TRANSITIONS, TRANSITIONS_PER_ORIGIN};
 
@@ -24,7 +25,7 @@ pub(crate) struct Journal {
 #[derive(Debug)]
 struct Kept {
     number: u64,
-    record: Box<Record>,
+    record: Box<Packed>,
 }
 
 /// What is asked for.
@@ -41,15 +42,23 @@ pub(crate) struct Query {
 }
 
 impl Journal {
-    pub(crate) fn push(&mut self, record: Record) {
+    /// Keeps a record, unless it is one that this version does not know how to.
+    pub(crate) fn push(&mut self, record: &Record) {
+        let Some(packed) = Packed::of(record) else {
+            return;
+        };
         self.last += 1;
         let number = self.last;
         let known = self.by_origin.get_key_value(record.origin.as_str());
         let origin = known.map_or_else(|| record.origin.as_str().into(), |(name, _)| name.clone());
         let of_it = self.by_origin.entry(Arc::clone(&origin)).or_default();
+        if of_it.len() == of_it.capacity() {
+            // Most origins change once or twice.
+            of_it.reserve_exact(of_it.len().max(1));
+        }
         of_it.push_back(Kept {
             number,
-            record: Box::new(record),
+            record: Box::new(packed),
         });
         self.kept += 1;
         if of_it.len() > TRANSITIONS_PER_ORIGIN {
@@ -60,7 +69,7 @@ impl Journal {
         while self.kept > TRANSITIONS {
             self.drop_oldest();
         }
-        if self.order.len() > 2 * TRANSITIONS {
+        if self.order.len() >= 2 * TRANSITIONS {
             let by_origin = &self.by_origin;
             self.order.retain(|(number, origin)| {
                 let front = by_origin.get(origin).and_then(VecDeque::front);
@@ -87,9 +96,9 @@ impl Journal {
     }
 
     /// What is kept of an origin, the oldest first.
-    pub(crate) fn of(&self, origin: &str) -> impl DoubleEndedIterator<Item = &Record> {
-        let of_it = self.by_origin.get(origin).into_iter().flatten();
-        of_it.map(|kept| &*kept.record)
+    pub(crate) fn of(&self, origin: &str) -> impl DoubleEndedIterator<Item = Record> {
+        let of_it = self.by_origin.get_key_value(origin).into_iter();
+        of_it.flat_map(|(name, all)| all.iter().map(|kept| kept.record.unpack(name)))
     }
 
     /// What is asked for, the oldest first, and the number to go on after.
@@ -102,16 +111,16 @@ impl Journal {
             .range(from..)
             .rev()
             .filter(|(_, origin)| query.name.as_ref().is_none_or(|name| name.matches(origin)))
-            .filter_map(|(number, origin)| self.numbered(*number, origin))
-            .filter(|record| record.at_ms >= query.since_ms)
+            .filter_map(|(number, origin)| Some((origin, self.numbered(*number, origin)?)))
+            .filter(|(_, record)| record.at_ms >= query.since_ms)
             .take(query.limit)
-            .cloned()
+            .map(|(origin, record)| record.unpack(origin))
             .collect();
         found.reverse();
         (found, self.last)
     }
 
-    fn numbered(&self, number: u64, origin: &str) -> Option<&Record> {
+    fn numbered(&self, number: u64, origin: &str) -> Option<&Packed> {
         let of_it = self.by_origin.get(origin)?;
         let at = of_it
             .binary_search_by_key(&number, |kept| kept.number)
@@ -135,6 +144,19 @@ impl Journal {
         counts
     }
 
+    /// Memory that it holds, bytes, about: names and opinions at their usual length.
+    pub(crate) fn bytes(&self) -> usize {
+        // What an allocation costs beside what it holds, a name, and what tables of
+        // names have beside it.
+        const NAME: usize = 48;
+        let each = size_of::<Packed>() + 16 + 2 * size_of::<Kept>();
+        let entry = size_of::<(Arc<str>, VecDeque<Kept>)>() + 1;
+        self.kept * each
+            + self.order.capacity() * size_of::<(u64, Arc<str>)>()
+            + self.by_origin.capacity() * 8 / 7 * entry
+            + self.by_origin.len() * NAME
+    }
+
     /// How many are kept.
     #[cfg(test)]
     pub(crate) const fn len(&self) -> usize {
@@ -148,7 +170,7 @@ mod tests {
 
     fn record(origin: &str, at_ms: u64) -> Record {
         Record {
-            id: format!("{origin}-{at_ms}"),
+            id: format!("{}-edge-1-{at_ms}", "07".repeat(16)),
             at_ms,
             since_ms: at_ms,
             origin: origin.into(),
@@ -164,15 +186,15 @@ mod tests {
     #[test]
     fn the_oldest_of_an_origin_gives_way_and_then_the_oldest_of_all() {
         let mut journal = Journal::default();
-        journal.push(record("quiet", 0));
+        journal.push(&record("quiet", 0));
         for at in 0..TRANSITIONS as u64 {
-            journal.push(record("flaps", at));
+            journal.push(&record("flaps", at));
         }
         // One that flaps pushes out nobody but itself.
         assert_eq!(journal.of("quiet").count(), 1);
         assert_eq!(journal.of("flaps").count(), TRANSITIONS_PER_ORIGIN);
         for at in 0..TRANSITIONS as u64 {
-            journal.push(record(&format!("o{at}"), at));
+            journal.push(&record(&format!("o{at}"), at));
             assert!(journal.len() <= TRANSITIONS && journal.order.len() <= 2 * TRANSITIONS + 1);
         }
         assert_eq!(journal.of("quiet").count(), 0);
@@ -183,7 +205,7 @@ mod tests {
     fn what_is_asked_for_is_found_in_order_and_can_be_followed() {
         let mut journal = Journal::default();
         for at in 0..10 {
-            journal.push(record(if at % 2 == 0 { "a" } else { "b" }, at));
+            journal.push(&record(if at % 2 == 0 { "a" } else { "b" }, at));
         }
         let mut query = Query {
             since_ms: 3,
@@ -196,9 +218,23 @@ mod tests {
         assert_eq!(at, [6, 8]);
         query.after = last;
         assert!(journal.find(&query).0.is_empty());
-        journal.push(record("a", 11));
+        journal.push(&record("a", 11));
         assert_eq!(journal.find(&query).0.len(), 1);
         assert_eq!(journal.flapping(4, 1), [("a".to_owned(), 4)]);
         assert_eq!(journal.len(), 11);
+    }
+
+    #[test]
+    fn twenty_thousand_origins_fit_beside_their_probes() {
+        let mut journal = Journal::default();
+        for at in 0..2 * TRANSITIONS as u64 {
+            journal.push(&record(&format!("origin-{}", at % 20_000), at));
+        }
+        assert_eq!(journal.len(), TRANSITIONS);
+        // Beside it stand at most 15.7 MB of probes and answers: 24 MB in all.
+        assert!(journal.bytes() < 8_200_000, "{} bytes", journal.bytes());
+        // What came of it is the same.
+        let kept: Vec<Record> = journal.of("origin-7").collect();
+        assert_eq!(kept[0], record("origin-7", kept[0].at_ms));
     }
 }

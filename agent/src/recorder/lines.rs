@@ -51,6 +51,11 @@ impl Lines {
         self.waiting.push_back(line);
     }
 
+    /// Whether something was pushed that is not in the file.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Writes what waits. Says once when that begins to fail, and once when it no
     /// longer does.
     pub(super) fn flush(&mut self) {

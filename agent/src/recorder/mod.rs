@@ -6,6 +6,8 @@
 
 mod journal;
 mod lines;
+mod packed;
+mod probes;
 mod record;
 mod told;
 
@@ -17,11 +19,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, after, bounded, never};
+use crossbeam::select;
 use watchfire_wire::{CheckId, Verdict};
 
 pub(crate) use self::journal::{Journal, Query};
 use self::lines::Lines;
+pub(crate) use self::probes::{AnswerRecord, ProbeRecord, told};
 pub(crate) use self::record::{Record, Said};
 use self::told::Told;
 use crate::clock;
@@ -29,7 +33,7 @@ use crate::config::Events;
 use crate::gossip::{reason_key, reason_words};
 use crate::limits::{HAPPENINGS, HISTORY_BYTES, TRANSITIONS};
 
-/// How often what was heard is written, and the log's summary said.
+/// How often it is tried again to write what waits, and to say the log's summary.
 const EVERY: Duration = Duration::from_millis(250);
 
 /// What the gossip thread saw.
@@ -168,7 +172,7 @@ impl Thread {
             let text = fs::read_to_string(file).unwrap_or_default();
             for line in text.lines() {
                 if let Ok(record) = serde_json::from_str(line) {
-                    journal.push(record);
+                    journal.push(&record);
                 }
             }
         }
@@ -176,23 +180,40 @@ impl Thread {
 
     fn run(&mut self, receiver: &Receiver<Happening>, quits: &Receiver<()>) {
         loop {
-            let last = quits.try_recv().is_ok();
-            match receiver.recv_timeout(if last { Duration::ZERO } else { EVERY }) {
-                Ok(happening) => {
-                    self.take(happening);
-                    while let Ok(happening) = receiver.try_recv() {
-                        self.take(happening);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            // Nothing wakes an agent at which nothing happens.
+            let again = if self.is_done() {
+                never()
+            } else {
+                after(EVERY)
+            };
+            let mut last = false;
+            select! {
+                recv(receiver) -> happening => match happening {
+                    Ok(happening) => self.take(happening),
+                    Err(_) => last = true,
+                },
+                recv(quits) -> _ => last = true,
+                recv(again) -> _ => {}
+            }
+            while let Ok(happening) = receiver.try_recv() {
+                self.take(happening);
             }
             self.flush();
             if last {
                 return;
             }
         }
-        self.flush();
+    }
+
+    /// Whether all that was told is written and said.
+    fn is_done(&self) -> bool {
+        let written = |lines: &Lines| !lines.has_waiting();
+        self.told.is_said()
+            && written(&self.history)
+            && self
+                .events
+                .as_ref()
+                .is_none_or(|(events, _)| written(events))
     }
 
     fn take(&mut self, happening: Happening) {
@@ -214,12 +235,8 @@ impl Thread {
             opinions.clear();
         }
         for origin in &turned.origins {
-            let known = self
-                .shared
-                .journal()
-                .of(origin)
-                .next_back()
-                .map(|it| it.to.clone());
+            let known = self.shared.journal().of(origin).next_back();
+            let known = known.map(|it| it.to);
             let from = match turned.from {
                 Some(from) => from.as_str().to_owned(),
                 None => known.unwrap_or_else(|| Verdict::Unknown.as_str().to_owned()),
@@ -247,7 +264,7 @@ impl Thread {
                 events.push(line.clone());
             }
             self.history.push(line);
-            self.shared.journal().push(record);
+            self.shared.journal().push(&record);
         }
     }
 

@@ -33,6 +33,11 @@ impl Told {
         false
     }
 
+    /// Whether there is nothing left to sum up.
+    pub(super) fn is_said(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// What got no line of its own up to a second that is over: how many, and by
     /// cause, like `down bad_status 12, up passed 3`.
     pub(super) fn summary(&mut self, now_ms: u64) -> Option<(u64, String)> {

@@ -187,6 +187,8 @@ impl Drop for Range {
 #[inline]
 pub(crate) unsafe fn words_at<'a>(base: u64, words: usize) -> &'a [AtomicU64] {
     let base = core::ptr::with_exposed_provenance::<AtomicU64>(base as usize);
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller vouches that a living owner's range begins there and is
+    // at least so long; a range is mapped, or allocated, until it is dropped, is
+    // aligned to a word, and is only ever touched as atomic words.
     unsafe { core::slice::from_raw_parts(base, words) }
 }

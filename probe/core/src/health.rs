@@ -112,6 +112,13 @@ impl Health {
         matches!(self.verdict, Verdict::Unknown) || self.contrary() > 0
     }
 
+    /// Whether one more outcome may change the verdict.
+    #[must_use]
+    pub fn may_turn(&self) -> bool {
+        let turns = |pass| self.clone().record(pass).is_some();
+        turns(false) || turns(true)
+    }
+
     /// Takes one measured outcome.
     pub fn record(&mut self, pass: bool) -> Option<Transition> {
         if pass == self.passing {

@@ -20,6 +20,7 @@ pub mod sickness;
 pub mod stats;
 pub mod stream;
 pub mod tenant;
+pub mod trace;
 pub mod wheel;
 
 pub use check::{CheckSpec, HealthRule, SpecError};

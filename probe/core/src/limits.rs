@@ -107,6 +107,14 @@ pub const TLS_OUT_BYTES: usize = 64 * 1_024;
 /// not bring a handshake to an end; then that is tried again.
 pub const TLS_BROAD_FOR: Duration = Duration::from_secs(600);
 
+/// From one TLS handshake that shows the certificate to the next, at the most;
+/// then nothing is resumed and no kept connection taken up.
+pub const TLS_FULL_EVERY: Duration = Duration::from_secs(600);
+
+/// Checks of one engine that keep a TLS session for their next probe: some 4 KB
+/// each, with the certificates. A check beyond it shakes hands in full.
+pub const TLS_SESSIONS: u32 = 8_192;
+
 /// Slots of one engine: probes in flight, and connections kept open. A driver
 /// may allow fewer. Tenants share them; who finds none waits for half of the
 /// check's step and then measured nothing.
@@ -192,3 +200,24 @@ pub const TLS_CERTIFICATES: usize = 64;
 pub const ALPN_NAMES: usize = 8;
 /// See [`ALPN_NAMES`].
 pub const ALPN_BYTES: usize = 255;
+
+/// Probes of a check that are remembered. At the limit the oldest gives way.
+pub const TRACED_PROBES: usize = 64;
+
+/// Checks of a process whose probes are remembered, shared among its threads; 700
+/// bytes each. Of those beyond it nothing is kept.
+pub const TRACED_CHECKS: u32 = 24_576;
+
+/// Answers that turned a verdict, of a process, shared among its threads. At the
+/// limit the oldest of all gives way.
+pub const TRACED_ANSWERS: usize = 512;
+
+/// Bytes of an answer that are looked at for that. The rest is not kept.
+pub const TRACED_HEARD_BYTES: usize = 1_024;
+
+/// Longest text that is kept of it, bytes. It is cut there.
+pub const TRACED_TEXT_BYTES: usize = 1_200;
+
+/// Probes that wait to be remembered while somebody looks. At the limit they are
+/// forgotten, and counted.
+pub const TRACE_WAITING: usize = 8_192;

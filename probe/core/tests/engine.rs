@@ -568,3 +568,37 @@ proptest! {
         prop_assert!(stats.measured() <= stats.started && outcomes >= stats.measured());
     }
 }
+
+#[test]
+fn who_remembers_probes_is_told_of_each_and_of_what_came_when_it_turned() {
+    let mut world = World::new(16);
+    world.engine.tell_of_probes();
+    let id = world.start(&http(1), None);
+    world.run(SECOND * 5);
+    world.net = Net::Expires;
+    world.run(SECOND * 5);
+    let mut told = Vec::new();
+    world.engine.take_probed(&mut told);
+    assert_eq!(told.len(), world.starts.len());
+    assert!(
+        told.iter()
+            .all(|it| it.check == id && it.phases.total_us > 0)
+    );
+    let turns: Vec<_> = told.iter().filter_map(|it| it.turned.as_ref()).collect();
+    let to: Vec<_> = turns.iter().map(|it| it.to).collect();
+    assert_eq!(to, [Verdict::Up, Verdict::Down]);
+    assert_eq!(turns[0].answer, "HTTP/1.1 200 OK\nContent-Length: 2\n");
+    assert!(turns[1].answer.starts_with("HTTP/1.1 408 "), "{turns:?}");
+    world.engine.take_probed(&mut told);
+    assert_eq!(told.len(), world.starts.len(), "each is told once");
+
+    // A question is nobody's history, and what was never started is one's.
+    let spec = Arc::new(http(2));
+    let now = world.now;
+    world.engine.ask(spec.id(), &spec, 7, Caps::default(), now);
+    world.engine.stop(id);
+    world.run(SECOND);
+    let mut more = Vec::new();
+    world.engine.take_probed(&mut more);
+    assert!(more.iter().all(|it| it.check == id), "{more:?}");
+}

@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its part of this")]
 
+pub(crate) mod nginx;
+pub(crate) mod openssl;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -193,8 +193,9 @@ impl World {
             self.kill(liar.host);
         }
         let honest: Vec<usize> = self.living().filter(|&it| it != liar.host).collect();
-        // A dead member's last words stay for a while, one for each check.
-        let most = liar.slots_before + liar.slots_before / 5 + self.checks.len();
+        // A dead member's last words stay for a while, one for each check, and so do
+        // releases of those from whom it took checks.
+        let most = liar.slots_before + liar.slots_before / 5 + 2 * self.checks.len();
         let mut wrong = Vec::new();
         for &host in &honest {
             let Some(agent) = &self.hosts[host].agent else {

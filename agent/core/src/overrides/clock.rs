@@ -31,7 +31,8 @@ pub struct Wall {
 #[derive(Clone, Debug)]
 pub struct PopClock {
     own: Wall,
-    heard: BTreeMap<NodeId, Wall>,
+    /// What members' clocks showed when they were last heard, and when that was.
+    heard: BTreeMap<NodeId, (Wall, Time)>,
     started: Time,
     /// The POP's clock at this node's monotonic zero.
     at_zero_ms: Option<u64>,
@@ -64,7 +65,7 @@ impl PopClock {
             at_zero_ms: wall_ms.saturating_sub(now.as_millis()),
             synchronised,
         };
-        self.heard.insert(from, wall);
+        self.heard.insert(from, (wall, now));
         self.decide(None);
     }
 
@@ -132,8 +133,19 @@ impl PopClock {
         i64::try_from(i128::from(self.own.at_zero_ms) - i128::from(zero)).unwrap_or(i64::MAX)
     }
 
+    /// By how much a member's wall clock is off, milliseconds, and when an ack of its
+    /// last told it; nothing if none did.
+    #[must_use]
+    pub fn error_ms_of(&self, node: NodeId) -> Option<(i64, Time)> {
+        let (wall, at) = self.heard.get(&node)?;
+        let zero = self.at_zero_ms.unwrap_or(self.own.at_zero_ms);
+        let off = i128::from(wall.at_zero_ms) - i128::from(zero);
+        Some((i64::try_from(off).unwrap_or(i64::MAX), *at))
+    }
+
     fn decide(&mut self, makes_do: Option<()>) {
-        let all = || self.heard.values().chain([&self.own]);
+        let heard = || self.heard.values().map(|(wall, _)| wall);
+        let all = || heard().chain([&self.own]);
         let kept = all().filter(|wall| wall.synchronised).count() >= CLOCKS;
         let mut zeros: Vec<u64> = all()
             .filter(|wall| wall.synchronised || !kept)

@@ -40,6 +40,8 @@ pub(super) struct Page {
     origins: Origins,
     heartbeat_age_ns: u64,
     lines_lost: u64,
+    recorder_bytes: usize,
+    probes_forgotten: u64,
     /// To the recorder, and to its file.
     events_lost: (u64, u64),
 }
@@ -55,6 +57,8 @@ impl Page {
             origins: Origins::read(&sights.table, sights.me, &sights.chosen),
             heartbeat_age_ns: sights.table.freshness(clock::now_ns()).age_ns,
             lines_lost: sights.lines_lost(),
+            recorder_bytes: sights.recorder_bytes(),
+            probes_forgotten: sights.statistics.trace_size().1,
             events_lost: sights.recorder.lost(),
             status,
         }
@@ -157,6 +161,16 @@ impl Page {
             "log_lines_lost",
             "Log lines dropped because nobody read them.",
             self.lines_lost,
+        )?;
+        put.gauges(&[(
+            "recorder_memory_bytes",
+            "Memory that holds the last transitions and probes.",
+            self.recorder_bytes,
+        )])?;
+        put.count(
+            "probes_forgotten",
+            "Probes that are not remembered, because somebody looked at what was.",
+            self.probes_forgotten,
         )?;
         put.count(
             "happenings_lost",
@@ -284,7 +298,23 @@ impl Page {
             "origin_probe_latency",
             "What the probe took that last changed what is known of such an origin.",
             &by_origin(|origin| origin.latency_s),
-        )
+        )?;
+        let certificates: Vec<_> = status
+            .certificates
+            .iter()
+            .map(|(origin, ends_ms)| ([("origin", origin.as_str())], milliseconds(*ends_ms)))
+            .collect();
+        put.labelled_seconds(
+            "origin_certificate_expiry_timestamp",
+            "When the certificate of an origin ends, since 1970, as the last full TLS handshake \
+             showed: of those that this agent probes, the ones that end first.",
+            &certificates,
+        )?;
+        put.gauges(&[(
+            "origin_certificates_left_out",
+            "Checks with a certificate that ends later than those, beyond the limit.",
+            status.certificates_left_out,
+        )])
     }
 
     /// What operators decided.

@@ -161,7 +161,7 @@ pub unsafe extern "C" fn watchfire_pop_state(table: *const Reader, since_ms: *mu
     // SAFETY: `table` is open by the caller's word.
     let state = unsafe { &*table }.pop_state();
     if !since_ms.is_null() {
-        // SAFETY: it may be written by the caller's word.
+        // SAFETY: it is not null, and then the caller vouches that it can be written.
         unsafe { since_ms.write(state.since_ms) };
     }
     c_int::from(state.condition as u8)
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn watchfire_fresh(
     // SAFETY: `table` is open by the caller's word.
     let freshness = unsafe { &*table }.freshness(now_ns);
     if !age_ns.is_null() {
-        // SAFETY: it may be written by the caller's word.
+        // SAFETY: it is not null, and then the caller vouches that it can be written.
         unsafe { age_ns.write(freshness.age_ns) };
     }
     c_int::from(freshness.fresh)
@@ -320,20 +320,27 @@ const NO_TABLE: Answer = Answer {
 };
 
 /// The caller's bytes; none for a length of zero, whatever the pointer.
+///
+/// # Safety
+/// Where the length is not zero, so many bytes from `start` on can be read, and
+/// do not change while the answer is in use.
 #[inline]
 unsafe fn bytes<'a>(start: *const c_void, length: usize) -> &'a [u8] {
     if length == 0 {
         return &[];
     }
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller vouches for these bytes; of no bytes it was not asked.
     unsafe { slice::from_raw_parts(start.cast(), length) }
 }
 
 /// Hands an answer out and says its verdict.
+///
+/// # Safety
+/// `answer` is null, or an aligned answer can be written there.
 #[inline]
 unsafe fn give(found: Answer, answer: *mut Answer) -> c_int {
     if !answer.is_null() {
-        // SAFETY: it may be written by the caller's word.
+        // SAFETY: it is not null, and then the caller vouches that it can be written.
         unsafe { answer.write(found) };
     }
     c_int::from(found.verdict)

@@ -10,6 +10,7 @@ use crate::check::CheckSpec;
 use crate::health::Health;
 use crate::rate::Caps;
 use crate::stream::proxy::ProxyHeader;
+use crate::stream::tls::Memory;
 
 /// A check and its state.
 #[derive(Debug)]
@@ -45,9 +46,8 @@ pub(super) struct Entry {
     pub(super) header: u8,
     pub(super) spec: Arc<CheckSpec>,
     pub(super) id: CheckId,
-    /// Until then its TLS sessions use the broad library: the other one did
-    /// not bring a handshake to an end.
-    pub(super) broad_until: Time,
+    /// What it keeps of TLS from one probe to the next.
+    pub(super) tls: Option<Box<Memory>>,
     /// Names the question that this entry answers.
     pub(super) ask: u64,
     pub(super) caps: Caps,
@@ -78,6 +78,8 @@ impl Flags {
     pub(super) const DEGRADED: u16 = 256;
     /// The last probe held its place for much of its timeout.
     pub(super) const SLOW: u16 = 512;
+    /// The end of its certificate is to be reported.
+    pub(super) const CERTIFICATE: u16 = 1_024;
 
     pub(super) const fn has(self, flag: u16) -> bool {
         self.0 & flag != 0
@@ -126,7 +128,7 @@ impl Entry {
             header: header.len() as u8,
             spec: Arc::clone(spec),
             id,
-            broad_until: Time::ZERO,
+            tls: None,
             ask: 0,
             caps,
         }
@@ -164,6 +166,11 @@ impl Entry {
                 reason: self.unmeasured,
                 in_a_row: self.unmeasured_in_a_row,
             }
+        } else if self.flags.has(Flags::CERTIFICATE)
+            && let Some(not_after_s) = self.tls.as_ref().and_then(|tls| tls.not_after_s())
+        {
+            self.flags.clear(Flags::CERTIFICATE);
+            ReportKind::Certificate { not_after_s }
         } else {
             return None;
         };

@@ -9,12 +9,14 @@ use watchfire_wire::{Reason, Time, Unmeasured};
 use super::entry::Flags;
 use super::flight::Stage;
 use super::report::Report;
+use super::tell::hear;
 use super::{Action, During, Engine, Event, NONE, Slot};
 use crate::errno::{Fault, Step, classify};
+use crate::health::Transition;
 use crate::kind::{AnyExchange, Next, Transport};
-use crate::limits::{CLEAN_IN_A_ROW, GRACE_FACTOR, TLS_BROAD_FOR};
+use crate::limits::{CLEAN_IN_A_ROW, GRACE_FACTOR, TLS_SESSIONS};
 use crate::outcome::{Outcome, Phases};
-use crate::stream::tls::{Fed, Side};
+use crate::stream::tls::{Fed, Memory, Session, Side};
 
 impl Engine {
     /// Tells what happened to a slot.
@@ -107,27 +109,31 @@ impl Engine {
     }
 
     /// Accounts for a due probe that was not started.
-    pub(super) fn conclude_unstarted(&mut self, index: u32, unmeasured: Unmeasured) {
-        let phases = Phases::default();
-        self.judge(index, Outcome::NotMeasured(unmeasured), phases, false);
+    pub(super) fn conclude_unstarted(&mut self, index: u32, unmeasured: Unmeasured, now: Time) {
+        let (outcome, phases) = (Outcome::NotMeasured(unmeasured), Phases::default());
+        self.tell_of(index, outcome, phases, now);
+        self.judge(index, outcome, phases, false);
     }
 
     /// A connection for an exchange stands.
     fn connected(&mut self, slot: Slot, now: Time) {
         let flight = &mut self.flights[slot as usize];
         flight.stage = Stage::Exchanging;
-        let entry = &self.entries[flight.check as usize];
+        let entry = &mut self.entries[flight.check as usize];
         let Some(tls) = &entry.spec.tls else {
             flight.headed = entry.header > 0;
             return self.stream_stands(slot, now);
         };
-        let side = if now < entry.broad_until {
-            Side::Broad
-        } else {
-            Side::Modern
-        };
         let session = match &self.config.tls {
-            Some(context) => context.connect(tls, side),
+            Some(context) => {
+                let memory = entry.tls.get_or_insert_with(|| {
+                    let once = entry.flags.has(Flags::ONCE);
+                    let remembers = !once && tls.resumes() && self.tls_sessions < TLS_SESSIONS;
+                    self.tls_sessions += u32::from(remembers);
+                    Box::new(Memory::new(remembers))
+                });
+                context.connect(tls, memory, now)
+            }
             None => Err(Outcome::NotMeasured(Unmeasured::Unsupported)),
         };
         match session {
@@ -153,8 +159,11 @@ impl Engine {
 
     /// Bytes came.
     fn received(&mut self, slot: Slot, bytes: &[u8], now: Time) {
+        let telling = self.probed.is_some();
         let flight = &mut self.flights[slot as usize];
-        let kind = &self.entries[flight.check as usize].spec.kind;
+        let entry = &self.entries[flight.check as usize];
+        let kind = &entry.spec.kind;
+        let on_edge = telling && entry.health.may_turn();
         let elapsed_us = flight.elapsed_us(now);
         let Some(exchange) = &mut flight.exchange else {
             return;
@@ -168,23 +177,30 @@ impl Engine {
                 flight.first_byte_us = elapsed_us;
             }
             let next = exchange.receive(kind, bytes);
+            if telling && (on_edge || exchange.is_down_at_once()) {
+                hear(&mut flight.heard, bytes);
+            }
             return self.go_on(slot, next, now);
         };
         session.sent();
         let was_handshaking = session.handshaking();
         let first_byte_us = &mut flight.first_byte_us;
+        let heard = &mut flight.heard;
         let mut next = Next::More;
         let fed = session.receive(bytes, |plain| {
             if *first_byte_us == NONE {
                 *first_byte_us = elapsed_us;
             }
             next = further(next, exchange.receive(kind, plain));
+            if telling && (on_edge || exchange.is_down_at_once()) {
+                hear(heard, plain);
+            }
             matches!(next, Next::More | Next::Send)
         });
         let established = was_handshaking && !session.handshaking();
-        let broader = was_handshaking && session.side() == Side::Modern;
+        let has_another_way = was_handshaking && has_another_way(session);
         match fed {
-            Err(Outcome::Fail(_)) if broader => return self.broaden(slot, now),
+            Err(Outcome::Fail(_)) if has_another_way => return self.shake_again(slot, now),
             Err(outcome) => return self.finish(slot, outcome, true, now),
             Ok(_) => {}
         }
@@ -193,11 +209,29 @@ impl Engine {
             if next == Next::More {
                 next = exchange.connected(kind);
             }
+            self.note_certificate(slot, now);
         }
         if fed == Ok(Fed::Closed) && matches!(next, Next::More | Next::Send) {
             self.ended(slot, now);
         } else {
             self.go_on(slot, next, now);
+        }
+    }
+
+    /// A handshake is done: takes down what a certificate said, if one was shown.
+    fn note_certificate(&mut self, slot: Slot, now: Time) {
+        let flight = &self.flights[slot as usize];
+        let entry = &mut self.entries[flight.check as usize];
+        if let (Some(session), Some(memory)) = (&flight.tls, &mut entry.tls)
+            && !session.is_resumed()
+            && memory.shown(now, session.not_after_s())
+            && !entry.flags.any(Flags::ONCE | Flags::STOPPED)
+        {
+            entry.flags.set(Flags::CERTIFICATE);
+            if !entry.flags.has(Flags::LISTED) {
+                entry.flags.set(Flags::LISTED);
+                self.dirty.push_back(flight.check);
+            }
         }
     }
 
@@ -235,7 +269,12 @@ impl Engine {
                     Transport::HalfOpen => (false, false),
                 };
                 let room = self.parked_max.saturating_sub(self.parked);
-                if keep && wanted && self.places.may_park(entry.destination, room) {
+                // A kept connection shows no certificate.
+                let is_fresh = match (&entry.tls, &self.config.tls) {
+                    (Some(memory), Some(context)) => !memory.wants_full(now, context.wall_s()),
+                    _ => true,
+                };
+                if keep && wanted && is_fresh && self.places.may_park(entry.destination, room) {
                     self.park(slot, now);
                 } else {
                     self.finish(slot, Outcome::Pass, !fin, now);
@@ -255,8 +294,8 @@ impl Engine {
             self.reopen(slot, now);
             return;
         }
-        if self.is_modern_handshake(slot) {
-            return self.broaden(slot, now);
+        if self.may_shake_again(slot) {
+            return self.shake_again(slot, now);
         }
         let outcome = if self.step(slot) == Step::Tls {
             Outcome::Fail(Reason::TlsHandshake)
@@ -288,25 +327,33 @@ impl Engine {
         );
         if flight.reused && !begun && reset {
             self.reopen(slot, now);
-        } else if tls && matches!(fault, Fault::Origin(_)) && self.is_modern_handshake(slot) {
-            self.broaden(slot, now);
+        } else if tls && matches!(fault, Fault::Origin(_)) && self.may_shake_again(slot) {
+            self.shake_again(slot, now);
         } else {
             self.finish(slot, outcome_of(fault), true, now);
         }
     }
 
-    /// Whether a slot is shaking hands by the modern library.
-    fn is_modern_handshake(&self, slot: Slot) -> bool {
+    /// Whether a slot is shaking hands in a way that is not the last one.
+    fn may_shake_again(&self, slot: Slot) -> bool {
         let session = self.flights[slot as usize].tls.as_ref();
-        session.is_some_and(|tls| tls.handshaking() && tls.side() == Side::Modern)
+        session.is_some_and(|tls| tls.handshaking() && has_another_way(tls))
     }
 
-    /// The modern TLS library did not bring the handshake to an end. The same
-    /// probe begins again on a new connection with the broad one, whose word
-    /// counts, and the check stays with that for a while.
-    fn broaden(&mut self, slot: Slot, now: Time) {
-        let index = self.flights[slot as usize].check;
-        self.entries[index as usize].broad_until = now + TLS_BROAD_FOR;
+    /// A handshake did not come to its end. The same probe begins again on a new
+    /// connection: without the session that was offered, if one was, and then
+    /// with the broad library, whose word counts, and with which the check stays
+    /// for a while.
+    fn shake_again(&mut self, slot: Slot, now: Time) {
+        let flight = &self.flights[slot as usize];
+        let offered = flight.tls.as_ref().is_some_and(|tls| tls.offered());
+        if let Some(memory) = &mut self.entries[flight.check as usize].tls {
+            if offered {
+                memory.forget();
+            } else {
+                memory.broaden(now);
+            }
+        }
         self.begin_again(slot, now);
     }
 
@@ -400,6 +447,10 @@ impl Engine {
         }
         entry.flight = NONE;
         let outcome = excuse(outcome, flight.late_us, entry.spec.timeout);
+        if let (Outcome::Fail(_), Some(memory)) = (outcome, &mut entry.tls) {
+            // No fail counts twice because of what we remember.
+            memory.forget();
+        }
         let mut phases = flight.phases(now);
         if u128::from(phases.total_us) * 2 >= entry.spec.timeout.as_micros() {
             entry.flags.set(Flags::SLOW);
@@ -416,12 +467,21 @@ impl Engine {
         if !matches!(outcome, Outcome::NotMeasured(_)) {
             self.stats.time(usize::from(entry.kind), &phases);
         }
-        self.judge(index, outcome, phases, at_once);
+        self.tell_of(index, outcome, phases, now);
+        if let Some(transition) = self.judge(index, outcome, phases, at_once) {
+            self.tell_of_turn(slot, transition);
+        }
         self.reschedule(index, now);
     }
 
     /// What an outcome does to its check, and what of it is to be reported.
-    fn judge(&mut self, index: u32, outcome: Outcome, phases: Phases, at_once: bool) {
+    fn judge(
+        &mut self,
+        index: u32,
+        outcome: Outcome,
+        phases: Phases,
+        at_once: bool,
+    ) -> Option<Transition> {
         self.stats.count(outcome);
         let entry = &mut self.entries[index as usize];
         self.places.count(entry.destination, outcome);
@@ -429,8 +489,9 @@ impl Engine {
             let report = Report::opinion(entry.id, entry.ask, outcome, phases);
             self.opinions.push_back(report);
             self.retire(index);
-            return;
+            return None;
         }
+        let mut transition = None;
         let news = match outcome {
             Outcome::NotMeasured(unmeasured) => {
                 entry.unmeasured = unmeasured;
@@ -453,7 +514,7 @@ impl Engine {
                 entry.flags.clear(Flags::UNMEASURED);
                 entry.latency_us = phases.total_us;
                 let was_contrary = entry.health.contrary() > 0;
-                let transition = match outcome {
+                transition = match outcome {
                     Outcome::Fail(_) if at_once => entry.health.record_down(),
                     outcome => entry.health.record(outcome == Outcome::Pass),
                 };
@@ -485,6 +546,7 @@ impl Engine {
             entry.flags.set(Flags::LISTED);
             self.dirty.push_back(index);
         }
+        transition
     }
 
     /// What a probe is doing now.
@@ -509,6 +571,11 @@ const fn further(before: Next, after: Next) -> Next {
         (Next::Send, Next::More) => Next::Send,
         (_, after) => after,
     }
+}
+
+/// Whether a handshake that fails may be tried in another way.
+fn has_another_way(session: &Session) -> bool {
+    session.offered() || session.side() == Side::Modern
 }
 
 /// Unmeasured probes in a row that are each reported; later ones only when

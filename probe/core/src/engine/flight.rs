@@ -52,6 +52,8 @@ pub(super) struct Flight {
     /// Nothing while it holds no probe that carries bytes.
     pub(super) exchange: Option<AnyExchange>,
     pub(super) tls: Option<Box<Session>>,
+    /// The beginning of what came, where it may turn the check's verdict.
+    pub(super) heard: Vec<u8>,
 }
 
 impl Flight {
@@ -72,6 +74,7 @@ impl Flight {
             late_turn: 0,
             exchange: None,
             tls: None,
+            heard: Vec::new(),
         }
     }
 
@@ -85,6 +88,7 @@ impl Flight {
         self.exchange = exchange;
         self.sending = false;
         self.headed = false;
+        self.heard.clear();
     }
 
     /// Counts the late turn number `turn`, once.

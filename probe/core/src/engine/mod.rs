@@ -17,6 +17,7 @@ mod exchange;
 mod flight;
 mod places;
 mod report;
+mod tell;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::rate::Caps;
 use crate::schedule::step;
 use crate::stats::Stats;
 use crate::stream::tls::TlsContext;
+use crate::trace::Probed;
 use crate::wheel::Wheel;
 
 pub use boundary::{Action, Config, During, Event, Inherited, Pacing, Slot, Target, TooManyChecks};
@@ -66,6 +68,8 @@ pub struct Engine {
     dirty: VecDeque<u32>,
     opinions: VecDeque<Report>,
     asking: usize,
+    /// Checks that keep a TLS session for their next probe.
+    tls_sessions: u32,
     /// How late this turn's look at the events was.
     turn_late_us: u32,
     /// Numbers the turns.
@@ -75,6 +79,9 @@ pub struct Engine {
     /// Slots whose operation was handed to the driver in the last turn.
     submitted: Vec<Slot>,
     stats: Stats,
+    /// Probes that have ended, for whoever remembers them; nothing unless
+    /// somebody does.
+    probed: Option<Vec<Probed>>,
 }
 
 /// No check, no slot.
@@ -110,11 +117,13 @@ impl Engine {
             dirty: VecDeque::new(),
             opinions: VecDeque::new(),
             asking: 0,
+            tls_sessions: 0,
             turn_late_us: 0,
             late_turn: 0,
             hurry: true,
             submitted: Vec::new(),
             stats: Stats::new(),
+            probed: None,
         }
     }
 
@@ -140,7 +149,8 @@ impl Engine {
             let entry = &mut self.entries[index as usize];
             entry.generation = generation;
             entry.caps = caps;
-            entry.flags.set(Flags::ATTEND);
+            // Whoever starts it may not have heard of its certificate.
+            entry.flags.set(Flags::ATTEND | Flags::CERTIFICATE);
             return Ok(());
         }
         let health = match inherited {
@@ -185,6 +195,11 @@ impl Engine {
     /// go on.
     pub fn trust(&mut self, tls: Arc<TlsContext>) {
         self.config.tls = Some(tls);
+        for entry in &mut self.entries {
+            // Made by the other context, and of those whom that one trusted.
+            entry.tls = None;
+        }
+        self.tls_sessions = 0;
     }
 
     /// Probes `spec` once, now, beside any schedule, and answers with
@@ -456,7 +471,7 @@ impl Engine {
             self.reschedule(index, now);
             self.shift(index);
         }
-        self.conclude_unstarted(index, Unmeasured::InFlightFull);
+        self.conclude_unstarted(index, Unmeasured::InFlightFull, now);
     }
 
     /// A check's time has come: it waits for a slot, unless we were so late
@@ -474,7 +489,7 @@ impl Engine {
             self.stats.skipped += next.skipped + 1;
             entry.due = next.due;
             self.starts.arm(index, next.due);
-            self.conclude_unstarted(index, Unmeasured::Late);
+            self.conclude_unstarted(index, Unmeasured::Late, now);
         } else {
             let slow = entry.flags.has(Flags::SLOW);
             let free = self.config.slots - self.in_use;
@@ -499,7 +514,7 @@ impl Engine {
         if entry.caps_apply && !entry.caps.take(now) {
             self.reschedule(index, now);
             self.shift(index);
-            self.conclude_unstarted(index, Unmeasured::RateCapped);
+            self.conclude_unstarted(index, Unmeasured::RateCapped, now);
             return;
         }
         self.stats.started += 1;
@@ -556,6 +571,7 @@ impl Engine {
         flight.stage = Stage::Free;
         flight.tls = None;
         flight.exchange = None;
+        flight.heard = Vec::new();
         self.in_use -= 1;
         self.free_slots.push(slot);
         let entry = &mut self.entries[index as usize];
@@ -643,6 +659,9 @@ impl Engine {
         let held = Flags::WAITING | Flags::LISTED | Flags::FREE;
         if entry.flags.has(Flags::STOPPED) && !entry.flags.any(held) && entry.slots == 0 {
             self.places.leave(entry.destination);
+            if entry.tls.as_ref().is_some_and(|tls| tls.remembers()) {
+                self.tls_sessions -= 1;
+            }
             *entry = Entry::vacant();
             self.free_entries.push(index);
         }

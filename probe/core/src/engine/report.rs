@@ -43,6 +43,12 @@ pub enum ReportKind {
         /// How many in a row.
         in_a_row: u32,
     },
+    /// A full TLS handshake showed a certificate that ends at another time than
+    /// the last one's.
+    Certificate {
+        /// Its last second, since 1970.
+        not_after_s: u64,
+    },
     /// The answer to a question.
     Opinion {
         /// The question's.

@@ -53,6 +53,12 @@ pub(crate) trait CheckKind: Sized {
     /// For people, with the target as it is shown.
     fn describe(&self, tls: bool, target: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 
+    /// The head of what it sends, as people may see it; nothing where secrets could
+    /// stand anywhere in it.
+    fn sent(&self, _prepared: &[u8]) -> Option<String> {
+        None
+    }
+
     /// The name that a certificate must bear, unless it is configured; the
     /// target's address if there is none.
     fn server_name(&self) -> Option<&str> {
@@ -241,6 +247,17 @@ macro_rules! kinds {
             ) -> fmt::Result {
                 match self {
                     $(Self::$name(spec) => CheckKind::describe(spec, tls, target, f),)*
+                }
+            }
+
+            /// The head of what it sends, as people may see it: without secrets,
+            /// escaped, line by line. Nothing where secrets could stand anywhere.
+            #[must_use]
+            pub fn sent(&self, user_agent: &str) -> Option<String> {
+                match self {
+                    $(Self::$name(spec) => {
+                        CheckKind::sent(spec, &CheckKind::prepare(spec, user_agent))
+                    })*
                 }
             }
 

@@ -52,6 +52,12 @@ impl TlsSpec {
         options.is_some_and(|options| options.has_ca())
     }
 
+    /// Whether a probe goes on with the last one's session where it may.
+    pub(crate) fn resumes(&self) -> bool {
+        let options = self.options.as_ref();
+        options.is_none_or(|options| options.resumption())
+    }
+
     pub(crate) fn validate(&self) -> Result<(), KeyError> {
         if ServerName::try_from(self.server_name.as_str()).is_err() {
             return Err(KeyError::new(

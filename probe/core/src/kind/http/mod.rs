@@ -21,6 +21,7 @@ use crate::check::Canonical;
 use crate::keys::{self, KeyError, Keys};
 use crate::limits::{HOST_BYTES, PATH_BYTES};
 use crate::stream::TlsSpec;
+use crate::trace::shown;
 
 /// An HTTP/1.1 request and what to expect of its response.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -158,6 +159,10 @@ impl CheckKind for Spec {
             origin_first: false,
             fin: self.extra.as_ref().is_some_and(|extra| extra.close_fin),
         }
+    }
+
+    fn sent(&self, prepared: &[u8]) -> Option<String> {
+        Some(shown(prepared))
     }
 
     fn prepare(&self, user_agent: &str) -> Box<[u8]> {

@@ -4,21 +4,25 @@
 use core::fmt;
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use openssl::error::ErrorStack;
-use openssl::pkey::PKey;
+use openssl::ex_data::Index;
+use openssl::pkey::{PKey, Private};
 use openssl::ssl::{
-    ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslRef, SslStream,
-    SslVerifyMode, SslVersion,
+    ErrorCode, ShutdownState, Ssl, SslContext, SslContextBuilder, SslContextRef, SslMethod,
+    SslMode, SslRef, SslSession, SslSessionCacheMode, SslSessionRef, SslStream, SslVerifyMode,
+    SslVersion,
 };
-use openssl::x509::X509;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{X509, X509VerifyResult};
 use rustls::pki_types::CertificateDer;
 use watchfire_wire::Unmeasured;
 
+use super::memory::Memory;
 use super::options::{MinVersion, TlsOptions};
+use super::shelf::Shelf;
 use super::{Fed, fault};
 use crate::limits::TLS_OUT_BYTES;
 use crate::outcome::Outcome;
@@ -29,6 +33,74 @@ pub(super) struct Context {
     roots: Vec<CertificateDer<'static>>,
     strict: OnceLock<Option<SslContext>>,
     lax: OnceLock<Option<SslContext>>,
+    resume: Option<Resume>,
+}
+
+/// Puts an earlier session on a new connection of the same context; whether it
+/// did. OpenSSL's function for that is not a safe one, so it comes from outside.
+pub type Resume = fn(&mut SslRef, &KeptSession) -> bool;
+
+/// A session that may be resumed, and the context that it came about in.
+pub struct KeptSession {
+    session: SslSession,
+    context: SslContext,
+}
+
+impl KeptSession {
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> &SslSessionRef {
+        &self.session
+    }
+
+    /// Whether it came about in the context of this connection.
+    #[must_use]
+    pub fn is_of(&self, ssl: &SslRef) -> bool {
+        core::ptr::eq::<SslContextRef>(ssl.ssl_context(), &*self.context)
+    }
+}
+
+/// Where the last session of one check lies.
+type Last = Shelf<Option<KeptSession>>;
+
+/// What a check keeps: what it asks for, read once, and its last session.
+pub(super) struct Own {
+    /// Of a check that trusts others than the prober does.
+    context: Option<SslContext>,
+    /// Who it is: its certificate, and those above it.
+    chain: Vec<X509>,
+    key: Option<PKey<Private>>,
+    /// Nothing for a check that resumes none.
+    last: Option<Arc<Last>>,
+}
+
+impl fmt::Debug for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Own").finish_non_exhaustive()
+    }
+}
+
+impl Own {
+    fn new(spec: &TlsSpec, remembers: bool) -> Result<Self, ErrorStack> {
+        let mut own = Self {
+            context: None,
+            chain: Vec::new(),
+            key: None,
+            last: remembers.then(Arc::<Last>::default),
+        };
+        let Some(options) = &spec.options else {
+            return Ok(own);
+        };
+        if spec.verify && options.has_ca() {
+            own.context = Some(strict(&options.ca)?);
+        }
+        if let Some(client) = &options.client {
+            let chain = client.chain.iter().map(|der| X509::from_der(der));
+            own.chain = chain.collect::<Result<_, _>>()?;
+            own.key = Some(PKey::private_key_from_pem(client.key_pem())?);
+        }
+        Ok(own)
+    }
 }
 
 impl Context {
@@ -37,18 +109,41 @@ impl Context {
             roots,
             strict: OnceLock::new(),
             lax: OnceLock::new(),
+            resume: None,
         }
     }
 
-    pub(super) fn connect(&self, spec: &TlsSpec, wall_s: u64) -> Result<Connection, Outcome> {
-        let context = if spec.verify {
-            self.strict.get_or_init(|| strict(&self.roots).ok())
-        } else {
-            self.lax.get_or_init(|| builder().map(|b| b.build()).ok())
-        };
+    pub(super) const fn resume_by(&mut self, resume: Resume) {
+        self.resume = Some(resume);
+    }
+
+    pub(super) fn connect(
+        &self,
+        spec: &TlsSpec,
+        memory: &mut Memory,
+        resume: bool,
+        wall_s: u64,
+    ) -> Result<Connection, Outcome> {
         let internal = Outcome::NotMeasured(Unmeasured::Internal);
-        let context = context.as_ref().ok_or(internal)?;
-        begin(context, spec, wall_s).map_err(|_| internal)
+        let remembers = memory.remembers();
+        let own = match &memory.broad {
+            Some(own) => own,
+            None => {
+                let own = Own::new(spec, remembers).map_err(|_| internal)?;
+                memory.broad.insert(own)
+            }
+        };
+        let shared = match &own.context {
+            Some(_) => None,
+            None if spec.verify => self
+                .strict
+                .get_or_init(|| strict(&self.roots).ok())
+                .as_ref(),
+            None => self.lax.get_or_init(|| lax().ok()).as_ref(),
+        };
+        let context = own.context.as_ref().or(shared).ok_or(internal)?;
+        let resume = self.resume.filter(|_| resume);
+        begin(context, spec, own, resume, wall_s).map_err(|_| internal)
     }
 }
 
@@ -60,12 +155,29 @@ impl fmt::Debug for Context {
     }
 }
 
+/// Where a connection keeps the place of its check's session.
+fn place() -> Option<Index<Ssl, Arc<Last>>> {
+    static PLACE: OnceLock<Option<Index<Ssl, Arc<Last>>>> = OnceLock::new();
+    *PLACE.get_or_init(|| Ssl::new_ex_index().ok())
+}
+
 fn builder() -> Result<SslContextBuilder, ErrorStack> {
     let mut builder = SslContext::builder(SslMethod::tls_client())?;
     builder.set_mode(SslMode::RELEASE_BUFFERS | SslMode::ENABLE_PARTIAL_WRITE);
     builder.set_verify(SslVerifyMode::NONE);
     builder.set_alpn_protos(b"\x08http/1.1")?;
+    builder.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
+    builder.set_new_session_callback(|ssl, session| {
+        if let Some(last) = place().and_then(|place| ssl.ex_data(place)) {
+            let context = ssl.ssl_context().to_owned();
+            last.with(|last| *last = Some(KeptSession { session, context }));
+        }
+    });
     Ok(builder)
+}
+
+fn lax() -> Result<SslContext, ErrorStack> {
+    builder().map(SslContextBuilder::build)
 }
 
 fn strict(roots: &[CertificateDer<'static>]) -> Result<SslContext, ErrorStack> {
@@ -88,30 +200,31 @@ fn store_of(roots: &[CertificateDer<'static>]) -> Result<X509Store, ErrorStack> 
 }
 
 /// What a check asks for beyond the usual.
-fn apply(ssl: &mut SslRef, options: &TlsOptions, verify: bool) -> Result<(), ErrorStack> {
-    if verify && options.has_ca() {
-        ssl.set_verify_cert_store(store_of(&options.ca)?)?;
-    }
+fn apply(ssl: &mut SslRef, options: &TlsOptions, own: &Own) -> Result<(), ErrorStack> {
     if options.min_version == MinVersion::Tls13 {
         ssl.set_min_proto_version(Some(SslVersion::TLS1_3))?;
     }
     if let Some(names) = options.alpn_wire() {
         ssl.set_alpn_protos(&names)?;
     }
-    if let Some(client) = &options.client {
-        let mut chain = client.chain.iter();
-        if let Some(own) = chain.next() {
-            ssl.set_certificate(&*X509::from_der(own)?)?;
-        }
+    let mut chain = own.chain.iter();
+    if let (Some(first), Some(key)) = (chain.next(), &own.key) {
+        ssl.set_certificate(first)?;
         for issuer in chain {
-            ssl.add_chain_cert(X509::from_der(issuer)?)?;
+            ssl.add_chain_cert(issuer.clone())?;
         }
-        ssl.set_private_key(&*PKey::private_key_from_pem(client.key_pem())?)?;
+        ssl.set_private_key(key)?;
     }
     Ok(())
 }
 
-fn begin(context: &SslContext, spec: &TlsSpec, wall_s: u64) -> Result<Connection, ErrorStack> {
+fn begin(
+    context: &SslContext,
+    spec: &TlsSpec,
+    own: &Own,
+    resume: Option<Resume>,
+    wall_s: u64,
+) -> Result<Connection, ErrorStack> {
     let mut ssl = Ssl::new(context)?;
     let address: Result<IpAddr, _> = spec.server_name.parse();
     if address.is_err() {
@@ -126,13 +239,23 @@ fn begin(context: &SslContext, spec: &TlsSpec, wall_s: u64) -> Result<Connection
         }
     }
     if let Some(options) = &spec.options {
-        apply(&mut ssl, options, spec.verify)?;
+        apply(&mut ssl, options, own)?;
+    }
+    let mut offered = false;
+    if let (Some(last), Some(place)) = (&own.last, place()) {
+        offered = last.with(|last| match (resume, last) {
+            (Some(resume), Some(kept)) => resume(&mut ssl, kept),
+            _ => false,
+        });
+        ssl.set_ex_data(place, Arc::clone(last));
     }
     ssl.set_connect_state();
     Ok(Connection {
         tls: SslStream::new(ssl, Pipe::default())?,
         verify: spec.verify,
         shaken: false,
+        offered,
+        failed: None,
     })
 }
 
@@ -141,11 +264,54 @@ pub(super) struct Connection {
     tls: SslStream<Pipe>,
     verify: bool,
     shaken: bool,
+    offered: bool,
+    failed: Option<openssl::ssl::Error>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.shaken {
+            // We close by a reset; OpenSSL takes a session whose end it was not
+            // told of for one that must not be resumed.
+            self.tls.set_shutdown(ShutdownState::SENT);
+        }
+    }
 }
 
 impl Connection {
+    pub(super) const fn offered(&self) -> bool {
+        self.offered
+    }
+
+    pub(super) fn is_resumed(&self) -> bool {
+        self.tls.ssl().session_reused()
+    }
+
+    /// The origin's own certificate.
+    pub(super) fn certificate(&self) -> Option<X509> {
+        self.tls.ssl().peer_certificate()
+    }
+
     pub(super) const fn handshaking(&self) -> bool {
         !self.shaken
+    }
+
+    fn fail(&mut self, error: openssl::ssl::Error) -> Outcome {
+        let outcome = fault::of_openssl(self.tls.ssl(), &error, self.verify);
+        self.failed = Some(error);
+        outcome
+    }
+
+    /// What it failed with.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let error = self.failed.as_ref()?;
+        let judged = self.tls.ssl().verify_result();
+        if self.verify && judged != X509VerifyResult::OK {
+            return Some(judged.error_string().to_owned());
+        }
+        let stack = error.ssl_error().map_or(&[][..], |stack| stack.errors());
+        let reason = stack.first().and_then(|first| first.reason());
+        Some(reason.map_or_else(|| error.to_string(), str::to_owned))
     }
 
     /// Encrypts `bytes` into `out`; nothing if that is not possible.
@@ -174,7 +340,7 @@ impl Connection {
                     return Ok(Fed::Open);
                 }
                 Err(error) => {
-                    return Err(fault::of_openssl(self.tls.ssl(), &error, self.verify));
+                    return Err(self.fail(error));
                 }
             }
         }
@@ -189,7 +355,7 @@ impl Connection {
                 Err(error) if error.code() == ErrorCode::WANT_READ => break Fed::Open,
                 Err(error) if error.code() == ErrorCode::ZERO_RETURN => break Fed::Closed,
                 Err(error) => {
-                    return Err(fault::of_openssl(self.tls.ssl(), &error, self.verify));
+                    return Err(self.fail(error));
                 }
             }
         };

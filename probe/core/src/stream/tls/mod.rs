@@ -8,25 +8,33 @@
 //! probe, and its word is the one that counts. So a certificate or a server
 //! fails here if it fails there, and for the same reason.
 //!
-//! No resumption: each new connection shakes hands in full, so that a passed
-//! check means that the origin can do so. The wall clock that certificates are
-//! judged by is set from outside ([`TlsContext::set_wall_s`]). The handshake's
-//! randomness is the cryptography's own affair and decides nothing here.
+//! A check resumes its last session, unless it is not to, and shakes hands in
+//! full every now and then: see `memory`. A handshake that offered a session
+//! and failed is tried again without one, so that no verdict depends on what we
+//! remember. The wall clock that certificates are judged by is set from outside
+//! ([`TlsContext::set_wall_s`]). The handshake's randomness is the cryptography's
+//! own affair and decides nothing here.
 
 mod broad;
 mod fault;
+mod memory;
 mod modern;
 mod options;
+mod shelf;
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
 
+use openssl::asn1::Asn1Time;
+use openssl::x509::X509;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::time_provider::TimeProvider;
-use watchfire_wire::Unmeasured;
+use watchfire_wire::{Time, Unmeasured};
 
+pub use self::broad::{KeptSession, Resume};
+pub(crate) use self::memory::Memory;
 pub use self::options::{CLIENT_KEY, FILE_KEYS, TlsOptions};
 use crate::outcome::Outcome;
 use crate::stream::TlsSpec;
@@ -60,6 +68,18 @@ impl TlsContext {
         })
     }
 
+    /// The same, whose OpenSSL sessions are resumed by this.
+    #[must_use]
+    pub fn resuming_by(mut self, resume: Resume) -> Self {
+        self.broad.resume_by(resume);
+        self
+    }
+
+    /// The wall clock as it was last told.
+    pub(crate) fn wall_s(&self) -> u64 {
+        self.clock.wall_s()
+    }
+
     /// Tells the wall clock, whole seconds since 1970.
     pub fn set_wall_s(&self, wall_s: u64) {
         self.clock.0.store(wall_s, Ordering::Relaxed);
@@ -70,16 +90,27 @@ impl TlsContext {
     /// # Errors
     ///
     /// What the probe's outcome is if none can be had: always our own trouble.
-    pub(crate) fn connect(&self, spec: &TlsSpec, side: Side) -> Result<Box<Session>, Outcome> {
-        let broad = || self.broad.connect(spec, self.clock.wall_s());
-        let library = match side {
-            Side::Modern => match self.modern.connect(spec)? {
-                Some(connection) => Library::Modern(connection),
-                None => Library::Broad(broad()?),
-            },
-            Side::Broad => Library::Broad(broad()?),
+    pub(crate) fn connect(
+        &self,
+        spec: &TlsSpec,
+        memory: &mut Memory,
+        now: Time,
+    ) -> Result<Box<Session>, Outcome> {
+        let wall_s = self.clock.wall_s();
+        let resume = memory.may_resume(now, wall_s);
+        let modern = match memory.side(now) {
+            Side::Modern => self.modern.connect(spec, memory, resume)?,
+            Side::Broad => None,
+        };
+        let library = match modern {
+            Some(connection) => Library::Modern(connection),
+            None => Library::Broad(self.broad.connect(spec, memory, resume, wall_s)?),
         };
         let mut session = Box::new(Session {
+            offered: match &library {
+                Library::Modern(connection) => connection.offered(),
+                Library::Broad(connection) => connection.offered(),
+            },
             library,
             out: Vec::new(),
             told_done: false,
@@ -105,6 +136,8 @@ pub(crate) struct Session {
     out: Vec<u8>,
     /// The handshake's end was noticed.
     told_done: bool,
+    /// An earlier session was offered to the origin.
+    offered: bool,
 }
 
 /// A session of either library.
@@ -143,12 +176,44 @@ impl Session {
         self.out.clear();
     }
 
+    /// What its library said when it failed.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        match &self.library {
+            Library::Modern(connection) => connection.complaint(),
+            Library::Broad(connection) => connection.complaint(),
+        }
+    }
+
     /// Which library it uses.
     pub(crate) const fn side(&self) -> Side {
         match self.library {
             Library::Modern(_) => Side::Modern,
             Library::Broad(_) => Side::Broad,
         }
+    }
+
+    /// Whether an earlier session was offered to the origin.
+    pub(crate) const fn offered(&self) -> bool {
+        self.offered
+    }
+
+    /// Whether it goes on with an earlier session, and showed no certificate.
+    /// Known when the handshake is done.
+    pub(crate) fn is_resumed(&self) -> bool {
+        match &self.library {
+            Library::Modern(connection) => connection.is_resumed(),
+            Library::Broad(connection) => connection.is_resumed(),
+        }
+    }
+
+    /// When the origin's own certificate ends, seconds since 1970. Known when a
+    /// full handshake is done.
+    pub(crate) fn not_after_s(&self) -> Option<u64> {
+        let own = match &self.library {
+            Library::Modern(connection) => connection.certificate(),
+            Library::Broad(connection) => connection.certificate(),
+        };
+        seconds_of(&own?)
     }
 
     /// Whether the handshake is still going on.
@@ -227,6 +292,15 @@ impl fmt::Debug for Session {
             .field("out", &self.out.len())
             .finish_non_exhaustive()
     }
+}
+
+/// The end of a certificate, seconds since 1970; one that was over by then says
+/// nothing.
+fn seconds_of(certificate: &X509) -> Option<u64> {
+    let zero = Asn1Time::from_unix(0).ok()?;
+    let span = zero.diff(certificate.not_after()).ok()?;
+    let seconds = i64::from(span.days) * 86_400 + i64::from(span.secs);
+    u64::try_from(seconds).ok()
 }
 
 /// The wall clock, as it was last told.

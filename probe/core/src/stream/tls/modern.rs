@@ -3,17 +3,24 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
+use openssl::x509::X509;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+    WebPkiServerVerifier,
+};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, NamedGroup,
+    RootCertStore, SignatureScheme,
 };
 use watchfire_wire::{Reason, Unmeasured};
 
+use super::memory::Memory;
 use super::options::{MinVersion, TlsOptions};
+use super::shelf::Shelf;
 use super::{Fed, WallClock, fault};
 use crate::limits::TLS_OUT_BYTES;
 use crate::outcome::Outcome;
@@ -23,11 +30,31 @@ use crate::stream::TlsSpec;
 #[derive(Debug)]
 pub(super) struct Context {
     /// Nothing if no trusted root was given: then nothing can be verified.
-    strict: Option<Arc<ClientConfig>>,
-    lax: Arc<ClientConfig>,
+    strict: Option<Shared>,
+    lax: Shared,
     provider: Arc<CryptoProvider>,
     clock: Arc<WallClock>,
-    roots: Arc<RootCertStore>,
+}
+
+/// One way to judge certificates, and the configuration of checks that ask for
+/// nothing else.
+#[derive(Debug)]
+struct Shared {
+    verifier: Arc<dyn ServerCertVerifier>,
+    config: Arc<ClientConfig>,
+}
+
+/// What a check keeps: its configuration, and where its sessions lie.
+#[derive(Debug)]
+pub(super) enum Own {
+    /// It asks for what rustls does not know.
+    Beyond,
+    /// One that rustls can serve.
+    Usable {
+        config: Arc<ClientConfig>,
+        /// Nothing for a check that resumes none.
+        sessions: Option<Arc<Sessions>>,
+    },
 }
 
 impl Context {
@@ -36,58 +63,147 @@ impl Context {
         clock: &Arc<WallClock>,
     ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let roots = store_of(roots);
-        let strict = match verifier(&provider, &roots) {
-            Some(verifier) => Some(build(&provider, clock, verifier, None)?),
-            None => None,
+        let share = |verifier: Arc<dyn ServerCertVerifier>| -> Result<Shared, rustls::Error> {
+            let config = build(&provider, clock, Arc::clone(&verifier), None)?;
+            let config = Arc::new(config);
+            Ok(Shared { verifier, config })
         };
-        let any = Arc::new(AnyCertificate(Arc::clone(&provider)));
-        let lax = build(&provider, clock, any, None)?;
+        let strict = verifier(&provider, roots).map(share).transpose()?;
+        let lax = share(Arc::new(AnyCertificate(Arc::clone(&provider))))?;
         Ok(Self {
             strict,
             lax,
             provider,
             clock: Arc::clone(clock),
-            roots,
         })
     }
 
-    /// The configuration of a check with options of its own, made for each
-    /// session: a few dozen microseconds beside a handshake's hundreds. Nothing
-    /// for a key that rustls does not know.
-    fn make(&self, options: &TlsOptions, verify: bool) -> Option<Arc<ClientConfig>> {
-        let verifier = if !verify {
-            Arc::new(AnyCertificate(Arc::clone(&self.provider)))
-        } else if options.ca.is_empty() {
-            verifier(&self.provider, &self.roots)?
-        } else {
-            verifier(&self.provider, &store_of(&options.ca))?
+    /// What a check is to keep.
+    fn make(&self, spec: &TlsSpec, remembers: bool) -> Result<Own, Outcome> {
+        let unsupported = Outcome::NotMeasured(Unmeasured::Unsupported);
+        let shared = match self.strict.as_ref() {
+            _ if !spec.verify => &self.lax,
+            Some(strict) => strict,
+            None if spec.has_own_ca() => &self.lax,
+            None => return Err(unsupported),
         };
-        build(&self.provider, &self.clock, verifier, Some(options)).ok()
+        let sessions = remembers.then(Arc::<Sessions>::default);
+        let config = match (&spec.options, &sessions) {
+            (None, None) => Arc::clone(&shared.config),
+            (None, Some(sessions)) => {
+                let mut config = ClientConfig::clone(&shared.config);
+                config.resumption = Resumption::store(Arc::<Sessions>::clone(sessions));
+                Arc::new(config)
+            }
+            (Some(options), sessions) => {
+                let verifier = if spec.verify && options.has_ca() {
+                    // Certificates that rustls cannot read are OpenSSL's to judge.
+                    verifier(&self.provider, &options.ca)
+                } else {
+                    Some(Arc::clone(&shared.verifier))
+                };
+                let build = |verifier| build(&self.provider, &self.clock, verifier, Some(options));
+                let Some(mut config) = verifier.and_then(|verifier| build(verifier).ok()) else {
+                    return Ok(Own::Beyond);
+                };
+                if let Some(sessions) = sessions {
+                    config.resumption = Resumption::store(Arc::<Sessions>::clone(sessions));
+                }
+                Arc::new(config)
+            }
+        };
+        Ok(Own::Usable { config, sessions })
     }
 
-    /// A session; nothing if its options are beyond rustls.
-    pub(super) fn connect(&self, spec: &TlsSpec) -> Result<Option<Connection>, Outcome> {
-        let unsupported = Outcome::NotMeasured(Unmeasured::Unsupported);
-        let special = match &spec.options {
-            None => None,
-            Some(_) if spec.verify && self.strict.is_none() && !spec.has_own_ca() => {
-                return Err(unsupported);
+    /// A session, which goes on with the last one if it may; nothing if its
+    /// options are beyond rustls.
+    pub(super) fn connect(
+        &self,
+        spec: &TlsSpec,
+        memory: &mut Memory,
+        resume: bool,
+    ) -> Result<Option<Connection>, Outcome> {
+        let remembers = memory.remembers();
+        let own = match &memory.modern {
+            Some(own) => own,
+            None => memory.modern.insert(self.make(spec, remembers)?),
+        };
+        let Own::Usable { config, sessions } = own else {
+            return Ok(None);
+        };
+        let offered = match sessions {
+            Some(sessions) if resume => sessions.holds_one(),
+            Some(sessions) => {
+                sessions.clear();
+                false
             }
-            Some(options) => match self.make(options, spec.verify) {
-                Some(config) => Some(config),
-                None => return Ok(None),
-            },
+            None => false,
         };
-        let config = match &special {
-            Some(special) => special,
-            None if spec.verify => self.strict.as_ref().ok_or(unsupported)?,
-            None => &self.lax,
-        };
-        let name = ServerName::try_from(spec.server_name.clone()).map_err(|_| unsupported)?;
+        let name = ServerName::try_from(spec.server_name.clone())
+            .map_err(|_| Outcome::NotMeasured(Unmeasured::Unsupported))?;
         ClientConnection::new(Arc::clone(config), name)
-            .map(|tls| Some(Connection { tls }))
+            .map(|tls| {
+                Some(Connection {
+                    tls,
+                    offered,
+                    failed: None,
+                })
+            })
             .map_err(|_| Outcome::NotMeasured(Unmeasured::Internal))
+    }
+}
+
+/// The last session of one check: one of each version, and what the server
+/// liked to exchange keys by.
+#[derive(Debug, Default)]
+pub(super) struct Sessions(Shelf<Last>);
+
+#[derive(Default)]
+struct Last {
+    group: Option<NamedGroup>,
+    tls12: Option<Box<Tls12ClientSessionValue>>,
+    tls13: Option<Box<Tls13ClientSessionValue>>,
+}
+
+impl Sessions {
+    fn holds_one(&self) -> bool {
+        self.0
+            .with(|last| last.tls12.is_some() || last.tls13.is_some())
+    }
+
+    fn clear(&self) {
+        self.0.with(|last| (last.tls12, last.tls13) = (None, None));
+    }
+}
+
+// A check has one server name.
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, _name: ServerName<'static>, group: NamedGroup) {
+        self.0.with(|last| last.group = Some(group));
+    }
+
+    fn kx_hint(&self, _name: &ServerName<'_>) -> Option<NamedGroup> {
+        self.0.with(|last| last.group)
+    }
+
+    fn set_tls12_session(&self, _name: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.0.with(|last| last.tls12 = Some(Box::new(value)));
+    }
+
+    fn tls12_session(&self, _name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.0.with(|last| last.tls12.as_deref().cloned())
+    }
+
+    fn remove_tls12_session(&self, _name: &ServerName<'static>) {
+        self.0.with(|last| last.tls12 = None);
+    }
+
+    fn insert_tls13_ticket(&self, _name: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.0.with(|last| last.tls13 = Some(Box::new(value)));
+    }
+
+    fn take_tls13_ticket(&self, _name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.0.with(|last| last.tls13.take()).map(|value| *value)
     }
 }
 
@@ -100,10 +216,9 @@ fn store_of(roots: &[CertificateDer<'static>]) -> Arc<RootCertStore> {
 /// Nothing if no root can be trusted.
 fn verifier(
     provider: &Arc<CryptoProvider>,
-    roots: &Arc<RootCertStore>,
+    roots: &[CertificateDer<'static>],
 ) -> Option<Arc<dyn ServerCertVerifier>> {
-    let roots = Arc::clone(roots);
-    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
+    WebPkiServerVerifier::builder_with_provider(store_of(roots), Arc::clone(provider))
         .build()
         .ok()
         .map(|verifier| verifier as Arc<dyn ServerCertVerifier>)
@@ -114,7 +229,7 @@ fn build(
     clock: &Arc<WallClock>,
     verifier: Arc<dyn ServerCertVerifier>,
     options: Option<&TlsOptions>,
-) -> Result<Arc<ClientConfig>, rustls::Error> {
+) -> Result<ClientConfig, rustls::Error> {
     let time: Arc<dyn TimeProvider> = Arc::<WallClock>::clone(clock);
     let versions = match options.map(|options| options.min_version) {
         Some(MinVersion::Tls13) => &[&rustls::version::TLS13][..],
@@ -138,17 +253,37 @@ fn build(
         None => vec![b"http/1.1".to_vec()],
     };
     config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// One session.
 pub(super) struct Connection {
     tls: ClientConnection,
+    offered: bool,
+    failed: Option<rustls::Error>,
 }
 
 impl Connection {
+    pub(super) const fn offered(&self) -> bool {
+        self.offered
+    }
+
+    pub(super) fn is_resumed(&self) -> bool {
+        self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// The origin's own certificate.
+    pub(super) fn certificate(&self) -> Option<X509> {
+        X509::from_der(self.tls.peer_certificates()?.first()?).ok()
+    }
+
     pub(super) fn handshaking(&self) -> bool {
         self.tls.is_handshaking()
+    }
+
+    /// What it failed with.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.failed.as_ref().map(ToString::to_string)
     }
 
     /// Encrypts `bytes` into `out`; nothing if that is not possible.
@@ -168,7 +303,13 @@ impl Connection {
         while !bytes.is_empty() && fed == Fed::Open {
             let before = bytes.len();
             let read = self.tls.read_tls(&mut bytes);
-            let state = self.tls.process_new_packets().map_err(fault::of_rustls)?;
+            let state = match self.tls.process_new_packets() {
+                Ok(state) => state,
+                Err(error) => {
+                    self.failed = Some(error.clone());
+                    return Err(fault::of_rustls(error));
+                }
+            };
             if read.is_err() || (bytes.len() == before && state.plaintext_bytes_to_read() == 0) {
                 return Err(Outcome::Fail(Reason::TlsHandshake));
             }

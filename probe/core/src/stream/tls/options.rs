@@ -59,6 +59,8 @@ pub struct TlsOptions {
     pub(super) min_version: MinVersion,
     /// Protocols that are offered, in order; nothing for the usual one.
     pub(super) alpn: Option<Vec<String>>,
+    /// Its last session is resumed.
+    resumption: bool,
     /// Names all of it.
     name: [u8; 16],
 }
@@ -71,6 +73,7 @@ impl TlsOptions {
         CLIENT_KEY,
         "tls_min_version",
         "alpn",
+        "tls_resumption",
     ];
 
     /// Takes its keys; nothing if none says anything.
@@ -107,7 +110,8 @@ impl TlsOptions {
         let versions = [("1.2", MinVersion::Tls12), ("1.3", MinVersion::Tls13)];
         let min_version = keys::word(keys, "tls_min_version", &versions)?.unwrap_or_default();
         let alpn = alpn(keys)?;
-        let usual = alpn.is_none() && min_version == MinVersion::default();
+        let resumption = keys::flag(keys, "tls_resumption")?.unwrap_or(true);
+        let usual = alpn.is_none() && min_version == MinVersion::default() && resumption;
         if usual && ca.is_empty() && client.is_none() {
             return Ok(None);
         }
@@ -116,6 +120,7 @@ impl TlsOptions {
             client,
             min_version,
             alpn,
+            resumption,
             name: [0; 16],
         };
         options.name = CheckId::of_canonical(&options.bytes()).0;
@@ -145,12 +150,21 @@ impl TlsOptions {
             }
             put(&client.key);
         }
+        // Written only where it is not the usual: names are to stay.
+        if !self.resumption {
+            put(b"no resumption");
+        }
         bytes
     }
 
     /// Whether it trusts others than the prober does.
     pub(crate) const fn has_ca(&self) -> bool {
         !self.ca.is_empty()
+    }
+
+    /// Whether its last session is resumed.
+    pub(crate) const fn resumption(&self) -> bool {
+        self.resumption
     }
 
     /// What the canonical bytes of a check hold of it.
@@ -184,6 +198,7 @@ impl fmt::Debug for TlsOptions {
             .field("client", &self.client.is_some())
             .field("min_version", &self.min_version)
             .field("alpn", &self.alpn)
+            .field("resumption", &self.resumption)
             .finish_non_exhaustive()
     }
 }
@@ -301,12 +316,18 @@ mod tests {
     fn what_is_usual_is_nothing() {
         assert_eq!(read(&[]), Ok(None));
         assert_eq!(read(&[("tls_min_version", text("1.2"))]), Ok(None));
+        assert_eq!(read(&[("tls_resumption", Value::Flag(true))]), Ok(None));
     }
 
     #[test]
     fn each_choice_has_its_own_name() {
         let all = [
             read(&[("tls_min_version", text("1.3"))]),
+            read(&[("tls_resumption", Value::Flag(false))]),
+            read(&[
+                ("tls_resumption", Value::Flag(false)),
+                ("tls_min_version", text("1.3")),
+            ]),
             read(&[("alpn", list(&[]))]),
             read(&[("alpn", list(&["h2"]))]),
             read(&[("alpn", list(&["h2", "http/1.1"]))]),
@@ -337,6 +358,11 @@ mod tests {
                 vec![("tls_min_version", text("1.1"))],
                 "tls_min_version",
                 "means nothing",
+            ),
+            (
+                vec![("tls_resumption", text("no"))],
+                "tls_resumption",
+                "true or false",
             ),
             (vec![("alpn", text("h2"))], "alpn", "no list"),
             (vec![("alpn", list(&[""]))], "alpn", "no protocol"),
