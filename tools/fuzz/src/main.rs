@@ -1,12 +1,10 @@
 //! Throws mutated bytes at every parser of what origins and operators say, on
 //! the compiler that builds everything else. A target is a kind of check, whose
-//! probe must end in one word whatever comes, the keys of an origin, or a whole node
-//! that hears a member.
+//! probe must end in one word whatever comes, or the keys of an origin.
 //!
 //! Each input follows from the seed alone; one that fails is printed and ends
 //! the run with status 1.
 
-mod member;
 mod mutate;
 mod origin;
 mod targets;

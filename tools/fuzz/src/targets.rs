@@ -7,7 +7,7 @@ use watchfire_probe_core::kind::KINDS;
 use watchfire_probe_core::stream::tls::TlsContext;
 use watchfire_probe_core::{CheckSpec, Egress, Kind, ProxyHeader, TlsSpec};
 
-use crate::{member, origin};
+use crate::origin;
 
 /// Takes one input; it panics if that is not taken as it should.
 type Take = Box<dyn Fn(&[u8])>;
@@ -99,11 +99,6 @@ pub(crate) fn all() -> Vec<Target> {
             name: "keys",
             corpus: KEYS,
             take: Box::new(|input| drop(check(&String::from_utf8_lossy(input)))),
-        },
-        Target {
-            name: "node",
-            corpus: member::CORPUS,
-            take: Box::new(member::speak),
         },
     ]
 }
