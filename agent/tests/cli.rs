@@ -21,7 +21,8 @@ fn json(output: &Output) -> serde_json::Value {
 fn every_verb_explains_itself() {
     for verb in [
         "run", "demo", "check", "status", "why", "events", "flapping", "reload", "drain",
-        "undrain", "origin", "freeze", "unfreeze", "table", "config", "key", "bench", "doctor",
+        "undrain", "origin", "member", "freeze", "unfreeze", "table", "config", "key", "bench",
+        "doctor",
     ] {
         let output = watchfire(&[verb, "--help"]);
         assert!(output.status.success(), "{verb}");

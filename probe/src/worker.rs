@@ -1,5 +1,6 @@
 //! A probe thread: turns of a driver and an engine, until it is dismissed.
 
+use core::mem::ManuallyDrop;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::io;
@@ -24,7 +25,9 @@ pub(crate) type Waker = Arc<dyn Fn() + Send + Sync>;
 /// One thread's state.
 pub(crate) struct Worker<'a, D> {
     driver: D,
-    engine: Engine,
+    /// Freed only after an orderly end: a panic that unwinds must not free what the
+    /// kernel may still read.
+    engine: ManuallyDrop<Engine>,
     mailbox: &'a Mailbox,
     waker: Waker,
     actions: Vec<Action>,
@@ -49,7 +52,7 @@ impl<'a, D: Driver> Worker<'a, D> {
         engine.tell_of_probes();
         Self {
             driver,
-            engine,
+            engine: ManuallyDrop::new(engine),
             mailbox,
             waker,
             actions: Vec::new(),
@@ -69,11 +72,11 @@ impl<'a, D: Driver> Worker<'a, D> {
     /// The driver broke.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let ended = self.turns();
-        if ended.is_err() || self.engine.slots_in_use() > 0 {
-            // What the engine holds to be sent may still be read by a kernel
-            // that the driver lost sight of, or that was too slow to end: it
-            // stays, for as long as the process does.
-            std::mem::forget(self.engine);
+        // What the engine holds to be sent may still be read by a kernel that the
+        // driver lost sight of, or that was too slow to end: then it stays, for as
+        // long as the process does. A panic does not come here either.
+        if ended.is_ok() && self.engine.slots_in_use() == 0 {
+            drop(ManuallyDrop::into_inner(self.engine));
         }
         ended
     }
@@ -249,5 +252,74 @@ impl<'a, D: Driver> Worker<'a, D> {
         let ticket = self.mailbox.publish.load(Ordering::Acquire);
         self.publish(ticket, looked);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use watchfire_probe_core::engine::Pacing;
+    use watchfire_probe_core::schedule::Schedule;
+
+    use super::*;
+
+    /// A driver that panics, breaks or is dismissed at its first wait.
+    struct Ends<'a>(&'a Mailbox, Manner);
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Manner {
+        Panics,
+        Breaks,
+        IsDismissed,
+    }
+
+    impl Driver for Ends<'_> {
+        fn carry_out(&mut self, _: &Engine, _: &[Action]) {}
+
+        fn wait(&mut self, _: Duration) -> io::Result<()> {
+            match self.1 {
+                Manner::Panics => panic!("a fault of this test's own"),
+                Manner::Breaks => Err(io::ErrorKind::BrokenPipe.into()),
+                Manner::IsDismissed => {
+                    self.0.quit.store(true, Ordering::Release);
+                    Ok(())
+                }
+            }
+        }
+
+        fn harvest(&mut self, _: &mut Engine, _: Time) -> io::Result<bool> {
+            Ok(false)
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_may_still_read_is_freed_only_after_an_orderly_end() {
+        for manner in [Manner::Panics, Manner::Breaks, Manner::IsDismissed] {
+            let tls = Arc::new(TlsContext::new(Vec::new(), 1_700_000_000).unwrap());
+            let mailbox = Mailbox::new(1).unwrap();
+            let config = Config {
+                slots: 4,
+                pacing: Pacing::Scheduled,
+                user_agent: "test".to_owned(),
+                schedule: Schedule::new(clock::now(), clock::wall_us()),
+                tls: Some(Arc::clone(&tls)),
+            };
+            let driver = Ends(&mailbox, manner);
+            let worker = Worker::new(driver, config, &mailbox, Arc::new(|| {}));
+            // The worker's own is dropped in any case; the engine's shows whether
+            // that was.
+            let ended = catch_unwind(AssertUnwindSafe(|| worker.run().is_ok()));
+            assert_eq!(
+                ended.ok(),
+                match manner {
+                    Manner::Panics => None,
+                    Manner::Breaks => Some(false),
+                    Manner::IsDismissed => Some(true),
+                }
+            );
+            let freed = Arc::strong_count(&tls) == 1;
+            assert_eq!(freed, manner == Manner::IsDismissed, "{manner:?}");
+        }
     }
 }

@@ -72,6 +72,10 @@ pub enum Mutation {
     AnyTerm,
     /// The word of the dead counts before the measurement of the living.
     DeadOutrankTheLiving,
+    /// Epochs are believed however far ahead of POP time they are.
+    AnyEpoch,
+    /// Who was put out of the POP goes on being heard.
+    EvictedIsHeard,
 }
 
 impl Mutation {
@@ -103,6 +107,11 @@ impl Mutation {
         Self::OverrideLostAtRestart,
         Self::OverrideResurrected,
         Self::OverridesDiverge,
+        Self::ForeignWithoutShare,
+        Self::AnyTerm,
+        Self::DeadOutrankTheLiving,
+        Self::AnyEpoch,
+        Self::EvictedIsHeard,
     ];
 
     /// The name for reports.
@@ -138,6 +147,8 @@ impl Mutation {
             Self::ForeignWithoutShare => "foreign-without-share",
             Self::AnyTerm => "any-term",
             Self::DeadOutrankTheLiving => "dead-outrank-the-living",
+            Self::AnyEpoch => "any-epoch",
+            Self::EvictedIsHeard => "evicted-is-heard",
         }
     }
 }

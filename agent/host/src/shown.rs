@@ -114,7 +114,7 @@ pub(crate) const fn verdict_of(op: Op) -> TableVerdict {
         Op::Up => TableVerdict::Up,
         Op::Down => TableVerdict::Down,
         Op::Drain => TableVerdict::Draining,
-        Op::Auto | Op::Freeze => TableVerdict::Unknown,
+        Op::Auto | Op::Freeze | Op::Evict | Op::Forget => TableVerdict::Unknown,
     }
 }
 

@@ -86,6 +86,25 @@ pub(super) fn status(options: &Options) -> Result<(), Failure> {
             braked.held
         );
     }
+    if let Some(evicted) = &status.evicted {
+        say!(
+            "EVICTED from the POP by {} {} ago{}: no other agent hears this one{}",
+            evicted.who,
+            ago(evicted.at_ms),
+            until(evicted.until_ms),
+            because(&evicted.why)
+        );
+    }
+    for it in &status.evictions {
+        say!(
+            "member {} is evicted by {} for {}{}{}",
+            it.name,
+            it.who,
+            ago(it.at_ms),
+            until(it.until_ms),
+            because(&it.why)
+        );
+    }
     say_overrides(&status);
     say!("state {}, table {}", status.digest, status.table);
     if let Some((origin, ends_ms)) = status.certificates.iter().min_by_key(|it| it.1) {

@@ -13,6 +13,7 @@ mod doctor;
 mod everywhere;
 mod generate;
 mod history;
+mod member;
 mod origin;
 mod probes;
 mod run;
@@ -65,6 +66,9 @@ enum Verb {
     /// Take origins out on all servers of the POP, or call them up, whatever the probes find.
     #[command(subcommand)]
     Origin(origin::Verb),
+    /// Show the POP's members, put one out, or forget one that is gone.
+    #[command(subcommand)]
+    Member(member::Verb),
     /// Let no verdict of the POP change until this is ended.
     Freeze(origin::Freeze),
     /// Let verdicts of the POP change again.
@@ -127,6 +131,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Events(options) => history::events(&options),
         Verb::Flapping(options) => history::flapping(&options),
         Verb::Origin(verb) => origin::run(&verb),
+        Verb::Member(verb) => member::run(&verb),
         Verb::Freeze(options) => origin::freeze(&options),
         Verb::Unfreeze(options) => origin::unfreeze(&options),
         Verb::Doctor(options) => doctor::run(&options),

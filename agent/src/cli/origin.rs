@@ -282,7 +282,7 @@ fn expand(op: &str, asked: &[String], agent: &AgentAddress) -> Result<Vec<String
     Ok(names.into_iter().collect())
 }
 
-fn wish(
+pub(super) fn wish(
     agent: &AgentAddress,
     op: &str,
     names: &[String],
@@ -331,17 +331,17 @@ fn show(names: &[String], most: usize) {
     }
 }
 
-fn until(done: &Done) -> String {
+pub(super) fn until(done: &Done) -> String {
     done.until_ms
         .map_or_else(String::new, |ms| format!(" until {}", when(ms)))
 }
 
-fn when(ms: u64) -> String {
+pub(super) fn when(ms: u64) -> String {
     let at = std::time::UNIX_EPOCH + Duration::from_millis(ms);
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
-fn warn(done: &Done) {
+pub(super) fn warn(done: &Done) {
     if let Some(warning) = &done.warning {
         eprintln!("warning: {warning}");
     }

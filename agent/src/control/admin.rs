@@ -69,6 +69,8 @@ pub(crate) enum Verb {
     },
     /// What every member of the POP sees of an origin when it probes it now.
     Look { origin: String },
+    /// Members that operators put out of the POP.
+    Evictions,
     /// The names of all origins that are configured.
     Origins,
     /// Hand over all checks and take no new ones.
@@ -290,6 +292,14 @@ async fn answer(verb: Verb, user: &str, doors: &Doors) -> Answer {
             match answer.await {
                 Ok(Ok(seen)) => show(&seen),
                 Ok(Err(error)) => Answer::Error(error),
+                Err(_) => Answer::Error("the agent is ending".into()),
+            }
+        }
+        Verb::Evictions => {
+            let (reply, answer) = oneshot::channel();
+            doors.gossip.send(Command::Evictions(reply)).await;
+            match answer.await {
+                Ok(all) => show(&all),
                 Err(_) => Answer::Error("the agent is ending".into()),
             }
         }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
-use watchfire_core::overrides::{Decided, Decision, DecisionId, Kept, Op, POP, Request};
+use watchfire_core::overrides::{
+    Decided, Decision, DecisionId, Kept, Op, POP, Request, member_key,
+};
 use watchfire_wire::message::overrides as wire;
 use watchfire_wire::{Actor, NodeId};
 
@@ -22,9 +24,9 @@ const DISK_PATIENCE: Duration = Duration::from_secs(5);
 /// What an operator asks for, as the admin socket takes it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Ask {
-    /// auto, up, down, drain or freeze.
+    /// auto, up, down, drain or freeze; of members, evict or forget.
     pub(crate) op: String,
-    /// Origins; none for the POP itself.
+    /// Origins, or members; none for the POP itself.
     pub(crate) names: Vec<String>,
     /// For how long, milliseconds; without end unless said.
     pub(crate) for_ms: Option<u64>,
@@ -63,6 +65,9 @@ pub(super) async fn decide(ask: Ask, user: &str, doors: &Doors) -> Result<Done, 
     let op = Op::from_word(&ask.op).ok_or_else(|| format!("\"{}\" is no decision", ask.op))?;
     let names: Vec<Arc<str>> = match ask.names.as_slice() {
         [] if matches!(op, Op::Auto | Op::Freeze) => vec![POP.into()],
+        names if matches!(op, Op::Evict | Op::Forget) => {
+            names.iter().map(|name| member_key(name)).collect()
+        }
         names => names.iter().map(|name| name.as_str().into()).collect(),
     };
     let request = Request {

@@ -140,6 +140,11 @@ impl Act {
                 }
                 Effect::Event(event) => {
                     shell.observer.event(clock::now(), &event);
+                    if event.evicts(&shell.name)
+                        && let Event::Decided { decision, .. } = &event
+                    {
+                        overrides::log_evicted(decision);
+                    }
                     if let Event::Opinions(check, said) = event {
                         record_opinions(shell, check, said);
                     } else {
@@ -175,7 +180,9 @@ impl Act {
             Command::Decide(request, reply) => {
                 let catalogue = shell.host.catalogue();
                 let unknown = request.names.iter().filter(|name| {
-                    &***name != watchfire_core::overrides::POP && catalogue.check_of(name).is_none()
+                    &***name != watchfire_core::overrides::POP
+                        && watchfire_core::overrides::member_of(name).is_none()
+                        && catalogue.check_of(name).is_none()
                 });
                 let unknown = unknown.map(ToString::to_string).collect();
                 let decided = shell.host.decide(now, request);
@@ -185,6 +192,7 @@ impl Act {
             Command::Overrides(ended_too, reply) => {
                 drop(reply.send(overrides::list(&shell.host, ended_too)));
             }
+            Command::Evictions(reply) => drop(reply.send(overrides::evictions(&shell.host))),
             Command::Names(reply) => {
                 let names = shell.host.catalogue().all_names();
                 drop(reply.send(names.map(ToString::to_string).collect()));
@@ -251,6 +259,10 @@ impl Act {
                  that they may of probe.in_flight_max; fewer or shorter timeouts, or more \
                  places, would help"
             );
+        }
+        if let Some(decision) = node.evicted() {
+            overrides::log_evicted(decision);
+            return;
         }
         let alone = node
             .members()
@@ -339,6 +351,8 @@ impl Act {
             origins_draining: tally.draining,
             origins_forced: tally.forced,
             overrides: overrides::in_short(&shell.host),
+            evictions: overrides::evictions(&shell.host),
+            evicted: overrides::own_eviction(&shell.host),
             digest: format!("{:016x}", node.digest()),
             places_used: stats.slots,
             places_waiting: stats.waiting,

@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Overrides(bool, oneshot::Sender<Vec<super::overrides::OverrideStatus>>),
     /// Every member looks at this origin's check, and its probe's outcome is told.
     Look(String, super::looks::Reply),
+    /// Members that operators put out.
+    Evictions(oneshot::Sender<Vec<super::overrides::OverrideStatus>>),
     /// The names of all origins that are configured.
     Names(oneshot::Sender<Vec<String>>),
     /// Say goodbye and end.

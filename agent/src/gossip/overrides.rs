@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use watchfire_core::node::Node;
-use watchfire_core::overrides::{Decision, Op, POP};
+use watchfire_core::overrides::{Decision, Op, POP, member_of};
 use watchfire_host::Host;
 use watchfire_table::FileHome;
 
@@ -74,10 +74,11 @@ impl OverrideStatus {
     }
 }
 
-/// Every name's last decision, or those that are in force.
+/// Every origin's last decision, and the POP's, or those that are in force.
 pub(super) fn list(host: &Host<FileHome>, ended_too: bool) -> Vec<OverrideStatus> {
     let all = host.node().overrides().map().all();
-    all.filter(|(_, _, in_force)| ended_too || *in_force)
+    all.filter(|(name, _, _)| member_of(name).is_none())
+        .filter(|(_, _, in_force)| ended_too || *in_force)
         .map(|(name, decision, in_force)| OverrideStatus::of(name, decision, in_force, host))
         .collect()
 }
@@ -97,7 +98,7 @@ pub(super) fn in_short(host: &Host<FileHome>) -> OverridesStatus {
         ..OverridesStatus::default()
     };
     for (name, decision, in_force) in overrides.map().all() {
-        if !in_force {
+        if !in_force || member_of(name).is_some() {
             continue;
         }
         let oldest = short.oldest_ms.get_or_insert(decision.at_ms);
@@ -112,8 +113,66 @@ pub(super) fn in_short(host: &Host<FileHome>) -> OverridesStatus {
     short
 }
 
+/// The evictions of members that are in force.
+pub(super) fn evictions(host: &Host<FileHome>) -> Vec<OverrideStatus> {
+    let all = host.node().overrides().map().all();
+    all.filter(|(_, decision, in_force)| *in_force && decision.op == Op::Evict)
+        .filter_map(|(key, decision, _)| {
+            let name = member_of(key)?;
+            Some(OverrideStatus::of(name, decision, true, host))
+        })
+        .collect()
+}
+
+/// Who put this agent out of the POP, if somebody did.
+pub(super) fn own_eviction(host: &Host<FileHome>) -> Option<OverrideStatus> {
+    let decision = host.node().evicted()?;
+    let own = &host.node().members().next()?.profile.name;
+    Some(OverrideStatus::of(own, decision, true, host))
+}
+
+/// What an agent that was put out says, at once and now and then.
+pub(super) fn log_evicted(decision: &Decision) {
+    tracing::error!(
+        who = &*decision.who,
+        why = &*decision.why,
+        until = until_words(decision.until_ms),
+        "THIS AGENT WAS EVICTED from the POP: no other agent hears it, and its table shows only \
+         what it finds by itself; `watchfire member forget` at another agent takes it back"
+    );
+}
+
+fn log_of_members(decision: &Decision, members: &[&str], node: &Node) {
+    let by = name_of(node, decision.id.by.node);
+    let (who, why) = (&*decision.who, &*decision.why);
+    let until = until_words(decision.until_ms);
+    let names = members.join(", ");
+    if decision.op == Op::Evict {
+        tracing::warn!(
+            members = names,
+            who,
+            why,
+            by,
+            until,
+            "evicted from the POP: nothing that it sends is heard, its words are forgotten"
+        );
+    } else {
+        tracing::warn!(
+            members = names,
+            who,
+            why,
+            by,
+            "forgotten: the name may begin anew"
+        );
+    }
+}
+
 /// Says who decided what.
 pub(super) fn log_decided(decision: &Decision, names: &[Arc<str>], node: &Node) {
+    let members: Vec<&str> = names.iter().filter_map(|name| member_of(name)).collect();
+    if !members.is_empty() {
+        return log_of_members(decision, &members, node);
+    }
     let by = name_of(node, decision.id.by.node);
     let until = until_words(decision.until_ms);
     let (who, why) = (&*decision.who, &*decision.why);
@@ -139,6 +198,12 @@ pub(super) fn log_decided(decision: &Decision, names: &[Arc<str>], node: &Node) 
 /// Says that a decision has lasted for as long as it was meant to.
 pub(super) fn log_ended(decision: &Decision, names: &[Arc<str>]) {
     let (who, why, op) = (&*decision.who, &*decision.why, decision.op.as_str());
+    let members: Vec<&str> = names.iter().filter_map(|name| member_of(name)).collect();
+    if !members.is_empty() {
+        let members = members.join(", ");
+        tracing::warn!(members, who, why, "the eviction has ended as it was to");
+        return;
+    }
     if names.iter().any(|name| &**name == POP) {
         tracing::warn!(who, why, "the freeze of the POP has ended as it was to");
         return;

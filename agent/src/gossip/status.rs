@@ -59,6 +59,12 @@ pub(crate) struct Status {
     /// What operators decided.
     #[serde(default)]
     pub(crate) overrides: OverridesStatus,
+    /// Members that operators put out of the POP.
+    #[serde(default)]
+    pub(crate) evictions: Vec<OverrideStatus>,
+    /// Who put this agent itself out, if somebody did.
+    #[serde(default)]
+    pub(crate) evicted: Option<OverrideStatus>,
     /// Digest of the replicated state: equal on all members when calm.
     pub(crate) digest: String,
     /// Places that probes hold, connections kept open among them.

@@ -142,8 +142,9 @@ impl<'a> UringDriver<'a> {
     fn push(&mut self, entry: squeue::Entry) {
         // SAFETY: every pointer in an entry leads into `self.memory`, into the
         // plans, or to a request that the engine keeps until the exchange's
-        // event; all of them outlive the operation (see `drop`, and for the engine
-        // `Worker::run`).
+        // event; all of them outlive the operation, also where this thread panics
+        // (see `drop`, and for the engine `Worker`, which frees it only after an
+        // orderly end).
         let pushed = unsafe { self.queue.push(&entry) };
         debug_assert!(pushed.is_ok(), "room was reserved");
     }
@@ -667,9 +668,11 @@ impl Drop for UringDriver<'_> {
         // The kernel may still write into the buffers of what is in flight,
         // and into the wake-up's word. An orderly end leaves only the latter;
         // it is cancelled here and its end waited for. After anything else
-        // the memory is left to the kernel: a leak, but no corruption.
+        // the memory is left to the kernel: a leak, but no corruption. While a
+        // panic unwinds nothing that was counted is believed.
         let cancel = types::CancelBuilder::any();
-        let quiet = self.in_flight == 0
+        let quiet = !std::thread::panicking()
+            && self.in_flight == 0
             && self
                 .submitter
                 .register_sync_cancel(Some(types::Timespec::from(LAST_WAIT)), cancel)

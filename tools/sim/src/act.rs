@@ -15,7 +15,7 @@ const AMNESIA_MS: i64 = -3_600_000;
 
 impl World {
     pub(crate) fn act(&mut self, action: Action) {
-        if self.trace.is_on() && action != Action::Mischief {
+        if self.trace.is_on() && !matches!(action, Action::Mischief | Action::LieOn) {
             self.trace
                 .line(self.now_us, None, format_args!("{action:?}"));
         }
@@ -159,6 +159,11 @@ impl World {
                 self.oracles.calm_since_us = self.now_us;
                 self.oracles.coverage.excuse_all(self.now_us);
             }
+            Action::Lie { host } => self.lie(host),
+            Action::LieOn => self.lie_on(),
+            Action::EndLies { evict } => self.end_lies(evict),
+            Action::JudgeDead => self.judge_dead(),
+            Action::JudgeLies => self.judge_lies(),
             Action::Phase(phase) => self.enter(phase),
         }
     }

@@ -2,6 +2,7 @@
 //! file that knows how one is made.
 
 use core::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use watchfire_probe_core::engine::Report;
 use watchfire_table::{Entry, HeapHome, HeapReader, Writer, WriterOptions};
 use watchfire_wire::keys::{Key, KeyId, KeyRing};
 use watchfire_wire::message::replica::Hold;
-use watchfire_wire::{Actor, CheckId, Time, Unmeasured};
+use watchfire_wire::{Actor, CheckId, NodeId, Time, Unmeasured};
 
 use crate::prober::SmallHasher;
 
@@ -48,10 +49,23 @@ pub struct Boot {
     pub sealed: bool,
     /// The highest protocol version that it understands.
     pub protocol_max: u8,
+    /// Words on checks that nobody configures that it takes of one name; as many
+    /// as ever unless said.
+    pub foreign_least: Option<usize>,
     /// A bug to be found.
     pub mutation: Option<Mutation>,
     /// It holds Downs back when much fails at once.
     pub brake: bool,
+}
+
+/// The keys of all agents.
+#[must_use]
+pub fn keys(sealed: bool) -> Keys {
+    if !sealed {
+        return Keys::Insecure;
+    }
+    let ring = KeyRing::of(KeyId(1), Key::from_bytes(&[7; 32]));
+    Keys::Sealed(ring.expect("1 is a key's id"))
 }
 
 /// A running agent: the production host, with its table on the heap.
@@ -75,9 +89,9 @@ impl Agent {
         config.protocol.1 = boot.protocol_max;
         config.ownership.brake.enabled = boot.brake;
         config.mutations = boot.mutation.map_or(Mutations::NONE, Mutations::only);
-        if boot.sealed {
-            let ring = KeyRing::of(KeyId(1), Key::from_bytes(&[7; 32]));
-            config.keys = Keys::Sealed(ring.expect("1 is a key's id"));
+        config.keys = keys(boot.sealed);
+        if let Some(least) = boot.foreign_least {
+            config.replica.foreign_least = least;
         }
         let node = Node::new(config, now);
         let table = boot.table.clone();
@@ -183,6 +197,56 @@ impl Agent {
             hasher.write(format!("{slot:?}").as_bytes());
         }
         hasher.finish()
+    }
+
+    /// Slots that it holds.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.node().store().len()
+    }
+
+    /// The greatest term that it holds.
+    #[must_use]
+    pub fn greatest_term(&self) -> u64 {
+        let store = self.node().store();
+        let slots = store.claims().flat_map(|(actor, _)| store.words_by(actor));
+        slots.map(|slot| slot.term).max().unwrap_or(0)
+    }
+
+    /// Whether a member of this name lives, as far as it knows.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        let member = self.node().member(NodeId::of_name(name));
+        member.is_some_and(|member| member.state == State::Alive)
+    }
+
+    /// Living members that are none of these.
+    #[must_use]
+    pub fn strangers(&self, known: &BTreeMap<NodeId, usize>) -> Vec<String> {
+        let members = self.node().members();
+        members
+            .filter(|it| it.state.is_living() && !known.contains_key(&it.actor.node))
+            .map(|it| it.profile.name.clone())
+            .collect()
+    }
+
+    /// A check on which it goes by the word of this node though it holds a live
+    /// one of another that lives.
+    #[must_use]
+    pub fn goes_by(&self, dead: NodeId, checks: &[CheckId]) -> Option<usize> {
+        let node = self.node();
+        checks.iter().position(|&check| {
+            let by = node.winner(check).is_some_and(|it| it.owner == dead);
+            let living = node.store().words(check).any(|word| {
+                let measured = Unmeasured::from_code(word.slot.value.reason).is_none();
+                word.slot.hold == Hold::Live
+                    && measured
+                    && node
+                        .member(word.actor.node)
+                        .is_some_and(|it| it.actor == word.actor && it.state == State::Alive)
+            });
+            by && living
+        })
     }
 
     /// Who has the winning word on a check, and what it is.

@@ -84,6 +84,9 @@ impl World {
     }
 
     fn send(&mut self, host: usize, to: std::net::SocketAddr, bytes: Vec<u8>) {
+        if self.is_silenced(host, &bytes) {
+            return;
+        }
         if bytes.len() > DATAGRAM_BYTES {
             self.oracles.violate(self.now_us, Some(host), "bounds", || {
                 format!("sent a datagram of {} bytes", bytes.len())
@@ -218,7 +221,9 @@ impl World {
         // A stopped, slow or unreachable member is rightly held for dead, and
         // who was stopped itself may well be wrong and tell others.
         let calm_since_us = self.disturbed_us() + limits::HEALTHY_AFTER_US;
-        if is_running && self.net.is_whole() && calm_since_us < self.now_us {
+        // Who was put out hears nobody, and is right to hold them for dead.
+        let hears = !self.is_liar(observer);
+        if hears && is_running && self.net.is_whole() && calm_since_us < self.now_us {
             self.measures.false_positives += 1;
             self.oracles
                 .violate(self.now_us, Some(observer), "membership", || {

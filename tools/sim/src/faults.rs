@@ -65,6 +65,7 @@ faults! {
     Drain = "drain", "a node hands over its checks and takes part again later";
     Capacity = "capacity", "nodes change their weight while they run";
     Leave = "leave", "a node says goodbye and starts again later";
+    Liar = "liar", "a member says whatever does the most harm; not among `all`, for it may keep others from all that they promise";
 }
 
 impl fmt::Display for Fault {
@@ -80,8 +81,8 @@ pub struct FaultSet(u64);
 impl FaultSet {
     /// No fault.
     pub const NONE: Self = Self(0);
-    /// Every fault.
-    pub const ALL: Self = Self((1 << Fault::ALL.len()) - 1);
+    /// Every fault but [`Fault::Liar`].
+    pub const ALL: Self = Self(((1 << Fault::ALL.len()) - 1) & !(1 << Fault::Liar as u8));
 
     /// Whether this one is in it.
     #[must_use]

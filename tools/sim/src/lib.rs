@@ -16,6 +16,7 @@ pub mod cpu;
 pub mod endure;
 pub mod faults;
 mod host;
+mod liar;
 mod life;
 pub mod limits;
 pub mod load;

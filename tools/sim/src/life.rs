@@ -12,6 +12,7 @@ use crate::agent::{Agent, Boot};
 use crate::cpu::{Command, Probes, Threads, gossip_of, probes_of};
 use crate::faults::Fault;
 use crate::host::CAPACITY;
+use crate::limits;
 use crate::world::{World, host_addr};
 
 /// Seeds that every node is configured with.
@@ -54,6 +55,7 @@ impl World {
             sealed: self.options.sealed,
             protocol_max,
             brake: self.options.uplink.is_some(),
+            foreign_least: (self.options.faults.has(Fault::Liar)).then_some(limits::FOREIGN_LEAST),
             mutation: self.options.mutation,
         };
         let now = it.clock.local(self.now_us);

@@ -75,6 +75,13 @@ pub const STRANGER_EXCESS_BYTES: u64 = 0;
 /// ones are lost, as the kernel would lose them.
 pub const SOCKET_DATAGRAMS: usize = 2_000;
 
+/// Nothing of a liar is left so long after its end, microseconds.
+pub const LIES_END_US: u64 = 30_000_000;
+
+/// Words on checks that nobody configures, of one name, that agents take where
+/// somebody lies.
+pub const FOREIGN_LEAST: usize = 100;
+
 /// Violations that one run reports. It ends at the limit.
 pub const VIOLATIONS: usize = 8;
 

@@ -64,6 +64,15 @@ pub fn hunt(mutation: Mutation) -> Hunt {
             overrides: true,
             ..with(&[Fault::Partition, Fault::Crash])
         },
+        Mutation::AnyTerm | Mutation::AnyEpoch | Mutation::ForeignWithoutShare => {
+            with(&[Fault::Liar])
+        }
+        Mutation::EvictedIsHeard => with(&[Fault::Liar]),
+        // Who measures seldom is overtaken for long.
+        Mutation::DeadOutrankTheLiving => Options {
+            interval_us: 20_000_000,
+            ..with(&[Fault::Liar])
+        },
         // What they cost shows best where nothing else happens.
         Mutation::LateNack => small,
         Mutation::ReleaseWinsTerm => with(&[Fault::Drain, Fault::Capacity]),

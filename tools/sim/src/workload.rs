@@ -92,6 +92,16 @@ pub(crate) enum Action {
     WallOff { host: usize, by_ms: i64 },
     /// All processes are killed and start at once.
     RestartAll,
+    /// A member begins to lie.
+    Lie { host: usize },
+    /// It says something to everybody.
+    LieOn,
+    /// It dies, or is put out of the POP.
+    EndLies { evict: bool },
+    /// Nobody goes by a dead liar's word against a living one's.
+    JudgeDead,
+    /// Nothing of it is left.
+    JudgeLies,
     /// A phase begins.
     Phase(Phase),
 }
@@ -538,6 +548,11 @@ impl Turmoil<'_> {
                     self.at(at_us, Action::Mischief);
                     at_us += 100_000;
                 }
+            }
+            Fault::Liar => {
+                let lies =
+                    crate::liar::plan(self.options.nodes, self.rng, self.from_us, self.end_us);
+                self.plan.extend(lies);
             }
             // They last, or belong to the settling.
             Fault::Loss

@@ -21,6 +21,7 @@ use crate::agent::Agent;
 use crate::cpu::{Machines, SocketEvent, Task, gossip_of, origin_addr, probes_of};
 use crate::faults::{Fault, Fired};
 use crate::host::Host;
+use crate::liar::Liar;
 use crate::limits;
 use crate::load::Load;
 use crate::measure::{CrashWatch, Measures, SpreadWatch};
@@ -78,6 +79,8 @@ pub struct World {
     /// What the thread at work has spent on this piece of work, nanoseconds.
     pub(crate) spent: u64,
     pub(crate) hogs_until_us: u64,
+    /// The member that lies.
+    pub(crate) liar: Option<Liar>,
     effects: Vec<Effect>,
     buffer: AlignedVec<16>,
 }
@@ -206,6 +209,7 @@ impl World {
             machines: Self::machines_of(&options),
             spent: 0,
             hogs_until_us: 0,
+            liar: None,
             effects: Vec::new(),
             buffer: AlignedVec::new(),
             hosts,
@@ -396,7 +400,7 @@ impl World {
 
     /// Gives a datagram to a process, if there is one.
     pub(crate) fn receive(&mut self, host: usize, from: Peer, bytes: &[u8], age: Duration) {
-        if self.hosts[host].agent.is_none() {
+        if self.hosts[host].agent.is_none() || self.answer_with_lies(host, from, bytes) {
             return;
         }
         self.trace.mix(

@@ -54,11 +54,15 @@ pub struct Decision {
     pub who: String,
     /// Why, in the operator's words.
     pub why: String,
-    /// Of which origins; an empty name is the POP itself.
+    /// Of which origins; an empty name is the POP itself, one behind a
+    /// [`MEMBER_MARK`] is a member's.
     pub names: Vec<String>,
 }
 
-/// What an operator can decide of an origin, or of the POP. The numbers are on
+/// Stands before the name of a member, and in no origin's.
+pub const MEMBER_MARK: char = '\u{1}';
+
+/// What an operator can decide of an origin, of a member, or of the POP. The numbers are on
 /// the wire and never change.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize,
@@ -76,11 +80,23 @@ pub enum Op {
     Drain = 3,
     /// Of the POP: no verdict changes.
     Freeze = 4,
+    /// Of a member: it is put out of the POP.
+    Evict = 5,
+    /// Of a member that is gone, or was put out: its name may begin anew.
+    Forget = 6,
 }
 
 impl Op {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Auto, Self::Up, Self::Down, Self::Drain, Self::Freeze];
+    pub const ALL: [Self; 7] = [
+        Self::Auto,
+        Self::Up,
+        Self::Down,
+        Self::Drain,
+        Self::Freeze,
+        Self::Evict,
+        Self::Forget,
+    ];
 
     /// One word, as people and tools read it.
     #[must_use]
@@ -91,6 +107,8 @@ impl Op {
             Self::Down => "down",
             Self::Drain => "drain",
             Self::Freeze => "freeze",
+            Self::Evict => "evict",
+            Self::Forget => "forget",
         }
     }
 

@@ -78,6 +78,8 @@ pub struct Retention {
     pub orphan: Duration,
     /// The log of an earlier life is kept this long if nothing of it wins.
     pub superseded: Duration,
+    /// The log of a dead one that was set aside for what it said is kept this long.
+    pub lied: Duration,
     /// The log of a node that is gone is kept this long in any case.
     pub departed: Duration,
 }
@@ -91,6 +93,7 @@ impl Default for Retention {
             quiet: Duration::from_secs(600),
             orphan: Duration::from_secs(600),
             superseded: Duration::from_secs(30),
+            lied: Duration::from_secs(5),
             departed: Duration::from_secs(600),
         }
     }

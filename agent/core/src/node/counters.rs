@@ -23,6 +23,8 @@ crate::counters::counters! {
         pub datagrams_in: u64,
         /// Authentic replication bodies of others than living members, dropped.
         pub strangers: u64,
+        /// Datagrams of members that were put out of the POP, dropped.
+        pub evicted: u64 as "datagrams_of_evicted",
         /// Bodies that could not be encoded or were too large, not sent.
         pub unsendable: u64,
         /// Epochs taken after the first.

@@ -20,6 +20,7 @@ impl Node {
     /// What cannot be decided; then nothing changed.
     pub fn decide(&mut self, now: Time, request: Request) -> Result<Decided, Refused> {
         self.prepare(now);
+        self.may_decide(&request)?;
         let me = self.own.actor;
         let decided = self.overrides.decide(now, me, request, &mut self.out);
         self.pass_time(now);
@@ -49,6 +50,7 @@ impl Node {
     ) {
         let known = self.living_peer(sender);
         let Some(peer) = known.filter(|peer| peer.addr == from) else {
+            self.hear_of_own_eviction(now, body);
             self.counters.strangers += 1;
             return;
         };
@@ -65,6 +67,7 @@ impl Node {
         let mut out: VecDeque<Output> = core::mem::take(&mut self.out);
         self.overrides.tick(now, me, others, &mut out);
         self.out = out;
+        self.tend_bars(now);
         for send in self.overrides.take_sends() {
             let body = Body::Overrides(send.body);
             self.send(now, send.class, send.to, body, Vec::new());

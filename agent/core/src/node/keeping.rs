@@ -116,7 +116,10 @@ impl Node {
                 .member(actor.node)
                 .is_some_and(|member| member.actor.epoch > actor.epoch)
         };
+        // Nobody misses what a liar said; it may be all that a name may have.
+        let lied = self.replicator.was_set_aside(actor) && gone >= retention.lied;
         gone >= retention.departed
+            || lied
             || (superseded
                 && gone >= retention.superseded
                 && self.replicator.store().wins(actor) == 0)

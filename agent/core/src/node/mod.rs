@@ -5,6 +5,7 @@
 //! time. The same inputs with the same seed give the same outputs. The shell
 //! polls until nothing is left after every input.
 
+mod bar;
 mod config;
 mod counters;
 mod decide;
@@ -15,6 +16,7 @@ mod settle;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use rkyv::rancor::Failure;
 use watchfire_wire::message::replica::{ArchivedReplica, Opinion, Question, Sight, Weather};
@@ -22,6 +24,7 @@ use watchfire_wire::message::swim::Profile;
 use watchfire_wire::message::{ArchivedBody, ArchivedPacket};
 use watchfire_wire::{Actor, CheckId, NodeId, Time};
 
+pub use self::bar::Bar;
 pub use self::config::{NodeConfig, Retention};
 pub use self::counters::NodeCounters;
 use self::load::Load;
@@ -31,7 +34,7 @@ use crate::io::{BulkEvent, ConnId, Event, Input, Output, Published, Report, Repo
 use crate::limits;
 use crate::look::Looks;
 use crate::mutations::Mutation;
-use crate::overrides::{Kept, Overrides, Wall};
+use crate::overrides::{Decision, Kept, Overrides, Wall};
 use crate::ownership::{Duties, View};
 use crate::replica::{self, Peer, Replicator, Store};
 use crate::rng::Rng;
@@ -47,6 +50,10 @@ pub struct Node {
     duties: Duties,
     looks: Looks,
     overrides: Overrides,
+    /// Who was put out of the POP.
+    bars: BTreeMap<NodeId, Bar>,
+    /// The decision by which this node itself was.
+    evicted: Option<Arc<Decision>>,
     rng: Rng,
     /// This node as a member.
     own: Member,
@@ -158,6 +165,8 @@ impl Node {
             duties,
             overrides,
             looks: Looks::numbered_from(me.boot >> 2),
+            bars: BTreeMap::new(),
+            evicted: None,
             own: Member {
                 actor: me,
                 addr: config.addr,
@@ -206,18 +215,21 @@ impl Node {
         match input {
             Input::Datagram { from, bytes, age } => {
                 self.counters.datagrams_in += 1;
-                self.counters.bytes_in += bytes.len() as u64;
+                let came = bytes.len();
+                self.counters.bytes_in += came as u64;
                 self.note_lateness(now, age);
                 match self.gate.open_from(from, bytes) {
                     Ok(packet) => {
                         let sender = Actor::from(&packet.from);
-                        if self
-                            .living_peer(sender)
-                            .is_some_and(|peer| peer.addr == from)
-                        {
-                            self.gate.at_home(from);
+                        if self.is_barred(sender.node, from) {
+                            self.drop_barred(now, sender.node, from, came);
+                        } else {
+                            let home = self.living_peer(sender);
+                            if home.is_some_and(|peer| peer.addr == from) {
+                                self.gate.at_home(from);
+                            }
+                            self.packet(now, from, packet);
                         }
-                        self.packet(now, from, packet);
                     }
                     Err(refused) => self.refused(now, refused),
                 }
@@ -274,6 +286,7 @@ impl Node {
             .min(self.duties.next_timeout())
             .min(self.overrides.next_timeout())
             .min(self.looks.next_timeout())
+            .min(self.next_unbar())
             .min(self.next_keeping)
             .min(self.next_step())
             .min(self.replicator.next_answer())

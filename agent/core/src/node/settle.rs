@@ -25,7 +25,11 @@ impl Node {
         self.swim.set_late(self.load.level(now));
         self.replicator.set_spare(spare);
         let pop_ms = self.overrides.clock().guess_ms(now);
-        let epoch_max = pop_ms.saturating_add(limits::EPOCH_AHEAD_MS);
+        let epoch_max = if self.config.mutations.on(Mutation::AnyEpoch) {
+            swim::limits::EPOCH_MAX
+        } else {
+            pop_ms.saturating_add(limits::EPOCH_AHEAD_MS)
+        };
         self.swim.set_epoch_max(epoch_max);
         let term_max = pop_ms.saturating_add(limits::TERM_AHEAD_MS);
         self.replicator.set_bounds(now, term_max, epoch_max);

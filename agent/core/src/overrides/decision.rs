@@ -3,12 +3,24 @@
 use std::sync::Arc;
 
 use watchfire_wire::Actor;
-use watchfire_wire::limits::{ORIGIN_NAME_BYTES, WHO_BYTES, WHY_BYTES};
-use watchfire_wire::message::overrides as wire;
+use watchfire_wire::limits::{NODE_NAME_BYTES, ORIGIN_NAME_BYTES, WHO_BYTES, WHY_BYTES};
 pub use watchfire_wire::message::overrides::Op;
+use watchfire_wire::message::overrides::{self as wire, MEMBER_MARK};
 
 /// The name under which decisions about the POP itself are held: no origin's.
 pub const POP: &str = "";
+
+/// The name under which decisions about a member are held.
+#[must_use]
+pub fn member_key(name: &str) -> Arc<str> {
+    format!("{MEMBER_MARK}{name}").into()
+}
+
+/// The member that decisions under this name are about.
+#[must_use]
+pub fn member_of(key: &str) -> Option<&str> {
+    key.strip_prefix(MEMBER_MARK)
+}
 
 /// Of two decisions about one name the one with the greater id counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,14 +84,21 @@ impl Decision {
         }
     }
 
-    /// Whether it can be about this name: the POP can be frozen, an origin not.
+    /// Whether it can be about this name: the POP can be frozen, an origin not, and
+    /// only a member can be put out.
     #[must_use]
     pub fn suits(&self, name: &str) -> bool {
-        let plain = name.len() <= ORIGIN_NAME_BYTES && !name.chars().any(char::is_control);
+        let (text, most) = match member_of(name) {
+            Some(member) => (member, NODE_NAME_BYTES),
+            None => (name, ORIGIN_NAME_BYTES),
+        };
+        let plain = text.len() <= most && !text.chars().any(char::is_control);
+        let of_member = member_of(name).is_some();
         let kind = match self.op {
-            Op::Auto => true,
+            Op::Auto => !of_member,
             Op::Freeze => name == POP,
-            Op::Up | Op::Down | Op::Drain => name != POP,
+            Op::Up | Op::Down | Op::Drain => name != POP && !of_member,
+            Op::Evict | Op::Forget => of_member && !text.is_empty(),
         };
         plain && kind
     }
@@ -89,7 +108,7 @@ impl Decision {
     #[must_use]
     pub fn is_over(&self, pop_ms: Option<u64>) -> bool {
         let ended = |until: u64| pop_ms.is_some_and(|now| until <= now);
-        self.op == Op::Auto || self.until_ms.is_some_and(ended)
+        matches!(self.op, Op::Auto | Op::Forget) || self.until_ms.is_some_and(ended)
     }
 }
 
@@ -138,6 +157,12 @@ pub enum Refused {
     /// The reason cannot be printed.
     #[error("the reason holds a control character")]
     Unprintable,
+    /// A member that lives and was not put out cannot be forgotten.
+    #[error("member \"{0}\" lives; `watchfire member evict` puts it out")]
+    Lives(String),
+    /// The agent that was asked is this member.
+    #[error("this agent is \"{0}\"; ask another one to put it out, or stop it")]
+    Itself(String),
     /// As many names as are remembered have a decision in force.
     #[error(
         "{most} origins have overrides in force already, which is as many as are kept; end some first",

@@ -147,6 +147,13 @@ impl Map {
         entry.in_force.then_some(&entry.decision)
     }
 
+    /// The last decision about a name, and whether it is in force.
+    #[must_use]
+    pub fn last(&self, name: &str) -> Option<(&Arc<Decision>, bool)> {
+        let entry = self.entries.get(name)?;
+        Some((&entry.decision, entry.in_force))
+    }
+
     /// The last decision about each name, and whether it is in force.
     pub fn all(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Decision>, bool)> {
         self.entries

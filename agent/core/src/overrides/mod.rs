@@ -21,7 +21,9 @@ use watchfire_wire::message::overrides::{ArchivedOverrides, Decision as Said, Ov
 use watchfire_wire::{Actor, NodeId, Time};
 
 pub use self::clock::{CLOCKS, PopClock, Wall};
-pub use self::decision::{Decided, Decision, DecisionId, Kept, Op, POP, Refused, Request};
+pub use self::decision::{
+    Decided, Decision, DecisionId, Kept, Op, POP, Refused, Request, member_key, member_of,
+};
 pub use self::map::{Joined, Map};
 use crate::budget::Class;
 use crate::io::{Event, Output};
@@ -93,6 +95,8 @@ pub struct Overrides {
     /// The shell knows all that is in force: POP time is known, or nothing rests
     /// on it.
     settled: bool,
+    /// Members whose decisions changed since the node last looked.
+    members: Vec<Arc<str>>,
     rng: Rng,
     out: Vec<Send>,
     counters: OverrideCounters,
@@ -117,7 +121,6 @@ impl Overrides {
             }
         }
         Self {
-            map,
             clock: PopClock::new(own, now),
             news: tell::News::default(),
             peers: Vec::new(),
@@ -130,6 +133,12 @@ impl Overrides {
             version: 0,
             began: false,
             settled: false,
+            members: map
+                .all()
+                .map(|(name, _, _)| Arc::clone(name))
+                .filter(|name| member_of(name).is_some())
+                .collect(),
+            map,
             rng,
             out: Vec::new(),
             counters: OverrideCounters::default(),
@@ -187,6 +196,25 @@ impl Overrides {
                 .map(|(decision, names)| (Arc::clone(decision), names))
                 .collect(),
         }
+    }
+
+    /// Members about whom something was decided or ended, by their keys, each with
+    /// the last decision and whether it is in force.
+    pub fn take_members(&mut self) -> Vec<(Arc<str>, Arc<Decision>, bool)> {
+        let changed = core::mem::take(&mut self.members);
+        let with = |name: Arc<str>| {
+            let (decision, in_force) = self.map.last(&name)?;
+            Some((name, Arc::clone(decision), in_force))
+        };
+        changed.into_iter().filter_map(with).collect()
+    }
+
+    /// The body that tells a member of the decision about it.
+    #[must_use]
+    pub fn telling(&self, key: &Arc<str>, decision: &Arc<Decision>) -> Option<Body> {
+        let names = core::slice::from_ref(key);
+        let bodies = tell::pack([(decision, names)].into_iter(), HOPS, self.datagram_bytes);
+        bodies.into_iter().next()
     }
 
     /// Takes the living members, in order of their ids.
@@ -357,6 +385,11 @@ impl Overrides {
         core::mem::take(&mut self.out)
     }
 
+    /// Somebody says that this node was put out.
+    pub fn hear_own(&mut self, now: Time, said: &Said, out: &mut VecDeque<Output>) {
+        self.hear(now, said, HOPS - 1, out);
+    }
+
     /// A member says that this was decided.
     fn hear(&mut self, now: Time, said: &Said, hops: u8, out: &mut VecDeque<Output>) {
         let bound = self.clock.guess_ms(now).saturating_add(COUNTER_AHEAD_MS);
@@ -416,6 +449,10 @@ impl Overrides {
 
     /// Tells the shell what is in force of a name, as far as that is known.
     fn show(&mut self, name: &Arc<str>, out: &mut VecDeque<Output>) {
+        if member_of(name).is_some() {
+            self.members.push(Arc::clone(name));
+            return;
+        }
         let what = self.map.in_force(name).cloned();
         let timed = what.as_ref().is_some_and(|what| what.until_ms.is_some());
         if timed && self.clock.clocks() == 0 {
@@ -447,7 +484,8 @@ impl Overrides {
         if self.settled || waits && self.began {
             return;
         }
-        for (name, decision, in_force) in self.map.all() {
+        let of_origins = |name: &Arc<str>| member_of(name).is_none();
+        for (name, decision, in_force) in self.map.all().filter(|it| of_origins(it.0)) {
             let known = decision.until_ms.is_none() || !unknown;
             if in_force && known {
                 out.push_back(Output::Override {

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use watchfire_wire::message::replica::{Claim, Cover};
-use watchfire_wire::{Actor, Time};
+use watchfire_wire::{Actor, NodeId, Time};
 
 use super::replicator::{Out, Replicator};
 use crate::io::Implausible;
@@ -74,6 +74,11 @@ impl Replicator {
         let wait = known.map_or(ASIDE_MIN, |wait| (wait * 2).min(ASIDE_MAX));
         let until = now + wait;
         all.insert(actor, Row { until, wait, hi });
+    }
+
+    /// No life of this node is set aside any more.
+    pub(super) fn forget_aside(&mut self, node: NodeId) {
+        self.aside.until.retain(|actor, _| actor.node != node);
     }
 
     /// How many of them a comparison names.

@@ -406,7 +406,8 @@ impl Replicator {
             .floor(actor.node)
             .is_some_and(|floor| actor.epoch < floor);
         let held = self.store.claim(actor).is_some_and(|(own, _)| own >= seq);
-        if below_floor || (held && !repair) || self.is_set_aside(actor) {
+        let barred = self.store.barred.contains(&actor.node);
+        if barred || below_floor || (held && !repair) || self.is_set_aside(actor) {
             return;
         }
         if let Some(want) = self.pulls.wanted.get_mut(&actor) {
@@ -633,7 +634,8 @@ impl Replicator {
         for floor in floors {
             let known = self.store.floor(floor.node).unwrap_or(0);
             // One that no life could rise above would bury the name for ever.
-            if floor.epoch <= known || floor.epoch > self.epoch_max {
+            let barred = self.store.barred.contains(&floor.node);
+            if barred || floor.epoch <= known || floor.epoch > self.epoch_max {
                 continue;
             }
             if self.store.floors_len() >= limits::FLOORS {

@@ -21,7 +21,7 @@ pub enum Applied {
     /// It is of this node's own present life: nobody else writes that. The
     /// number is the last that its sender believes in.
     Own(u64),
-    /// Its author is gone for good, behind a floor.
+    /// Its author is gone for good, behind a floor, or was put out.
     BelowFloor,
     /// It builds on a claim that is not held here (any more).
     Gap,
@@ -45,10 +45,8 @@ impl Store {
         if actor == self.me {
             return Applied::Own(delta.hi);
         }
-        if self
-            .floor(actor.node)
-            .is_some_and(|floor| actor.epoch < floor)
-        {
+        let floor = self.floor(actor.node);
+        if floor.is_some_and(|floor| actor.epoch < floor) || self.barred.contains(&actor.node) {
             return Applied::BelowFloor;
         }
         if !is_well_formed(delta) {

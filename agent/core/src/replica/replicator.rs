@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use rkyv::rancor::Failure;
 use watchfire_wire::message::replica::{ArchivedReplica, Claim, Cover, Floor, Head, Replica};
-use watchfire_wire::{Actor, Time};
+use watchfire_wire::{Actor, NodeId, Time};
 
 use super::aside::Aside;
 use super::config::{ReplicaConfig, ReplicaCounters};
@@ -201,6 +201,18 @@ impl Replicator {
     pub fn set_peers(&mut self, peers: Vec<Peer>) {
         debug_assert!(peers.is_sorted_by_key(|peer| peer.actor.node));
         self.peers = peers;
+    }
+
+    /// Nothing of this node is held or asked for from now on.
+    pub fn bar(&mut self, node: NodeId) {
+        self.store.bar(node);
+        self.pulls.wanted.retain(|actor, _| actor.node != node);
+        self.forget_aside(node);
+    }
+
+    /// It may be heard again.
+    pub fn unbar(&mut self, node: NodeId) {
+        self.store.unbar(node);
     }
 
     /// This node's own log has grown.

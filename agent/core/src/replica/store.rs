@@ -33,6 +33,8 @@ pub struct Store {
     pub(super) free_checks: Vec<u32>,
     pub(super) changed: Vec<u32>,
     pub(super) floors: BTreeMap<NodeId, u64>,
+    /// Of whom nothing is held, whatever is said.
+    pub(super) barred: BTreeSet<NodeId>,
     pub(super) digest: u64,
     /// Up to this number somebody has fetched this node's own log.
     pub(super) fetched: u64,
@@ -77,6 +79,7 @@ impl Store {
             free_checks: Vec::new(),
             changed: Vec::new(),
             floors: BTreeMap::new(),
+            barred: BTreeSet::new(),
             digest: 0,
             fetched: 0,
             overtaken: BTreeSet::new(),
@@ -391,6 +394,24 @@ impl Store {
             self.drop_log(actor, log);
         }
         gone.len()
+    }
+
+    /// Forgets all that a node wrote in all its lives, and takes nothing of it any
+    /// more until it is [`unbar`](Self::unbar)red. Its floor goes too.
+    pub(super) fn bar(&mut self, node: NodeId) {
+        let life = |epoch, boot| Actor { node, epoch, boot };
+        let lives = self.by_actor.range(life(0, 0)..=life(u64::MAX, u64::MAX));
+        let lives: Vec<(Actor, u32)> = lives.map(|(&actor, &log)| (actor, log)).collect();
+        for (actor, log) in lives {
+            self.drop_log(actor, log);
+        }
+        self.floors.remove(&node);
+        self.barred.insert(node);
+    }
+
+    /// What it writes is taken again.
+    pub(super) fn unbar(&mut self, node: NodeId) {
+        self.barred.remove(&node);
     }
 
     /// Forgets the floor with the least epoch: nothing has been heard of that

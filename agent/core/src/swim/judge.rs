@@ -48,7 +48,8 @@ impl Swim {
         for rumor in rumors.iter().take(RUMORS_PER_PACKET) {
             let about = Actor::from(&rumor.about);
             let incarnation = rumor.incarnation.to_native();
-            if about.epoch > self.epoch_max || incarnation == u32::MAX {
+            let barred = self.barred.contains(&about.node);
+            if barred || about.epoch > self.epoch_max || incarnation == u32::MAX {
                 self.counters.rumors_refused += 1;
             } else if about.node == self.me.node {
                 self.judge_own(now, home, about, incarnation, &rumor.news, out);

@@ -34,6 +34,7 @@ mod tests;
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use watchfire_wire::message::PACKET_BYTES;
 use watchfire_wire::message::swim::{
@@ -94,6 +95,8 @@ pub struct Swim {
     late: u32,
     /// Greatest epoch that is plausible now.
     epoch_max: u64,
+    /// Who is not to be a member, whatever is said.
+    barred: BTreeSet<NodeId>,
     seq: u32,
     due: Time,
     /// When the last packet of a living member came.
@@ -152,6 +155,7 @@ impl Swim {
             spare: Spare::FULL,
             late: 0,
             epoch_max: limits::EPOCH_MAX,
+            barred: BTreeSet::new(),
             seq: rng.u32(),
             due: now,
             heard: now,
@@ -369,6 +373,21 @@ impl Swim {
     /// Rumors of a greater epoch are refused, until this is said again.
     pub fn set_epoch_max(&mut self, epoch_max: u64) {
         self.epoch_max = epoch_max.min(limits::EPOCH_MAX);
+    }
+
+    /// This node is no member from now on, whatever is said of it; nothing is
+    /// remembered of it, its floor neither. To the other rooms it has left.
+    pub fn bar(&mut self, node: NodeId, out: &mut Vec<Output>) {
+        self.barred.insert(node);
+        let member = self.table.erase(node);
+        if let Some(member) = member.filter(|member| member.state.is_living()) {
+            out.push(Output::Left(member.actor));
+        }
+    }
+
+    /// It may be one again, if it comes.
+    pub fn unbar(&mut self, node: NodeId) {
+        self.barred.remove(&node);
     }
 
     /// This node was late with its own work for a while.

@@ -260,6 +260,17 @@ impl Table {
         }
     }
 
+    /// Forgets a node without a trace.
+    pub(super) fn erase(&mut self, node: NodeId) -> Option<Member> {
+        if self.take_out(node) {
+            self.ring.retain(|&other| other != node);
+        }
+        self.suspicions.remove(&node);
+        self.priors.remove(&node);
+        self.floors.remove(&node);
+        self.members.remove(&node)
+    }
+
     fn forget(&mut self, node: NodeId) {
         self.take_out(node);
         self.suspicions.remove(&node);

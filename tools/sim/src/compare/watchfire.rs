@@ -47,6 +47,7 @@ pub fn maker(n: usize) -> impl Fn(usize, usize, Rng) -> WatchfirePeer {
             rng_seed: rng.seed_bytes(),
             sealed: false,
             protocol_max: watchfire_wire::message::PROTOCOL,
+            foreign_least: None,
             mutation: None,
             brake: false,
         };

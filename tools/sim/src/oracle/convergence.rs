@@ -57,7 +57,7 @@ impl World {
     fn judge_equal_claims(&mut self) {
         let mut seen: BTreeMap<(Actor, u64), (usize, u64)> = BTreeMap::new();
         let mut wrong = None;
-        'hosts: for host in self.living() {
+        'hosts: for host in self.living().filter(|&host| !self.is_liar(host)) {
             let Some(agent) = &self.hosts[host].agent else {
                 continue;
             };

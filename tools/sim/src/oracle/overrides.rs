@@ -180,6 +180,6 @@ const fn verdict_of(op: Op) -> TableVerdict {
         Op::Up => TableVerdict::Up,
         Op::Down => TableVerdict::Down,
         Op::Drain => TableVerdict::Draining,
-        Op::Auto | Op::Freeze => TableVerdict::Unknown,
+        Op::Auto | Op::Freeze | Op::Evict | Op::Forget => TableVerdict::Unknown,
     }
 }
