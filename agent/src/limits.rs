@@ -84,21 +84,24 @@ pub(crate) const ORIGINS_WATCH: Duration = Duration::from_millis(500);
 /// the addresses and interfaces that checks name.
 pub(crate) const WAYS_WATCH: Duration = Duration::from_secs(10);
 
-/// Longest line that the admin socket reads, bytes. A longer one is refused. It
+/// Largest body that the admin API reads, bytes. A larger one is refused. It
 /// holds as many names as one decision may have.
-pub(crate) const ADMIN_LINE_BYTES: usize = 512 << 10;
+pub(crate) const ADMIN_BODY_BYTES: usize = 512 << 10;
 const _: () = assert!(
     watchfire_core::limits::NAMES_PER_DECISION * (watchfire_table::limits::NAME_BYTES + 3)
-        < ADMIN_LINE_BYTES
+        < ADMIN_BODY_BYTES
 );
 
 /// From one look at this server's wall clock to the next.
 pub(crate) const WALL_WATCH: Duration = Duration::from_secs(10);
 
 /// Admin connections served at once. Above it the newest is closed.
-pub(crate) const ADMIN_CONNECTIONS: usize = 16;
+pub(crate) const ADMIN_CONNECTIONS: usize = 32;
 
-/// Time that an admin or agent-check connection may take for one line.
+/// The same of one user, or from one address.
+pub(crate) const ADMIN_PER_USER: usize = 16;
+
+/// Time that an agent-check connection may take for one line.
 pub(crate) const LINE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Agent-check connections served at once. Above it the oldest that has not
@@ -151,7 +154,7 @@ pub(crate) const HISTORY_BYTES: u64 = 8 << 20;
 /// together, with counts by cause.
 pub(crate) const TRANSITION_LINES_PER_SECOND: u32 = 50;
 
-/// Transitions in one answer of the admin socket.
+/// Transitions in one answer of the admin API.
 pub(crate) const EVENTS_ANSWERED: usize = 1_000;
 
 /// Longest time that a graceful leave may take before the agent ends anyway.
@@ -163,6 +166,7 @@ pub(crate) const LOG_LINES: usize = 16_384;
 
 const _: () = assert!(BULK_STREAMS_PER_ADDRESS <= BULK_STRANGERS);
 const _: () = assert!(BULK_STRANGERS * 2 <= BULK_ACCEPTED);
+const _: () = assert!(ADMIN_PER_USER < ADMIN_CONNECTIONS);
 const _: () = assert!(METRICS_PER_ADDRESS <= METRICS_CONNECTIONS);
 const _: () = assert!(AGENT_CHECK_PER_ADDRESS <= AGENT_CHECK_CONNECTIONS);
 // What the probe threads leave to the rest of the process is enough for all of
@@ -170,7 +174,7 @@ const _: () = assert!(AGENT_CHECK_PER_ADDRESS <= AGENT_CHECK_CONNECTIONS);
 const _: () = assert!(
     BULK_ACCEPTED
         + BULK_CONNECTED
-        + ADMIN_CONNECTIONS
+        + 2 * ADMIN_CONNECTIONS
         + METRICS_CONNECTIONS
         + AGENT_CHECK_CONNECTIONS
         + 64

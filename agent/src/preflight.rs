@@ -14,6 +14,7 @@ use nix::unistd::{AccessFlags, Gid, Group, Pid, eaccess, geteuid, getgroups};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::{AgentConfig, ConfigError};
+use crate::control::api::Token;
 
 /// Longest path of a socket that the kernel takes, bytes.
 const SOCKET_PATH_BYTES: usize = 107;
@@ -29,6 +30,10 @@ pub(crate) fn errors(agent: &AgentConfig) -> Vec<ConfigError> {
     let listens = [
         ("metrics.listen", agent.metrics_listen),
         ("agent_check.listen", agent.agent_check_listen),
+        (
+            "admin.listen",
+            agent.admin_tcp.as_ref().map(|tcp| tcp.listen),
+        ),
     ];
     for (key, listen) in listens {
         complain(listen.and_then(|addr| not_here(key, addr)));
@@ -40,9 +45,17 @@ pub(crate) fn errors(agent: &AgentConfig) -> Vec<ConfigError> {
     complain(agent.probe.pin_cores.as_deref().and_then(no_core));
     complain(no_backend(agent));
     complain(no_tmpfs(&agent.table.path));
-    complain(agent.table.group.as_deref().and_then(no_group));
+    complain(no_group("table.group", agent.table.group.as_deref()));
+    if agent.admin_group != agent.table.group {
+        complain(no_group("admin.group", agent.admin_group.as_deref()));
+    }
     complain(agent.events.as_ref().and_then(|it| no_events(&it.file)));
     complain(no_socket(&agent.admin_socket));
+    let token = agent
+        .admin_tcp
+        .as_ref()
+        .map(|tcp| Token::read(&tcp.token_file));
+    errors.extend(token.and_then(Result::err));
     errors
 }
 
@@ -107,10 +120,11 @@ fn no_tmpfs(table: &Path) -> Option<(String, String)> {
     ))
 }
 
-fn no_group(name: &str) -> Option<(String, String)> {
+fn no_group(key: &str, name: Option<&str>) -> Option<(String, String)> {
+    let name = name?;
     let Ok(Some(group)) = Group::from_name(name) else {
         return Some((
-            format!("table.group: there is no group \"{name}\" on this host"),
+            format!("{key}: there is no group \"{name}\" on this host"),
             "name one of /etc/group, or leave it out".into(),
         ));
     };
@@ -120,7 +134,7 @@ fn no_group(name: &str) -> Option<(String, String)> {
         return None;
     }
     Some((
-        format!("table.group: the agent's user is not a member of \"{name}\""),
+        format!("{key}: the agent's user is not a member of \"{name}\""),
         format!("add it (systemd: SupplementaryGroups={name}), or name a group that it is in"),
     ))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use support::{Pop, watchfire};
 use watchfire_origin::{Farm, FarmOptions, Fault, Phase};
-use watchfire_table::TableVerdict::Up;
+use watchfire_table::TableVerdict::{Down, Up};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -122,6 +122,52 @@ fn check_probes_a_configured_origin_as_its_agent_would() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("names no origin \"nobody\""), "{said}");
+}
+
+#[test]
+fn a_dump_shows_the_verdicts_and_names_that_are_asked_for() {
+    let farm = Farm::start(FarmOptions {
+        count: 3,
+        ..FarmOptions::default()
+    })
+    .unwrap();
+    farm.set_fault(1..2, Fault::Status(503)).unwrap();
+    let mut pop = Pop::new(1);
+    let origin = |n: u32| {
+        let address = farm.address(n);
+        format!("[[origin]]\nname = \"shop-{n}\"\naddress = \"{address}\"\npath = \"/\"\n")
+    };
+    let nobody = "[[origin]]\nname = \"blog\"\naddress = \"169.254.169.254:80\"\n".to_owned();
+    pop.agents[0].write_origins(&[origin(0), origin(1), origin(2), nobody].concat());
+    pop.agents[0].start();
+    pop.wait_for(Up, 2, PATIENCE);
+    pop.wait_for(Down, 1, PATIENCE);
+    let table = pop.agents[0].table();
+    for (more, expected) in [
+        (&[][..], &["blog", "shop-0", "shop-1", "shop-2"][..]),
+        (&["--verdict", "down"], &["shop-1"]),
+        (&["--verdict", "down,unknown"], &["blog", "shop-1"]),
+        (&["--verdict", "up", "--name", "*-[12]"], &["shop-2"]),
+        (&["--name", "nobody"], &[]),
+    ] {
+        let table = [
+            "table",
+            "dump",
+            "--json",
+            "--table",
+            table.to_str().unwrap(),
+        ];
+        let dump = json(&watchfire(&[&table[..], more].concat()));
+        let names: Vec<_> = dump["origins"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["name"].clone())
+            .collect();
+        assert_eq!(names, expected, "{more:?}");
+    }
+    let refused = watchfire(&["table", "dump", "--verdict", "dead"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
 }
 
 #[test]

@@ -91,6 +91,25 @@ fn both_refuse_the_same_by_the_same_words() {
             swap("[origins]", "[events]\nfile = \"agent.toml/e\"\n[origins]"),
             "events.file",
         ),
+        (
+            swap("[admin]", "[admin]\nlisten = \"192.0.2.77:1\""),
+            "no address of the loopback",
+        ),
+        (
+            swap("[admin]", "[admin]\nlisten = \"127.0.0.1:1\""),
+            "without a token_file",
+        ),
+        (
+            swap(
+                "[admin]",
+                "[admin]\nlisten = \"127.0.0.1:1\"\ntoken_file = \"no.token\"",
+            ),
+            "token_file",
+        ),
+        (
+            swap("[admin]", "[admin]\ngroup = \"nobody-has-this\""),
+            "admin.group",
+        ),
         (swap("[admin]", "[admin"), "agent.toml:"),
         (swap("[table]", "[tabel]"), "tabel"),
     ];

@@ -5,21 +5,13 @@ use clap::Args;
 
 use super::history::{line, moment, time};
 use super::text::{ago, columns};
-use super::{AgentAddress, Failure, Format, print_json, probes};
-use crate::control::admin::{Verb, ask};
+use super::{Asking, Failure, print_json, probes};
+use crate::control::api::{Reload, Sentence, Verb, WhyAsked};
 use crate::gossip::status::{Status, Why};
 use crate::recorder::Record;
 
 /// Transitions that `why` shows; `--json` has all that are kept.
 const TRANSITIONS_SHOWN: usize = 10;
-
-#[derive(Args)]
-pub(super) struct Options {
-    #[command(flatten)]
-    agent: AgentAddress,
-    #[command(flatten)]
-    format: Format,
-}
 
 #[derive(Args)]
 #[command(
@@ -33,7 +25,7 @@ pub(super) struct ReloadOptions {
     #[arg(long)]
     allow_removals: bool,
     #[command(flatten)]
-    options: Options,
+    asking: Asking,
 }
 
 #[derive(Args)]
@@ -45,12 +37,12 @@ pub(super) struct WhyOptions {
     #[arg(long, value_name = "TIME", value_parser = moment)]
     at: Option<u64>,
     #[command(flatten)]
-    options: Options,
+    asking: Asking,
 }
 
-pub(super) fn status(options: &Options) -> Result<(), Failure> {
-    let answer = ask(&options.agent.socket()?, &Verb::Status)?;
-    if options.format.json {
+pub(super) fn status(asking: &Asking) -> Result<(), Failure> {
+    let answer = asking.ask(&Verb::Status)?;
+    if asking.format.json {
         return print_json(&answer);
     }
     let status: Status = serde_json::from_value(answer)?;
@@ -261,12 +253,12 @@ fn because(why: &str) -> String {
 }
 
 pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
-    let verb = Verb::Why {
+    let verb = Verb::Why(WhyAsked {
         origin: options.origin.clone(),
         at_ms: options.at,
-    };
-    let answer = ask(&options.options.agent.socket()?, &verb)?;
-    if options.options.format.json {
+    });
+    let answer = options.asking.ask(&verb)?;
+    if options.asking.format.json {
         return print_json(&answer);
     }
     let why: Why = serde_json::from_value(answer)?;
@@ -368,15 +360,16 @@ fn tell(history: &[Record]) {
 
 pub(super) fn reload(options: &ReloadOptions) -> Result<(), Failure> {
     let allow_removals = options.allow_removals;
-    order(&options.options, &Verb::Reload { allow_removals })
+    order(&options.asking, &Verb::Reload(Reload { allow_removals }))
 }
 
 /// A verb whose answer is one sentence.
-pub(super) fn order(options: &Options, verb: &Verb) -> Result<(), Failure> {
-    let answer = ask(&options.agent.socket()?, verb)?;
-    if options.format.json {
-        return print_json(&serde_json::json!({ "ok": answer }));
+pub(super) fn order(asking: &Asking, verb: &Verb) -> Result<(), Failure> {
+    let answer = asking.ask(verb)?;
+    let Sentence { done } = serde_json::from_value(answer)?;
+    if asking.format.json {
+        return print_json(&serde_json::json!({ "ok": done }));
     }
-    say!("{}", answer.as_str().unwrap_or_default());
+    say!("{}", done);
     Ok(())
 }

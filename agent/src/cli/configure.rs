@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::text::columns;
-use super::{AgentAddress, Failure, Format, print_json};
+use super::{Asking, Failure, Format, print_json};
 use crate::config::{ConfigErrors, Cost};
-use crate::control::admin::{Verb, ask};
+use crate::control::api::Verb;
 use crate::control::reload::Diff;
 use crate::control::sources::Sources;
 use crate::keys;
@@ -35,9 +35,7 @@ pub(super) enum ConfigVerb {
 )]
 pub(super) struct DiffOptions {
     #[command(flatten)]
-    agent: AgentAddress,
-    #[command(flatten)]
-    format: Format,
+    asking: Asking,
 }
 
 #[derive(Args)]
@@ -156,10 +154,10 @@ pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
 const CLASSES_SHOWN: usize = 20;
 
 fn diff(options: &DiffOptions) -> Result<(), Failure> {
-    let answer = ask(&options.agent.socket()?, &Verb::Diff)?;
+    let answer = options.asking.ask(&Verb::Diff)?;
     let diff: Diff = serde_json::from_value(answer.clone())?;
     let changes = diff.added.len() + diff.changed.len() + diff.removed.len();
-    if options.format.json {
+    if options.asking.format.json {
         print_json(&answer)?;
     } else {
         for (sign, names) in [

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::AgentConfig;
-use crate::control::admin::{Verb, ask_for};
+use crate::control::api::{Look, Verb, ask};
 use crate::gossip::Seen;
-use crate::limits::LOOK_ANSWER;
 
 use super::text::columns;
 use super::{ADMIN_SOCKET, Failure, Format, print_json};
@@ -16,10 +15,10 @@ pub(super) fn run(name: &str, config: Option<&Path>, format: Format) -> Result<(
         Some(file) => AgentConfig::load(file)?.admin_socket,
         None => PathBuf::from(ADMIN_SOCKET),
     };
-    let verb = Verb::Look {
+    let verb = Verb::Look(Look {
         origin: name.to_owned(),
-    };
-    let answer = ask_for(&socket, &verb, LOOK_ANSWER)?;
+    });
+    let answer = ask(&socket, &verb)?;
     let seen: Vec<Seen> = serde_json::from_value(answer.clone())?;
     if format.json {
         print_json(&answer)?;

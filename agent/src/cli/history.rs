@@ -5,9 +5,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::text::columns;
-use super::{AgentAddress, Failure, Format, print_json};
+use super::{Asking, Failure, print_json};
 use crate::clock;
-use crate::control::admin::{Verb, ask};
+use crate::control::api::{Events, EventsAnswer, Flapping, Verb};
 use crate::recorder::Record;
 
 /// From one question to the next while following.
@@ -32,9 +32,7 @@ pub(super) struct EventsOptions {
     #[arg(long)]
     follow: bool,
     #[command(flatten)]
-    agent: AgentAddress,
-    #[command(flatten)]
-    format: Format,
+    asking: Asking,
 }
 
 #[derive(Args)]
@@ -43,25 +41,22 @@ pub(super) struct FlappingOptions {
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = moment)]
     since: u64,
     #[command(flatten)]
-    agent: AgentAddress,
-    #[command(flatten)]
-    format: Format,
+    asking: Asking,
 }
 
 pub(super) fn events(options: &EventsOptions) -> Result<(), Failure> {
-    let socket = options.agent.socket()?;
     let mut after = 0;
     loop {
-        let verb = Verb::Events {
+        let verb = Verb::Events(Events {
             after,
             since_ms: options.since.unwrap_or(0),
             name: options.name.clone(),
-            limit: usize::from(options.limit),
-        };
-        let answer = ask(&socket, &verb)?;
-        let events: Vec<Record> = serde_json::from_value(answer["events"].clone())?;
+            limit: Some(usize::from(options.limit)),
+        });
+        let answer = options.asking.ask(&verb)?;
+        let EventsAnswer { events, last } = serde_json::from_value(answer)?;
         for event in &events {
-            if options.format.json {
+            if options.asking.format.json {
                 print_json(event)?;
             } else {
                 say!("{}", line(event, true));
@@ -70,15 +65,15 @@ pub(super) fn events(options: &EventsOptions) -> Result<(), Failure> {
         if !options.follow {
             return Ok(());
         }
-        after = answer["last"].as_u64().unwrap_or(after);
+        after = last;
         std::thread::sleep(FOLLOW_EVERY);
     }
 }
 
 pub(super) fn flapping(options: &FlappingOptions) -> Result<(), Failure> {
     let since_ms = options.since;
-    let answer = ask(&options.agent.socket()?, &Verb::Flapping { since_ms })?;
-    if options.format.json {
+    let answer = options.asking.ask(&Verb::Flapping(Flapping { since_ms }))?;
+    if options.asking.format.json {
         return print_json(&answer);
     }
     let counts: Vec<(String, usize)> = serde_json::from_value(answer)?;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::origin::{until, warn, when, wish};
+use super::origin::{Words, until, warn, when, wish};
 use super::text::{ago, columns};
-use super::{AgentAddress, Failure, Format, print_json};
-use crate::control::admin::{Verb as Ask, ask};
+use super::{Asking, Failure, print_json};
+use crate::control::api::Verb as Ask;
 use crate::gossip::overrides::OverrideStatus;
 use crate::gossip::status::Status;
 
@@ -26,9 +26,7 @@ pub(super) enum Verb {
 #[derive(Args)]
 pub(super) struct List {
     #[command(flatten)]
-    agent: AgentAddress,
-    #[command(flatten)]
-    format: Format,
+    asking: Asking,
 }
 
 #[derive(Args)]
@@ -46,13 +44,8 @@ pub(super) struct Evict {
     /// For how long, like 1h; until it is forgotten unless said
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     lasts: Option<Duration>,
-    /// Why: shown by `status` and the log, at the evicted one too
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    why: String,
     #[command(flatten)]
-    agent: AgentAddress,
-    #[command(flatten)]
-    format: Format,
+    words: Words,
 }
 
 #[derive(Args)]
@@ -65,13 +58,8 @@ pub(super) struct Evict {
 pub(super) struct Forget {
     /// The member, by its node's name
     name: String,
-    /// Why: shown in the log
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    why: String,
     #[command(flatten)]
-    agent: AgentAddress,
-    #[command(flatten)]
-    format: Format,
+    words: Words,
 }
 
 pub(super) fn run(verb: &Verb) -> Result<(), Failure> {
@@ -83,10 +71,9 @@ pub(super) fn run(verb: &Verb) -> Result<(), Failure> {
 }
 
 fn list(options: &List) -> Result<(), Failure> {
-    let socket = options.agent.socket()?;
-    let status: Status = serde_json::from_value(ask(&socket, &Ask::Status)?)?;
-    let evictions = ask(&socket, &Ask::Evictions)?;
-    if options.format.json {
+    let status: Status = serde_json::from_value(options.asking.ask(&Ask::Status)?)?;
+    let evictions = options.asking.ask(&Ask::Evictions)?;
+    if options.asking.format.json {
         let members = serde_json::to_value(&status.members)?;
         return print_json(&json!({ "members": members, "evictions": evictions }));
     }
@@ -125,10 +112,11 @@ fn list(options: &List) -> Result<(), Failure> {
 
 fn evict(options: &Evict) -> Result<(), Failure> {
     let names = [options.name.clone()];
-    let status: Status = serde_json::from_value(ask(&options.agent.socket()?, &Ask::Status)?)?;
+    let asking = &options.words.asking;
+    let status: Status = serde_json::from_value(asking.ask(&Ask::Status)?)?;
     let known: BTreeSet<String> = status.members.into_iter().map(|it| it.name).collect();
-    let done = wish(&options.agent, "evict", &names, options.lasts, &options.why)?;
-    if options.format.json {
+    let done = wish(&options.words, "evict", &names, options.lasts)?;
+    if options.words.asking.format.json {
         return print_json(&done);
     }
     say!("{}: evicted{}", options.name, until(&done));
@@ -141,8 +129,8 @@ fn evict(options: &Evict) -> Result<(), Failure> {
 
 fn forget(options: &Forget) -> Result<(), Failure> {
     let names = [options.name.clone()];
-    let done = wish(&options.agent, "forget", &names, None, &options.why)?;
-    if options.format.json {
+    let done = wish(&options.words, "forget", &names, None)?;
+    if options.words.asking.format.json {
         return print_json(&done);
     }
     say!(

@@ -27,6 +27,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::control::api;
+
 /// Where an agent is asked unless told otherwise.
 const ADMIN_SOCKET: &str = "/run/watchfire/admin.sock";
 
@@ -56,7 +58,7 @@ enum Verb {
     /// Probe one target once and tell what happened.
     Check(check::Options),
     /// Show members, checks and counters of the running agent.
-    Status(ask::Options),
+    Status(Asking),
     /// Tell why an origin has its verdict, who probes it and who would next.
     Why(ask::WhyOptions),
     /// Show the last transitions of all origins, whoever decided them.
@@ -78,9 +80,9 @@ enum Verb {
     /// Let the running agent read its configuration again.
     Reload(ask::ReloadOptions),
     /// Let the running agent hand over all its checks.
-    Drain(ask::Options),
+    Drain(Asking),
     /// Let a drained agent take part again.
-    Undrain(ask::Options),
+    Undrain(Asking),
     /// Read a table file directly, with no agent's help.
     #[command(subcommand)]
     Table(table::Verb),
@@ -136,8 +138,8 @@ pub(crate) fn main() -> ExitCode {
         Verb::Unfreeze(options) => origin::unfreeze(&options),
         Verb::Doctor(options) => doctor::run(&options),
         Verb::Reload(options) => ask::reload(&options),
-        Verb::Drain(options) => ask::order(&options, &crate::control::admin::Verb::Drain),
-        Verb::Undrain(options) => ask::order(&options, &crate::control::admin::Verb::Undrain),
+        Verb::Drain(options) => ask::order(&options, &api::Verb::Drain),
+        Verb::Undrain(options) => ask::order(&options, &api::Verb::Undrain),
         Verb::Table(verb) => table::run(&verb),
         Verb::Config(verb) => configure::config(&verb),
         Verb::Key(verb) => configure::key(&verb),
@@ -158,6 +160,22 @@ pub(crate) fn main() -> ExitCode {
 fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
     say!("{}", serde_json::to_string(value)?);
     Ok(())
+}
+
+/// Which agent to ask, and how to say what it answers.
+#[derive(Args, Clone)]
+struct Asking {
+    #[command(flatten)]
+    agent: AgentAddress,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Asking {
+    /// Asks it.
+    fn ask(&self, verb: &api::Verb) -> Result<serde_json::Value, Failure> {
+        Ok(api::ask(&self.agent.socket()?, verb)?)
+    }
 }
 
 /// How to find a running agent.

@@ -11,8 +11,8 @@ use serde_json::json;
 use watchfire_core::limits::NAMES_PER_DECISION;
 
 use super::text::{ago, columns};
-use super::{AgentAddress, Failure, Format, print_json};
-use crate::control::admin::{Verb as Ask, ask};
+use super::{Asking, Failure, print_json};
+use crate::control::api::{Ended, Verb as Ask};
 use crate::control::overrides::{Ask as Wish, Done};
 use crate::gossip::overrides::OverrideStatus;
 
@@ -30,6 +30,16 @@ pub(super) enum Verb {
     List(List),
 }
 
+/// What is said with a decision, and to whom.
+#[derive(Args)]
+pub(super) struct Words {
+    /// Why: shown by `why`, `status` and the log
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    why: String,
+    #[command(flatten)]
+    pub(super) asking: Asking,
+}
+
 /// How a decision is made.
 #[derive(Args)]
 pub(super) struct Manner {
@@ -39,13 +49,8 @@ pub(super) struct Manner {
     /// Do not ask before more than one origin is changed
     #[arg(long, short)]
     yes: bool,
-    /// Why: shown by `why`, `status` and the log
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    why: String,
     #[command(flatten)]
-    agent: AgentAddress,
-    #[command(flatten)]
-    format: Format,
+    words: Words,
 }
 
 #[derive(Args)]
@@ -81,9 +86,7 @@ pub(super) struct List {
     #[arg(long)]
     ended: bool,
     #[command(flatten)]
-    agent: AgentAddress,
-    #[command(flatten)]
-    format: Format,
+    asking: Asking,
 }
 
 #[derive(Args)]
@@ -96,24 +99,14 @@ pub(super) struct Freeze {
     /// For how long, like 2h or 30m; without end unless said
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     lasts: Option<Duration>,
-    /// Why: shown by `status` and the log
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    why: String,
     #[command(flatten)]
-    agent: AgentAddress,
-    #[command(flatten)]
-    format: Format,
+    words: Words,
 }
 
 #[derive(Args)]
 pub(super) struct Unfreeze {
-    /// Why: shown in the log
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    why: String,
     #[command(flatten)]
-    agent: AgentAddress,
-    #[command(flatten)]
-    format: Format,
+    words: Words,
 }
 
 /// Names that are shown before an operator is asked.
@@ -130,8 +123,8 @@ pub(super) fn run(verb: &Verb) -> Result<(), Failure> {
 }
 
 pub(super) fn freeze(options: &Freeze) -> Result<(), Failure> {
-    let done = wish(&options.agent, "freeze", &[], options.lasts, &options.why)?;
-    if options.format.json {
+    let done = wish(&options.words, "freeze", &[], options.lasts)?;
+    if options.words.asking.format.json {
         return print_json(&done);
     }
     say!("the POP is frozen{}", until(&done));
@@ -140,8 +133,8 @@ pub(super) fn freeze(options: &Freeze) -> Result<(), Failure> {
 }
 
 pub(super) fn unfreeze(options: &Unfreeze) -> Result<(), Failure> {
-    let done = wish(&options.agent, "auto", &[], None, &options.why)?;
-    if options.format.json {
+    let done = wish(&options.words, "auto", &[], None)?;
+    if options.words.asking.format.json {
         return print_json(&done);
     }
     say!("the POP is not frozen any more");
@@ -155,12 +148,12 @@ fn decide(
     lasts: Option<Duration>,
     manner: &Manner,
 ) -> Result<(), Failure> {
-    let names = expand(op, asked, &manner.agent)?;
+    let names = expand(op, asked, &manner.words.asking)?;
     let what = match lasts {
         Some(lasts) => format!("{op} for {}", humantime::format_duration(lasts)),
         None => op.to_owned(),
     };
-    let json = manner.format.json;
+    let json = manner.words.asking.format.json;
     if manner.dry_run {
         if json {
             return print_json(&json!({ "dry_run": true, "op": op, "names": names }));
@@ -174,7 +167,7 @@ fn decide(
     }
     let mut done: Vec<Done> = Vec::new();
     for part in names.chunks(NAMES_PER_DECISION) {
-        let part = wish(&manner.agent, op, part, lasts, &manner.why);
+        let part = wish(&manner.words, op, part, lasts);
         let part = part.map_err(|error| after(error, done.len() * NAMES_PER_DECISION));
         done.push(part?);
     }
@@ -206,8 +199,8 @@ fn after(error: Failure, decided: usize) -> Failure {
 
 fn list(options: &List) -> Result<(), Failure> {
     let ended = options.ended;
-    let answer = ask(&options.agent.socket()?, &Ask::Overrides { ended })?;
-    if options.format.json {
+    let answer = options.asking.ask(&Ask::Overrides(Ended { ended }))?;
+    if options.asking.format.json {
         return print_json(&json!({ "overrides": answer }));
     }
     let all: Vec<OverrideStatus> = serde_json::from_value(answer)?;
@@ -237,16 +230,15 @@ fn list(options: &List) -> Result<(), Failure> {
 
 /// The names that are meant. A pattern is expanded here and now; what is added
 /// to the configuration later is not part of the decision.
-fn expand(op: &str, asked: &[String], agent: &AgentAddress) -> Result<Vec<String>, Failure> {
+fn expand(op: &str, asked: &[String], asking: &Asking) -> Result<Vec<String>, Failure> {
     let is_pattern = |name: &&String| name.contains(['*', '?', '[']);
     let mut known: Vec<String> = Vec::new();
     if asked.iter().any(|name| is_pattern(&name)) {
-        let socket = agent.socket()?;
         let mut names = Vec::new();
         if op != "auto" {
-            names = serde_json::from_value(ask(&socket, &Ask::Origins)?)?;
+            names = serde_json::from_value(asking.ask(&Ask::Origins)?)?;
         }
-        let overrides = ask(&socket, &Ask::Overrides { ended: false })?;
+        let overrides = asking.ask(&Ask::Overrides(Ended { ended: false }))?;
         let overrides: Vec<OverrideStatus> = serde_json::from_value(overrides)?;
         names.extend(overrides.into_iter().map(|it| it.name));
         known = names;
@@ -283,11 +275,10 @@ fn expand(op: &str, asked: &[String], agent: &AgentAddress) -> Result<Vec<String
 }
 
 pub(super) fn wish(
-    agent: &AgentAddress,
+    words: &Words,
     op: &str,
     names: &[String],
     lasts: Option<Duration>,
-    why: &str,
 ) -> Result<Done, Failure> {
     let for_ms = lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
     if for_ms == Some(0) {
@@ -297,9 +288,9 @@ pub(super) fn wish(
         op: op.to_owned(),
         names: names.to_vec(),
         for_ms,
-        why: why.to_owned(),
+        why: words.why.clone(),
     });
-    Ok(serde_json::from_value(ask(&agent.socket()?, &verb)?)?)
+    Ok(serde_json::from_value(words.asking.ask(&verb)?)?)
 }
 
 fn confirm(what: &str, names: &[String]) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ use watchfire_probe_core::limits::{POLICY_NETWORKS, USER_AGENT_BYTES};
 use watchfire_probe_core::policy::{Network, NetworkError, Policy};
 use watchfire_wire::limits::{DATAGRAM_BYTES, DATAGRAM_READ_BYTES, NODE_NAME_BYTES};
 
+use super::admin::{AdminTcp, RawAdmin};
 use super::brake::{RawBrake, brake};
 use super::duration::Span;
 use super::observe::{Chosen, Events, RawEvents, RawMetrics, chosen, events};
@@ -52,6 +53,10 @@ pub(crate) struct AgentConfig {
     pub(crate) table: TableConfig,
     /// The admin socket.
     pub(crate) admin_socket: PathBuf,
+    /// Who may read there, beside the agent's user and root.
+    pub(crate) admin_group: Option<String>,
+    /// Where the admin API is served over TCP, if anywhere.
+    pub(crate) admin_tcp: Option<AdminTcp>,
     /// Where metrics are served, if anywhere.
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// Origins that have metrics of their own though they are Up.
@@ -201,12 +206,6 @@ fn default_table() -> PathBuf {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawAdmin {
-    socket: PathBuf,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawListen {
     listen: Spanned<String>,
 }
@@ -244,6 +243,8 @@ impl AgentConfig {
         let mut listen = |raw: Option<&Spanned<String>>| errors.keep(address(&source, raw?));
         let metrics_listen = listen(raw.metrics.as_ref().map(|raw| &raw.listen));
         let agent_check_listen = listen(raw.agent_check.as_ref().map(|raw| &raw.listen));
+        let admin = raw.admin.unwrap_or_default();
+        let admin_tcp = errors.keep(admin.tcp(&source, base, address)).flatten();
         let written = raw.events.as_ref();
         let written = written.and_then(|raw| errors.keep(events(&source, base, raw)));
         let metrics_origins = match &raw.metrics {
@@ -268,6 +269,8 @@ impl AgentConfig {
             return Err(ConfigErrors(errors));
         }
         let (probe, join_patience) = probe;
+        // The proxies read the table; what it says is what they may ask.
+        let admin_group = admin.group.or_else(|| table.group.clone());
         Ok(Self {
             file: path.to_owned(),
             capacity: raw.node.capacity.unwrap_or(100),
@@ -283,9 +286,12 @@ impl AgentConfig {
             join_patience,
             table,
             admin_socket: base.join(
-                raw.admin
-                    .map_or_else(|| "/run/watchfire/admin.sock".into(), |admin| admin.socket),
+                admin
+                    .socket
+                    .unwrap_or_else(|| "/run/watchfire/admin.sock".into()),
             ),
+            admin_group,
+            admin_tcp,
             metrics_listen,
             metrics_origins,
             events: written,

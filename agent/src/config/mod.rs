@@ -4,6 +4,7 @@
 //! Parsing reads files, and tries which ways out of this host there are; it
 //! sends nothing, and a configuration that was refused has changed nothing.
 
+mod admin;
 mod agent;
 mod brake;
 mod cost;

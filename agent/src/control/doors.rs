@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::limits::{METRICS_CONNECTIONS, METRICS_IDLE, METRICS_PER_ADDRESS, METRICS_REQUEST};
+use crate::limits::{METRICS_IDLE, METRICS_REQUEST};
 
 /// Conversations of one line each. Above a limit the oldest goes: whoever means
 /// it has had its answer long since.
@@ -50,13 +52,78 @@ impl Lines {
     }
 }
 
+/// Who is connected: an address, or a user of this host.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Peer {
+    Address(SocketAddr),
+    User(u32),
+}
+
+impl Peer {
+    /// What its places are counted by.
+    fn who(self) -> Who {
+        match self {
+            Self::Address(addr) => Who::Address(addr.ip().to_canonical()),
+            Self::User(uid) => Who::User(uid),
+        }
+    }
+
+    /// For logs and decisions: a user's name, or the number where it has none.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Address(addr) => addr.ip().to_canonical().to_string(),
+            Self::User(uid) => {
+                let user = nix::unistd::User::from_uid(uid.into());
+                let name = user.ok().flatten().map(|user| user.name);
+                name.unwrap_or_else(|| uid.to_string())
+            }
+        }
+    }
+}
+
+/// By what places are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    Address(IpAddr),
+    User(u32),
+}
+
+/// What people and programs come through.
+pub(super) trait Door: Send + 'static {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next who comes.
+    fn next(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&mut self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, peer) = self.accept().await?;
+        Ok((stream, Peer::Address(peer)))
+    }
+}
+
+impl Door for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&mut self) -> io::Result<(UnixStream, Peer)> {
+        let (stream, _) = self.accept().await?;
+        let uid = stream.peer_cred()?.uid();
+        Ok((stream, Peer::User(uid)))
+    }
+}
+
 /// How many are connected from each address.
-type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
+type Counts = Arc<Mutex<HashMap<Who, usize>>>;
 
 /// A listener for HTTP whose connections are few and end.
-pub(super) struct Few {
-    listener: TcpListener,
+pub(super) struct Few<D> {
+    listener: D,
     counts: Counts,
+    /// In all, and from one address or user.
+    most: (usize, usize),
     patience: Patience,
 }
 
@@ -69,11 +136,13 @@ struct Patience {
     idle: Duration,
 }
 
-impl Few {
-    pub(super) fn new(listener: TcpListener) -> Self {
+impl<D> Few<D> {
+    /// So many at most: in all, and from one address or user.
+    pub(super) fn new(listener: D, most: (usize, usize)) -> Self {
         Self {
             listener,
             counts: Counts::default(),
+            most,
             patience: Patience {
                 request: METRICS_REQUEST,
                 idle: METRICS_IDLE,
@@ -82,40 +151,47 @@ impl Few {
     }
 }
 
-impl axum::serve::Listener for Few {
-    type Io = Held;
-    type Addr = SocketAddr;
+impl<D: Door> axum::serve::Listener for Few<D> {
+    type Io = Held<D::Stream>;
+    type Addr = Peer;
 
-    async fn accept(&mut self) -> (Held, SocketAddr) {
+    async fn accept(&mut self) -> (Held<D::Stream>, Peer) {
         loop {
-            let Ok((stream, peer)) = self.listener.accept().await else {
+            let Ok((stream, peer)) = self.listener.next().await else {
                 // Out of descriptors: give others time to close theirs.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            if let Some(place) = Place::take(&self.counts, peer.ip().to_canonical()) {
+            if let Some(place) = Place::take(&self.counts, self.most, peer.who()) {
                 return (Held::new(stream, place, self.patience), peer);
             }
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    fn local_addr(&self) -> io::Result<Peer> {
+        // Nobody asks.
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+impl<D: Door> Connected<IncomingStream<'_, Few<D>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Few<D>>) -> Self {
+        *stream.remote_addr()
     }
 }
 
 /// One of the connections that may be.
 struct Place {
     counts: Counts,
-    peer: IpAddr,
+    peer: Who,
 }
 
 impl Place {
-    fn take(counts: &Counts, peer: IpAddr) -> Option<Self> {
+    fn take(counts: &Counts, (most, most_of_one): (usize, usize), peer: Who) -> Option<Self> {
         let mut held = counts.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = held.values().sum();
         let of_peer = held.get(&peer).copied().unwrap_or(0);
-        if all >= METRICS_CONNECTIONS || of_peer >= METRICS_PER_ADDRESS {
+        if all >= most || of_peer >= most_of_one {
             return None;
         }
         *held.entry(peer).or_default() += 1;
@@ -139,8 +215,8 @@ impl Drop for Place {
 }
 
 /// A connection that ends when nothing moves, or a request takes too long.
-pub(super) struct Held {
-    stream: TcpStream,
+pub(super) struct Held<S> {
+    stream: S,
     _place: Place,
     patience: Patience,
     /// Since when a request has been coming in.
@@ -149,8 +225,8 @@ pub(super) struct Held {
     end: Pin<Box<Sleep>>,
 }
 
-impl Held {
-    fn new(stream: TcpStream, place: Place, patience: Patience) -> Self {
+impl<S> Held<S> {
+    fn new(stream: S, place: Place, patience: Patience) -> Self {
         let now = Instant::now();
         Self {
             stream,
@@ -179,7 +255,7 @@ impl Held {
     }
 }
 
-impl AsyncRead for Held {
+impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -197,7 +273,7 @@ impl AsyncRead for Held {
     }
 }
 
-impl AsyncWrite for Held {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Held<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -227,6 +303,9 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::limits::{METRICS_CONNECTIONS, METRICS_PER_ADDRESS};
+
+    const MOST: (usize, usize) = (METRICS_CONNECTIONS, METRICS_PER_ADDRESS);
 
     const fn addr(n: u8) -> IpAddr {
         IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, n))
@@ -253,7 +332,7 @@ mod tests {
     #[test]
     fn places_are_few_by_address_and_in_all_and_come_back() {
         let counts = Counts::default();
-        let take = |n| Place::take(&counts, addr(n));
+        let take = |n| Place::take(&counts, MOST, Who::Address(addr(n)));
         let one: Vec<_> = std::iter::repeat_with(|| take(1))
             .take(METRICS_PER_ADDRESS)
             .collect();
@@ -275,7 +354,7 @@ mod tests {
                 request: Duration::from_millis(200),
                 idle: Duration::from_millis(400),
             },
-            ..Few::new(listener)
+            ..Few::new(listener, MOST)
         };
         tokio::spawn(async move { axum::serve(few, app).await });
         let mut half = TcpStream::connect(to).await.unwrap();

@@ -7,6 +7,7 @@
 
 pub(crate) mod admin;
 mod agent_check;
+pub(crate) mod api;
 mod doors;
 pub(crate) mod epoch;
 mod metrics;
@@ -18,7 +19,6 @@ mod supervisor;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{self, SignalKind};
@@ -36,7 +36,9 @@ use crate::files::Held;
 use crate::gossip::command::{Command, CommandSender};
 use crate::gossip::status::{HeldStatus, of_probes};
 use crate::gossip::{Ending, Gossip};
-use crate::limits::{COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH, WAYS_WATCH};
+use crate::limits::{
+    ADMIN_CONNECTIONS, ADMIN_PER_USER, COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH, WAYS_WATCH,
+};
 use crate::recorder::Recorder;
 
 /// What connections ask of the control loop.
@@ -108,6 +110,8 @@ pub(crate) enum ControlError {
         source: std::io::Error,
     },
     #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    #[error(transparent)]
     Table(#[from] watchfire_table::TableError),
     #[error(
         "cannot set up the control thread: {0}\n  help: check the limit of open files (`ulimit -n`)"
@@ -121,6 +125,7 @@ pub(crate) enum ControlError {
 /// failed start would leave behind.
 pub(crate) struct Listeners {
     admin: admin::AdminSocket,
+    admin_tcp: Option<(TcpListener, api::Token)>,
     metrics: Option<TcpListener>,
     agent_check: Option<TcpListener>,
 }
@@ -141,7 +146,14 @@ impl Listeners {
         Ok(Self {
             metrics: listen(config.metrics_listen, "metrics")?,
             agent_check: listen(config.agent_check_listen, "agent checks")?,
-            admin: admin::AdminSocket::bind(&config.admin_socket)?,
+            admin_tcp: match &config.admin_tcp {
+                None => None,
+                Some(tcp) => {
+                    let token = api::Token::read(&tcp.token_file)?;
+                    listen(Some(tcp.listen), "the admin API")?.map(|listener| (listener, token))
+                }
+            },
+            admin: admin::AdminSocket::bind(&config.admin_socket, config.admin_group.as_deref())?,
         })
     }
 }
@@ -205,6 +217,11 @@ async fn control(
     // Those that came while we started come now.
     let_through(&[Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT])?;
     let _socket = listeners.admin.serve(doors.clone())?;
+    if let Some((listener, token)) = listeners.admin_tcp {
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(ControlError::Set)?;
+        let most = (ADMIN_CONNECTIONS, ADMIN_PER_USER);
+        api::serve(doors::Few::new(listener, most), doors.clone(), Some(token));
+    }
     if let Some(listener) = listeners.metrics {
         metrics::serve(listener, doors.clone()).map_err(ControlError::Set)?;
     }
@@ -328,25 +345,4 @@ fn signals(which: &[Signal]) -> SigSet {
 
 fn listen(kind: SignalKind) -> Result<unix::Signal, ControlError> {
     unix::signal(kind).map_err(ControlError::Signals)
-}
-
-/// Reads one line of at most `limit` bytes, within `patience`. Nothing comes
-/// of a longer, slower or broken one.
-async fn read_line<R: tokio::io::AsyncBufRead + Unpin>(
-    reader: &mut R,
-    limit: usize,
-    patience: Duration,
-) -> Option<String> {
-    use tokio::io::{AsyncBufReadExt, AsyncReadExt};
-    let mut line = String::new();
-    let limit = u64::try_from(limit).expect("limits are small");
-    let mut limited = reader.take(limit);
-    let read = tokio::time::timeout(patience, limited.read_line(&mut line));
-    match read.await {
-        Ok(Ok(count)) if count > 0 && line.ends_with('\n') => {
-            line.truncate(line.trim_end().len());
-            Some(line)
-        }
-        _ => None,
-    }
 }

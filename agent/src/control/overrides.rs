@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
+use utoipa::ToSchema;
 use watchfire_core::overrides::{
     Decided, Decision, DecisionId, Kept, Op, POP, Request, member_key,
 };
@@ -22,7 +23,7 @@ use crate::gossip::command::Command;
 const DISK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What an operator asks for, as the admin socket takes it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Ask {
     /// auto, up, down, drain or freeze; of members, evict or forget.
     pub(crate) op: String,
@@ -35,7 +36,7 @@ pub(crate) struct Ask {
 }
 
 /// What became of it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Done {
     /// auto, up, down, drain or freeze.
     pub(crate) op: String,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 use watchfire_core::gate::Keys;
 use watchfire_host::OriginChange;
 use watchfire_probe::Trust;
@@ -31,7 +32,7 @@ pub(crate) type Reply = oneshot::Sender<Result<String, String>>;
 pub(crate) type DiffReply = oneshot::Sender<Result<Diff, String>>;
 
 /// What a reload would do.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 pub(crate) struct Diff {
     /// Names that would be new.
     pub(crate) added: Vec<String>,

@@ -87,13 +87,6 @@ impl CommandSender {
         self.send(Command::Beat(reply)).await;
         answer.await.ok()
     }
-
-    /// Why an origin has its verdict; nothing if no origin has this name.
-    pub(crate) async fn why(&self, name: String) -> Option<super::status::Why> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Why(name, reply)).await;
-        answer.await.ok().flatten()
-    }
 }
 
 /// A bounded queue that wakes the gossip loop.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 use watchfire_core::look::Said;
 use watchfire_core::node::Node;
 use watchfire_wire::message::replica::Sight;
@@ -14,7 +15,7 @@ use super::turn::Shell;
 use crate::clock;
 
 /// What one member saw.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Seen {
     /// Its name.
     pub(crate) member: String,

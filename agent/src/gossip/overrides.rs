@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use watchfire_core::node::Node;
 use watchfire_core::overrides::{Decision, Op, POP, member_of};
 use watchfire_host::Host;
@@ -13,7 +14,7 @@ use super::act::name_of;
 use crate::clock;
 
 /// The last decision about one name: the shape of `watchfire origin list --json`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct OverrideStatus {
     /// The origin's name; empty for the POP itself.
     pub(crate) name: String,
@@ -34,7 +35,7 @@ pub(crate) struct OverrideStatus {
 }
 
 /// All of them in short: part of `watchfire status --json`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct OverridesStatus {
     /// Overrides in force, by op.
     pub(crate) in_force: BTreeMap<String, usize>,

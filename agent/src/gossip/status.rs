@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use watchfire_core::counters::Counter;
 use watchfire_core::gate::Keys;
 use watchfire_probe::{CheckSpec, KIND_KEYS, Stats};
@@ -17,7 +18,7 @@ use crate::recorder::{AnswerRecord, ProbeRecord, Record};
 use super::overrides::{OverrideStatus, OverridesStatus};
 
 /// The whole of it.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Status {
     /// The agent's version.
     pub(crate) version: String,
@@ -105,7 +106,7 @@ pub(crate) struct Status {
 }
 
 /// A file that does not count as it is.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct HeldStatus {
     /// The file.
     pub(crate) file: String,
@@ -129,7 +130,7 @@ impl HeldStatus {
 }
 
 /// How this agent holds new Downs back.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Braked {
     /// For so long, seconds.
     pub(crate) for_s: u64,
@@ -138,7 +139,7 @@ pub(crate) struct Braked {
 }
 
 /// One member as this agent sees it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct MemberStatus {
     /// Configured name.
     pub(crate) name: String,
@@ -167,7 +168,7 @@ pub(crate) struct MemberStatus {
 }
 
 /// A configuration that members of the POP hold.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Generation {
     /// Its digest in short, 8 hexadecimal digits.
     pub(crate) digest: String,
@@ -178,7 +179,7 @@ pub(crate) struct Generation {
 }
 
 /// This agent's keys.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct KeysStatus {
     /// The id of the one that seals.
     pub(crate) seals: Option<u32>,
@@ -199,7 +200,7 @@ impl KeysStatus {
 }
 
 /// A histogram in short, microseconds.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Latency {
     /// Values recorded.
     pub(crate) count: u64,
@@ -212,7 +213,7 @@ pub(crate) struct Latency {
 }
 
 /// Why an origin has its verdict: the shape of `watchfire why --json`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Why {
     /// The origin's name.
     pub(crate) origin: String,

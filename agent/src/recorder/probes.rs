@@ -2,13 +2,14 @@
 //! remember, with the time of the day.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use watchfire_probe::Traced;
 use watchfire_wire::{Reason, Time};
 
 use crate::gossip::{reason_key, reason_words};
 
 /// One probe. Times are true to within a part in a hundred.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct ProbeRecord {
     /// When it ended, milliseconds since 1970.
     pub(crate) at_ms: u64,
@@ -29,7 +30,7 @@ pub(crate) struct ProbeRecord {
 }
 
 /// What came when a verdict turned here.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct AnswerRecord {
     /// When, milliseconds since 1970.
     pub(crate) at_ms: u64,

@@ -1,9 +1,10 @@
 //! One transition as it is kept, written and shown: one JSON object a line.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A change of verdict of one origin.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Record {
     /// The same at every member: check, who decided, and when.
     pub(crate) id: String,
@@ -29,7 +30,7 @@ pub(crate) struct Record {
 }
 
 /// One second opinion.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Said {
     /// Who.
     pub(crate) node: String,

@@ -3,8 +3,7 @@
 //! reader.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,9 +19,6 @@ use crate::faults::fakes;
 use crate::net::{self, GOSSIP_PORT, Net, ORIGIN_PORT};
 use crate::scenario::Pop;
 use crate::shell;
-
-/// How long an agent may take to answer a question.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Size of a table, names per name that is configured.
 const TABLE_ROOM: f64 = 1.25;
@@ -353,21 +349,22 @@ impl Agents {
         exits
     }
 
-    /// Asks an agent by its admin socket, as its own command line does.
+    /// Asks an agent by its own command line.
     pub(crate) fn ask(&self, index: usize, verb: &str) -> Result<Value> {
         let agent = &self.agents[index];
         let path = agent.home.join("admin.sock");
-        let mut stream = UnixStream::connect(&path)
-            .with_context(|| format!("{} does not answer on {}", agent.name, path.display()))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(format!("{{\"verb\":\"{verb}\"}}\n").as_bytes())?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line)?;
-        let mut answer: Value = serde_json::from_str(&line)?;
-        match answer.get_mut("ok") {
-            Some(value) => Ok(value.take()),
-            None => bail!("{} refused: {line}", agent.name),
+        let output = Command::new(&self.program)
+            .args([verb, "--json", "--socket"])
+            .arg(&path)
+            .output()?;
+        if !output.status.success() {
+            bail!(
+                "{} refused: {}",
+                agent.name,
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
+        Ok(serde_json::from_slice(&output.stdout)?)
     }
 
     /// Takes an origin out on an agent, as an operator does.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Finding;
 use crate::cli::Failure;
-use crate::control::admin::{self, Verb};
+use crate::control::api::{self, Verb};
 use crate::gossip::status::{MemberStatus, Status};
 
 /// A member's clock that is off by more is worth a word, milliseconds.
@@ -18,7 +18,7 @@ fn silent_ms(members: usize) -> u64 {
 }
 
 pub(super) fn ask(socket: &Path) -> Result<Status, Failure> {
-    Ok(serde_json::from_value(admin::ask(socket, &Verb::Status)?)?)
+    Ok(serde_json::from_value(api::ask(socket, &Verb::Status)?)?)
 }
 
 pub(super) fn in_short(status: &Status) -> String {

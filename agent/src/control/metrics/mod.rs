@@ -21,6 +21,7 @@ use prometheus_client::registry::Registry;
 use self::page::Page;
 use super::Doors;
 use super::doors::Few;
+use crate::limits::{METRICS_CONNECTIONS, METRICS_PER_ADDRESS};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -31,9 +32,10 @@ pub(super) fn serve(listener: TcpListener, doors: Doors) -> io::Result<()> {
     let app = Router::new()
         .route("/metrics", get(scrape))
         .with_state(doors);
+    let most = (METRICS_CONNECTIONS, METRICS_PER_ADDRESS);
     tokio::spawn(async move {
         // Ends only with the runtime.
-        let _ = axum::serve(Few::new(listener), app).await;
+        let _ = axum::serve(Few::new(listener, most), app).await;
     });
     Ok(())
 }
