@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn curl(agent: &Agent, before: &[&str], more: &[&str], page: &str) -> (u16, serde_json::Value) {
     let socket = agent.home.join("admin.sock");
     let mut line: Vec<&str> = before.to_vec();
-    line.extend(["curl", "-s", "-w", "\n%{http_code}"]);
+    line.extend(["curl", "-s", "-g", "-w", "\n%{http_code}"]);
     if !page.starts_with("http") {
         line.extend(["--unix-socket", socket.to_str().unwrap()]);
     }
