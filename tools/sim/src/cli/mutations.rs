@@ -82,7 +82,7 @@ fn describe(caught: &mutate::Catch) {
         (Some(seeds), Some(words)) => eprintln!("{name:<26} found after {seeds} seeds: {words}"),
         _ => eprintln!(
             "{name:<26} SURVIVED {} seeds",
-            mutate::hunt(caught.mutation).seeds
+            mutate::runs(caught.mutation)
         ),
     }
 }
