@@ -295,6 +295,10 @@ pub const LOOKS: usize = 8;
 /// may send.
 pub const LOOK_GAP: Duration = Duration::from_millis(25);
 
+/// From one question of a look to a member to its next, at least: the one that is
+/// silent is not asked all the time, at the cost of second opinions.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 /// How long an answer may take on its way, and a probe in its line.
 pub const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 

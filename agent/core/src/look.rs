@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 use watchfire_wire::message::replica::{Question, Sight};
 use watchfire_wire::{Actor, CheckId, NodeId, Time, Unmeasured};
 
-use crate::limits::{LOOK_GAP, LOOK_PATIENCE, LOOKS, LOOKS_ANSWERED, LOOKS_BURST, LOOKS_PER_S};
+use crate::limits::{
+    LOOK_AGAIN, LOOK_GAP, LOOK_PATIENCE, LOOKS, LOOKS_ANSWERED, LOOKS_BURST, LOOKS_PER_S,
+};
 use crate::rate::Rate;
 
 /// Set in the numbers of [`Output::Ask`](crate::io::Output::Ask) that are answered
@@ -46,6 +48,8 @@ struct Round {
     said: Said,
     /// Whom to ask next; round and round while answers are missing.
     turn: usize,
+    /// When this time round began, and nobody is asked before that.
+    turns_at: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +100,7 @@ impl Looks {
             ends,
             said,
             turn: 1,
+            turns_at: now,
         };
         self.rounds.insert(look, round);
         self.send_at = now;
@@ -197,11 +202,16 @@ impl Looks {
         }
         self.send_at = now + LOOK_GAP;
         for (&look, round) in &mut self.rounds {
-            for _ in 0..round.said.len() {
+            while round.turns_at <= now {
                 let at = round.turn % round.said.len();
                 round.turn = at + 1;
+                if at == 0 {
+                    // This node itself, who is not asked: once round.
+                    round.turns_at = now.max(round.turns_at + LOOK_AGAIN);
+                    continue;
+                }
                 let (node, sight) = round.said[at];
-                if at > 0 && sight.is_none() {
+                if sight.is_none() {
                     let wait = u32::try_from(round.ends.since(now).as_millis());
                     let question = Question {
                         ask: look,
@@ -220,8 +230,9 @@ impl Looks {
     }
 
     pub(crate) fn next_timeout(&self) -> Time {
-        let ends = self.rounds.values().map(|round| round.ends).min();
-        ends.map_or(Time::NEVER, |ends| ends.min(self.send_at))
+        let rounds = self.rounds.values();
+        let next = rounds.map(|round| round.ends.min(round.turns_at.max(self.send_at)));
+        next.min().unwrap_or(Time::NEVER)
     }
 
     fn take(
@@ -289,6 +300,7 @@ mod tests {
             asked.extend(looks.take_question(now).map(|(node, _)| node.0));
         }
         assert_eq!(asked, [2, 3, 2, 3], "again, for datagrams get lost");
+        assert!(now >= at(500), "and not all the time: {now:?}");
         looks.probed(own, Sight::of_code(0));
         looks.seen(NodeId(3), look, CHECK, Sight::of_code(5));
         looks.seen(NodeId(9), look, CHECK, Sight::of_code(5));

@@ -581,7 +581,7 @@ mod tests {
         let member = [127, 0, 0, 99];
         bed.members.push(IpAddr::from(member));
         // As many as a listener lets wait.
-        let strangers: Vec<_> = (0..100)
+        let unknown: Vec<_> = (0..100)
             .map(|n| connect_from([127, 0, 7, n], bed.address()))
             .collect();
         bed.arrivals();
@@ -594,7 +594,7 @@ mod tests {
             matches!(arrived.last(), Some(Arrival::Frame(..))),
             "{arrived:?}"
         );
-        drop(strangers);
+        drop(unknown);
     }
 
     #[test]

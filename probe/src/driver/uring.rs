@@ -140,11 +140,11 @@ impl<'a> UringDriver<'a> {
     }
 
     fn push(&mut self, entry: squeue::Entry) {
-        // SAFETY: every pointer in an entry leads into `self.memory`, into the
-        // plans, or to a request that the engine keeps until the exchange's
-        // event; all of them outlive the operation, also where this thread panics
-        // (see `drop`, and for the engine `Worker`, which frees it only after an
-        // orderly end).
+        // Every pointer in an entry leads into `self.memory`, into the plans, or to
+        // a request that the engine keeps until the exchange's event, also where this
+        // thread panics (see `drop`, and for the engine `Worker`, which frees it only
+        // after an orderly end).
+        // SAFETY: so all that it points to outlives the operation.
         let pushed = unsafe { self.queue.push(&entry) };
         debug_assert!(pushed.is_ok(), "room was reserved");
     }

@@ -5,7 +5,7 @@ use crate::budget::Class;
 use crate::counters::{Counter, Family};
 
 crate::counters::counters! {
-    /// What the node itself counts; its rooms count for themselves.
+    /// What the node itself counts; its parts count for themselves.
     pub struct NodeCounters as "" {
         /// Bytes of datagrams that came, whatever they were.
         pub bytes_in: u64,

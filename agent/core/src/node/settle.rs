@@ -18,7 +18,7 @@ use crate::replica::{Frame, Out, Peer};
 use crate::swim;
 
 impl Node {
-    /// Tells the rooms how much may be sent now, and whether this node is late.
+    /// Tells the node's parts how much may be sent now, and whether this node is late.
     pub(super) fn prepare(&mut self, now: Time) {
         let spare = self.spare(now);
         self.swim.set_spare(spare);
@@ -67,7 +67,7 @@ impl Node {
         }
     }
 
-    /// Carries messages between the rooms until all are silent.
+    /// Carries messages between the node's parts until all are silent.
     pub(super) fn settle(&mut self, now: Time) {
         loop {
             self.step(now);
@@ -119,7 +119,7 @@ impl Node {
         self.swim.set_digest(self.digest());
     }
 
-    /// The next moment at which the node itself, not one of its rooms, has to
+    /// The next moment at which the node itself, not one of its parts, has to
     /// act.
     pub(super) fn next_step(&self) -> Time {
         match self.phase {
@@ -200,7 +200,7 @@ impl Node {
         }
     }
 
-    /// Says of this node what is now true, to others and to its own rooms.
+    /// Says of this node what is now true, to others and to its own parts.
     pub(super) fn present(&mut self, now: Time) {
         let mut profile = self.own.profile.clone();
         profile.capacity = self.config.capacity;
@@ -359,7 +359,7 @@ impl Node {
         });
     }
 
-    /// Something of a member changed: tells the rooms.
+    /// Something of a member changed: tells the node's parts.
     fn member_changed(&mut self, now: Time, node: NodeId) {
         if node == self.own.actor.node {
             return;

@@ -2,7 +2,7 @@
 //! while, and asked again, for what is implausible now may not be later.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use watchfire_wire::message::replica::{Claim, Cover};
 use watchfire_wire::{Actor, NodeId, Time};
@@ -106,12 +106,5 @@ impl Replicator {
                 Err(at) => claims.insert(at, claim),
             }
         }
-    }
-
-    /// Of whom too much came with this part of an answer for any honest log.
-    pub(super) fn overlong(&self, counts: &BTreeMap<Actor, usize>) -> BTreeSet<Actor> {
-        let most = self.store.log_most();
-        let over = counts.iter().filter(|&(_, &count)| count > most);
-        over.map(|(&actor, _)| actor).collect()
     }
 }

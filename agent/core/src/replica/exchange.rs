@@ -1,7 +1,7 @@
 //! The two sides of a pull: asking and taking in, answering and offering.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rkyv::rancor::Failure;
 use smallvec::SmallVec;
@@ -201,14 +201,6 @@ impl Replicator {
                 self.store.apply_part(delta, raise);
             }
         }
-        let reach = |actor: Actor| {
-            let of = deltas.iter().filter(|delta| delta.actor == actor);
-            of.map(|delta| delta.hi).max().unwrap_or(0)
-        };
-        let reaches: BTreeMap<Actor, u64> = deltas
-            .iter()
-            .map(|it| (it.actor, reach(it.actor)))
-            .collect();
         let staged = open.stage(
             answer.to_native(),
             index.to_native(),
@@ -216,7 +208,7 @@ impl Replicator {
             deltas,
             floors,
         );
-        self.refuse_overlong(now, id, &reaches, out);
+        self.refuse_overlong(now, id, out);
         match staged {
             Staged::Waiting => {}
             Staged::Malformed => {
@@ -229,26 +221,19 @@ impl Replicator {
 
     /// Whoever has sent more of one log than an honest one can hold here: nothing of
     /// it is kept, so that what is refused at last takes no memory until then.
-    fn refuse_overlong(
-        &mut self,
-        now: Time,
-        id: u64,
-        reaches: &BTreeMap<Actor, u64>,
-        out: &mut Vec<Out>,
-    ) {
+    fn refuse_overlong(&mut self, now: Time, id: u64, out: &mut Vec<Out>) {
         let Some(open) = self.pulls.open.get(&id) else {
             return;
         };
-        let overlong = self.overlong(open.counts());
+        let overlong = open.longer_than(self.store.log_most());
         if overlong.is_empty() || self.mutations.on(Mutation::ForeignWithoutShare) {
             return;
         }
-        for &actor in &overlong {
-            let hi = reaches.get(&actor).copied().unwrap_or(0);
+        for &(actor, hi) in &overlong {
             self.set_aside(now, actor, hi, Implausible::Foreign, out);
         }
         if let Some(open) = self.pulls.open.get_mut(&id) {
-            open.refuse(overlong);
+            open.refuse(overlong.into_iter().map(|(actor, _)| actor).collect());
         }
     }
 

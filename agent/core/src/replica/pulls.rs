@@ -64,9 +64,17 @@ struct Stage {
     parts: Vec<Option<Vec<Delta>>>,
     missing: usize,
     slots: usize,
-    /// Slots so far, by actor.
-    by_actor: BTreeMap<Actor, usize>,
+    /// So far, by actor.
+    by_actor: BTreeMap<Actor, Came>,
     floors: Vec<Floor>,
+}
+
+/// What has come of one actor's log.
+#[derive(Clone, Copy, Debug, Default)]
+struct Came {
+    slots: usize,
+    /// Up to this number.
+    hi: u64,
 }
 
 /// What a part did to its pull.
@@ -114,9 +122,12 @@ impl Pull {
                 .is_some_and(|cover| (cover.first..=cover.last).contains(&actor))
     }
 
-    /// Slots that have come so far, by actor.
-    pub(super) fn counts(&self) -> &BTreeMap<Actor, usize> {
-        &self.stage.by_actor
+    /// Of whom more slots have come so far, with how far their logs reach.
+    pub(super) fn longer_than(&self, most: usize) -> Vec<(Actor, u64)> {
+        let all = self.stage.by_actor.iter();
+        all.filter(|(_, came)| came.slots > most)
+            .map(|(&actor, came)| (actor, came.hi))
+            .collect()
     }
 
     /// Nothing of these is kept of this answer, neither what came nor what comes.
@@ -125,8 +136,8 @@ impl Pull {
             part.retain(|delta| !actors.contains(&delta.actor));
         }
         for actor in &actors {
-            let count = self.stage.by_actor.remove(actor).unwrap_or(0);
-            self.stage.slots -= count;
+            let came = self.stage.by_actor.remove(actor).unwrap_or_default();
+            self.stage.slots -= came.slots;
         }
         self.refused.extend(actors);
     }
@@ -169,7 +180,9 @@ impl Pull {
         }
         for delta in &deltas {
             stage.slots += delta.slots.len();
-            *stage.by_actor.entry(delta.actor).or_default() += delta.slots.len();
+            let came = stage.by_actor.entry(delta.actor).or_default();
+            came.slots += delta.slots.len();
+            came.hi = came.hi.max(delta.hi);
         }
         if stage.slots > limits::SLOTS {
             return Staged::Malformed;

@@ -376,7 +376,7 @@ impl Swim {
     }
 
     /// This node is no member from now on, whatever is said of it; nothing is
-    /// remembered of it, its floor neither. To the other rooms it has left.
+    /// remembered of it, its floor neither. To the node's other parts it has left.
     pub fn bar(&mut self, node: NodeId, out: &mut Vec<Output>) {
         self.barred.insert(node);
         let member = self.table.erase(node);

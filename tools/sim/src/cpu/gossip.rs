@@ -17,8 +17,10 @@ use super::turn::{Ready, Turn, Work};
 use super::{Cores, CpuOptions, Machines};
 use crate::world::{Event, Peer, World};
 
-/// From one heartbeat of the table to the next, microseconds.
+/// From one heartbeat of the table to the next in turns that come anyway, and when
+/// one comes for it alone, microseconds: the agent's.
 const HEARTBEAT_US: u64 = 100_000;
+const HEARTBEAT_LATEST_US: u64 = 250_000;
 
 /// The threads of one process, and what waits for them.
 #[derive(Debug)]
@@ -28,7 +30,8 @@ pub(crate) struct Threads {
     pub(crate) reports: VecDeque<Report>,
     pub(crate) commands: VecDeque<Command>,
     pub(crate) turn: Turn,
-    pub(crate) heartbeat_us: u64,
+    /// The table's last heartbeat.
+    pub(crate) last_heartbeat_us: u64,
     pub(crate) probes: Probes,
     /// The oldest datagram that was read, microseconds.
     pub(crate) oldest_us: u64,
@@ -83,7 +86,7 @@ impl Threads {
             reports: VecDeque::new(),
             commands: VecDeque::new(),
             turn: Turn::new(options.order),
-            heartbeat_us: now_us,
+            last_heartbeat_us: now_us,
             probes,
             oldest_us: 0,
             slept: true,
@@ -181,7 +184,8 @@ impl World {
     fn gossip_work(&mut self, host: usize) -> bool {
         let costs = self.gossip_costs();
         let ready = self.ready(host);
-        let used = ready.used;
+        let machines = self.machines.as_ref();
+        let used = machines.map_or(0, |it| it.used(gossip_of(host)));
         let now_us = self.now_us;
         let Some(threads) = &mut self.hosts[host].threads else {
             return false;
@@ -254,7 +258,7 @@ impl World {
             }
             Work::Tick => self.feed(host, Input::Tick),
             Work::Heartbeat => {
-                threads.heartbeat_us = now_us + HEARTBEAT_US;
+                threads.last_heartbeat_us = now_us;
                 self.spend(costs.heartbeat_us);
                 self.feed_with(host, |agent, now| agent.heartbeat(now));
                 self.watch_prober(host);
@@ -274,12 +278,8 @@ impl World {
             reports: threads.reports.len(),
             commands: threads.commands.len(),
             tick: agent.next_timeout() <= it.clock.local(self.now_us),
-            heartbeat: threads.heartbeat_us <= self.now_us,
+            heartbeat: threads.last_heartbeat_us + HEARTBEAT_US <= self.now_us,
             now_us: self.now_us,
-            used: self
-                .machines
-                .as_ref()
-                .map_or(0, |it| it.used(gossip_of(host))),
         }
     }
 
@@ -290,7 +290,9 @@ impl World {
             return;
         };
         let node_us = it.clock.when_us(agent.next_timeout());
-        let due_us = node_us.min(threads.heartbeat_us).max(self.now_us);
+        let due_us = node_us
+            .min(threads.last_heartbeat_us + HEARTBEAT_LATEST_US)
+            .max(self.now_us);
         threads.wanted_us = due_us;
         if due_us < it.tick_due_us {
             it.tick_due_us = due_us;

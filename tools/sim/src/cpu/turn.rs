@@ -2,15 +2,13 @@
 //! in the agent. Whoever changes them there changes them here, and sees what
 //! that does.
 
-use super::costs::Nanos;
-
 /// Datagrams that one turn reads.
 pub const DATAGRAMS: usize = 256;
 /// Probe reports that one turn takes.
 pub const REPORTS: usize = 4_096;
-/// CPU time that datagrams or reports may take in one turn, each for itself,
-/// nanoseconds.
-pub const CPU_PER_TURN: Nanos = 2_000_000;
+/// Time that datagrams or reports may take in one turn, each for itself, whoever
+/// had the processor, microseconds.
+pub const TIME_PER_TURN_US: u64 = 2_000;
 /// Pieces of work from one look at that time to the next.
 const LOOK_EVERY: usize = 8;
 /// While datagrams are left unread timers are looked at no more often,
@@ -45,8 +43,6 @@ pub struct Ready {
     pub heartbeat: bool,
     /// Now, microseconds.
     pub now_us: u64,
-    /// CPU time that the thread has used so far.
-    pub used: Nanos,
 }
 
 impl Ready {
@@ -84,7 +80,7 @@ pub struct Turn {
     at: usize,
     done: usize,
     most: usize,
-    used_before: Nanos,
+    entered_us: u64,
     ticked_us: u64,
 }
 
@@ -114,7 +110,7 @@ impl Turn {
             at: LIVENESS_FIRST.len(),
             done: 0,
             most: 0,
-            used_before: 0,
+            entered_us: 0,
             ticked_us: 0,
         }
     }
@@ -168,13 +164,13 @@ impl Turn {
             && self.order == Order::LivenessFirst
             && self.done > 0
             && self.done.is_multiple_of(LOOK_EVERY)
-            && ready.used - self.used_before >= CPU_PER_TURN
+            && ready.now_us - self.entered_us >= TIME_PER_TURN_US
     }
 
     fn enter(&mut self, at: usize, work: Work, ready: Ready) {
         self.at = at;
         self.done = 0;
-        self.used_before = ready.used;
+        self.entered_us = ready.now_us;
         self.most = match work {
             Work::Datagram => DATAGRAMS,
             Work::Report => REPORTS,
@@ -190,8 +186,8 @@ impl Turn {
 mod tests {
     use super::*;
 
-    /// Works off what lies ready, each piece for `cost`.
-    fn history(order: Order, mut ready: Ready, cost: Nanos) -> Vec<Work> {
+    /// Works off what lies ready, each piece for `cost_us`.
+    fn history(order: Order, mut ready: Ready, cost_us: u64) -> Vec<Work> {
         let mut turn = Turn::new(order);
         let mut done = Vec::new();
         while let Some(work) = turn.next(ready) {
@@ -202,8 +198,7 @@ mod tests {
                 Work::Tick => ready.tick = false,
                 _ => {}
             }
-            ready.used += cost;
-            ready.now_us += cost / 1_000;
+            ready.now_us += cost_us;
             done.push(work);
         }
         done
@@ -227,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_turn_is_bounded_and_bulk_comes_after_timers() {
-        let done = history(Order::LivenessFirst, full(), 100_000);
+        let done = history(Order::LivenessFirst, full(), 100);
         let first_tick = done.iter().position(|work| *work == Work::Tick).unwrap();
         // Two milliseconds of datagrams, looked at every eighth.
         assert_eq!(first_tick, 1 + 24);
@@ -237,7 +232,7 @@ mod tests {
 
     #[test]
     fn sockets_first_reads_all_that_it_may_before_it_looks_elsewhere() {
-        let done = history(Order::SocketsFirst, full(), 100_000);
+        let done = history(Order::SocketsFirst, full(), 100);
         let first = &done[1..=DATAGRAMS];
         assert!(first.iter().all(|work| *work == Work::Datagram));
         let rest = [Work::Stream, Work::Report, Work::Report, Work::Tick];
@@ -255,7 +250,6 @@ mod tests {
         };
         let mut ticks = 0;
         for _ in 0..1_000 {
-            ready.used += 100_000;
             ready.now_us += 100;
             ticks += usize::from(turn.next(ready) == Some(Work::Tick));
         }
