@@ -16,6 +16,15 @@ pub struct Transition {
     pub to: Verdict,
 }
 
+impl Transition {
+    /// Whether anybody will ask what the origin had answered. Of the first Up
+    /// nobody does, and at a start every check has one.
+    #[must_use]
+    pub const fn is_news(self) -> bool {
+        !matches!((self.from, self.to), (Verdict::Unknown, Verdict::Up))
+    }
+}
+
 /// What is remembered of one check's outcomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -112,10 +121,10 @@ impl Health {
         matches!(self.verdict, Verdict::Unknown) || self.contrary() > 0
     }
 
-    /// Whether one more outcome may change the verdict.
+    /// Whether one more outcome may change the verdict in a way that is news.
     #[must_use]
     pub fn may_turn(&self) -> bool {
-        let turns = |pass| self.clone().record(pass).is_some();
+        let turns = |pass| self.clone().record(pass).is_some_and(Transition::is_news);
         turns(false) || turns(true)
     }
 

@@ -44,6 +44,9 @@ impl Engine {
 
     /// Tells that the probe that was told of last, on this slot, turned the verdict.
     pub(super) fn tell_of_turn(&mut self, slot: Slot, transition: Transition) {
+        if !transition.is_news() {
+            return;
+        }
         let flight = &mut self.flights[slot as usize];
         let Some(probed) = self.probed.as_mut().and_then(|all| all.last_mut()) else {
             return;

@@ -108,7 +108,8 @@ pub struct Answer {
 pub struct Traced {
     /// Its last probes, the oldest first.
     pub probes: Vec<Past>,
-    /// The last answer that turned it to each verdict, the oldest first.
+    /// The last answer that turned it to each verdict, the oldest first; of a first
+    /// Up nothing is kept.
     pub answers: Vec<Answer>,
 }
 
