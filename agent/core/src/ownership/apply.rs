@@ -23,13 +23,22 @@ impl Duties {
             return;
         }
         self.overdue(ctx, ix);
-        self.act(ctx, ix);
-        self.publish(ctx, ix);
+        self.act_and_publish(ctx, ix);
     }
 
-    pub(super) fn act(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
+    pub(super) fn act_and_publish(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
+        let waits = !self.ready && self.duties[ix as usize].probing().is_none();
+        // Who does not take part yet has nothing to decide: all is looked at when it does.
+        let reading = if waits { None } else { self.act(ctx, ix) };
+        let reading = reading.unwrap_or_else(|| self.reading(ctx, self.check(ix)));
+        self.publish(ctx, ix, reading);
+    }
+
+    /// Does what is to be done about a check. The word that counts on it, if nothing
+    /// was to be done.
+    fn act(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) -> Option<Option<Word>> {
         // Whoever stops looks once more: it may have to come back.
-        for _ in 0..2 {
+        for pass in 0..2 {
             let standing = self.standing(ctx, ix);
             let facts = self.facts(ctx, ix, &standing);
             let role = &self.duties[ix as usize].role;
@@ -37,20 +46,20 @@ impl Duties {
                 Decision::Rest { standby, until } => {
                     self.duties[ix as usize].role = Role::Standby(standby);
                     self.timers.set(ctx.now, ix, until);
-                    return;
+                    return (pass == 0).then_some(standing.winner);
                 }
                 Decision::Start { basis, overlap } => {
                     let first = self.first_probe(ix, &standing, basis, overlap);
                     self.note_start(&standing, basis, overlap);
                     self.start(ctx, ix, &standing, basis, first);
                     self.set_probing_timer(ctx.now, ix, Time::NEVER);
-                    return;
+                    return None;
                 }
                 Decision::GoOn { basis, pays, until } => {
                     self.go_on(ctx.now, ix, basis, pays);
                     self.write(ctx, ix, &standing);
                     self.set_probing_timer(ctx.now, ix, until);
-                    return;
+                    return None;
                 }
                 Decision::Stop => {
                     let successor = standing.evidence.filter(|&owner| owner != self.me);
@@ -58,6 +67,7 @@ impl Duties {
                 }
             }
         }
+        None
     }
 
     fn note_start(&mut self, standing: &Standing, basis: Basis, overlap: bool) {

@@ -21,7 +21,7 @@ use crate::holdings::{Holdings, HoldingsConfig, HoldingsCounters};
 use crate::io::{CheckMeta, Event, Output, Published, Report, ReportKind};
 use crate::limits;
 use crate::mutations::{Mutation, Mutations};
-use crate::replica::{CheckHasher, Store};
+use crate::replica::{CheckHasher, Store, Word};
 
 /// All duties of one node.
 #[derive(Clone, Debug)]
@@ -459,13 +459,14 @@ impl Duties {
             .is_some_and(|duty| self.ix(duty.check) == Some(ix))
     }
 
-    pub(super) fn publish(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
+    /// Tells the table of the word that counts on a check, if that is news to it.
+    pub(super) fn publish(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx, reading: Option<Word>) {
         let duty = &self.duties[ix as usize];
         let check = duty.check;
         if self.by_check.get(&check) != Some(&ix) {
             return;
         }
-        let what = self.reading(ctx, check).map(|word| {
+        let what = reading.map(|word| {
             let value = word.slot.value;
             let owner = self.members.get(word.actor.node);
             Published {

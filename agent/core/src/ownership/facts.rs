@@ -225,10 +225,10 @@ impl Duties {
 
     /// Who has said that it cannot or will not probe this check.
     pub(super) fn declined(&self, ctx: &Ctx<'_>, ix: CheckIx) -> SmallVec<[NodeId; 4]> {
-        let words = ctx.store.words(self.check(ix));
-        words
-            .filter(|word| word.slot.hold == Hold::Declined && self.members.is_current(word.actor))
-            .map(|word| word.actor.node)
+        let decliners = ctx.store.decliners(self.check(ix));
+        decliners
+            .filter(|&actor| self.members.is_current(actor))
+            .map(|actor| actor.node)
             .collect()
     }
 

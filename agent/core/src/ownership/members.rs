@@ -8,11 +8,14 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use watchfire_wire::message::replica::Hold;
 use watchfire_wire::{Actor, NodeId, Time};
 
 use super::OwnershipConfig;
 use super::duties::{Ctx, Duties, to_ix};
+use super::ranks::CheckIx;
 use super::role::{Duty, Role};
+use crate::replica::Store;
 
 /// What ownership needs to know of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,12 @@ pub struct View {
 }
 
 impl View {
+    /// Nothing else about it is another than that it is suspected, or is no more.
+    fn only_wavered(self, before: Self) -> bool {
+        let suspect = self.suspect;
+        Self { suspect, ..before } == self
+    }
+
     /// The weight with which it takes part in the ranking.
     const fn weight(&self) -> u16 {
         if self.living && self.healthy && !self.draining {
@@ -205,6 +214,7 @@ impl Duties {
         let mut touched = Vec::new();
         let mut weights = Vec::new();
         let mut gone = Vec::new();
+        let mut wavered = Vec::new();
         let mut goes = false;
         for (node, (view, noted_at)) in changes {
             let before = self.members.replace(node, view);
@@ -243,6 +253,12 @@ impl Duties {
             {
                 continue;
             }
+            if let (Some(before), Some(view)) = (before, view)
+                && view.only_wavered(before)
+            {
+                wavered.push(view.actor);
+                continue;
+            }
             // What it had evidence on is to be judged anew, in both its lives.
             let lives = [before, view].map(|view| view.map(|view| view.actor));
             let both = usize::from(lives[0] != lives[1]);
@@ -253,6 +269,9 @@ impl Duties {
             if node == self.me {
                 touched.extend((0..self.duties.len()).map(to_ix));
             }
+        }
+        for actor in wavered {
+            self.wavered(ctx.store, actor, &mut touched);
         }
         // Who comes is not needed where somebody is at it, and relieves who is
         // not. Who goes makes room for the next rank, which has to act if it is
@@ -282,6 +301,19 @@ impl Duties {
             self.brake.forget(node);
             self.drop_peer(ctx, node);
         }
+    }
+
+    /// The checks about which it matters that this actor is suspected, or is no
+    /// more: those that it is at, where this node is at it as well or near enough
+    /// to be its shadow. In a storm of suspicions this is what each of them costs.
+    fn wavered(&self, store: &Store, actor: Actor, touched: &mut Vec<CheckIx>) {
+        // Where some may not configure a check, or do not count, anybody may be near.
+        let all = !self.holdings.all_alike() || 2 * self.members.suspects() > self.members.living();
+        let live = store.words_by(actor).filter(|slot| slot.hold == Hold::Live);
+        let known = live.filter_map(|slot| self.ix(slot.check));
+        touched.extend(known.filter(|&ix| {
+            all || self.duties[ix as usize].probing().is_some() || self.ranks.is_near(ix, self.me)
+        }));
     }
 
     /// Considers the checks for which somebody turned out to be no candidate,

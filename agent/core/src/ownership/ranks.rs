@@ -141,6 +141,16 @@ impl Ranks {
         (self.score(first, check), first) > (self.score(second, check), second)
     }
 
+    /// Is this node among the ranks that are remembered of a check?
+    #[must_use]
+    pub fn is_near(&self, ix: CheckIx, id: NodeId) -> bool {
+        let top = &self.checks[ix as usize];
+        let remembered = &top.nodes[..usize::from(top.len)];
+        remembered
+            .iter()
+            .any(|&at| self.nodes[usize::from(at)].id == id)
+    }
+
     /// The first eligible node that passes.
     #[must_use]
     pub fn first(&self, ix: CheckIx, mut passes: impl FnMut(NodeId) -> bool) -> Option<NodeId> {

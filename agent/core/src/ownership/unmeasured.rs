@@ -187,8 +187,7 @@ impl Duties {
         if ctx.store.decline(check, priority, value).is_some() {
             self.counters.releases += 1;
         }
-        self.act(ctx, ix);
-        self.publish(ctx, ix);
+        self.act_and_publish(ctx, ix);
     }
 
     /// The others see the origin: whatever this node sees is its own trouble.

@@ -76,6 +76,8 @@ pub(super) struct CheckCell {
     pub(super) id: CheckId,
     pub(super) chain: u32,
     pub(super) winner: u32,
+    /// How many of the words on it decline it.
+    pub(super) declined: u32,
     pub(super) changed: bool,
     /// It is configured here, and stays known without a word on it.
     pub(super) configured: bool,
@@ -176,6 +178,8 @@ impl Store {
         } else {
             self.digest_out(found);
             self.unlink(found);
+            let declined = self.slots[found as usize].hold == Hold::Declined;
+            self.checks[check as usize].declined -= u32::from(declined);
             found
         };
         let chain = self.slots[cell as usize].chain;
@@ -200,6 +204,7 @@ impl Store {
         };
         self.link_last(cell);
         self.digest_in(cell);
+        self.checks[check as usize].declined += u32::from(slot.hold == Hold::Declined);
         if slot.hold.is_released() {
             let log = &mut self.logs[log as usize];
             log.released.push_back((slot.seq, cell));
@@ -221,6 +226,8 @@ impl Store {
         self.digest_out(cell);
         self.unlink(cell);
         let check = self.slots[cell as usize].check;
+        let declined = self.slots[cell as usize].hold == Hold::Declined;
+        self.checks[check as usize].declined -= u32::from(declined);
         let chain = self.slots[cell as usize].chain;
         let mut at = self.checks[check as usize].chain;
         if at == cell {
@@ -261,6 +268,7 @@ impl Store {
             id: check,
             chain: NIL,
             winner: NIL,
+            declined: 0,
             changed: false,
             configured: false,
         };

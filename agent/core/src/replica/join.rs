@@ -119,14 +119,52 @@ impl Store {
         }
     }
 
-    /// Exchanges all slots of a log for those of the delta.
+    /// Exchanges all slots of a log for those of the delta. Most are the same, and
+    /// those are left as they are: nothing about their checks has changed.
     fn replace(&mut self, log: u32, delta: &Delta) {
-        while self.logs[log as usize].head != NIL {
-            let head = self.logs[log as usize].head;
-            self.remove(head);
+        let Some((kept, stale)) = self.compare(log, delta) else {
+            while self.logs[log as usize].head != NIL {
+                let head = self.logs[log as usize].head;
+                self.remove(head);
+            }
+            self.logs[log as usize].released.clear();
+            self.append(log, delta, 0);
+            return;
+        };
+        for slot in &delta.slots[kept..] {
+            let check = self.intern(slot.check);
+            self.put(log, check, *slot);
         }
-        self.logs[log as usize].released.clear();
-        self.append(log, delta, 0);
+        // What was written anew has its cell still, and another number.
+        for (cell, seq) in stale {
+            if self.slots[cell as usize].seq == seq {
+                self.remove(cell);
+            }
+        }
+    }
+
+    /// How many of the delta's slots, from the first on, are held already, and the
+    /// cells, with their numbers, that are held and not in it. Nothing if the delta
+    /// has others among them, which an honest log never does.
+    fn compare(&self, log: u32, delta: &Delta) -> Option<(usize, Vec<(u32, u64)>)> {
+        let mut kept = 0;
+        let mut stale = Vec::new();
+        let mut at = self.logs[log as usize].head;
+        while at != NIL {
+            let cell = &self.slots[at as usize];
+            match delta.slots.get(kept) {
+                Some(slot) if slot.seq < cell.seq => return None,
+                Some(slot) if slot.seq == cell.seq => {
+                    if *slot != self.slot(at) {
+                        return None;
+                    }
+                    kept += 1;
+                }
+                _ => stale.push((at, cell.seq)),
+            }
+            at = cell.next;
+        }
+        Some((kept, stale))
     }
 
     /// Drops the released slots that their author has collected.

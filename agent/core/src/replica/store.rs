@@ -194,6 +194,26 @@ impl Store {
         })
     }
 
+    /// Who has said of a check that it cannot or will not probe it. Most checks
+    /// nobody has said that of, and those cost nothing to ask about.
+    pub fn decliners(&self, check: CheckId) -> impl Iterator<Item = Actor> + '_ {
+        let cell = self.by_check.get(&check);
+        let cell = cell.map(|&at| &self.checks[at as usize]);
+        let mut at = cell
+            .filter(|cell| cell.declined > 0)
+            .map_or(NIL, |cell| cell.chain);
+        core::iter::from_fn(move || {
+            while at != NIL {
+                let cell = &self.slots[at as usize];
+                at = cell.chain;
+                if cell.hold == Hold::Declined {
+                    return Some(self.logs[cell.log as usize].actor);
+                }
+            }
+            None
+        })
+    }
+
     /// This actor's word on a check.
     #[must_use]
     pub fn word_of(&self, actor: Actor, check: CheckId) -> Option<Slot> {

@@ -80,6 +80,15 @@ fn assert_consistent(store: &Store) {
                 (slot.term, slot.priority, word.actor, slot.seq)
             });
             assert_eq!(store.winner(slot.check), best);
+            let mut declined: Vec<Actor> = store
+                .words(slot.check)
+                .filter(|word| word.slot.hold == Hold::Declined)
+                .map(|word| word.actor)
+                .collect();
+            let mut decliners: Vec<Actor> = store.decliners(slot.check).collect();
+            declined.sort_unstable();
+            decliners.sort_unstable();
+            assert_eq!(decliners, declined);
         }
     }
 }
@@ -286,6 +295,33 @@ fn unequal_state_at_equal_claims_is_replaced_by_the_authors() {
     assert!(repair[0].snapshot);
     assert_eq!(other.apply(&repair[0]), Applied::New);
     assert_eq!(other.digest(), author.digest());
+}
+
+/// Whoever lags behind a collection gets the whole log; what is in it that was held
+/// already is no news.
+#[test]
+fn of_a_whole_log_only_what_differs_is_news() {
+    let mut author = Store::new(actor(1, 1), Mutations::NONE);
+    for n in 0..100 {
+        author.write(check(n), 9, value(n));
+    }
+    let mut other = Store::new(actor(2, 1), Mutations::NONE);
+    other.apply(&ask(&other, &author).deltas[0]);
+    other.take_changed();
+    author.write(check(5), 9, value(1_000));
+    author.release(check(7), 0, false, None);
+    author.release(check(8), 0, false, None);
+    author.collect(|_, _| Collect::Drop);
+    let whole = ask(&other, &author).deltas.remove(0);
+    assert!(whole.snapshot && whole.slots.len() == 98, "{whole:?}");
+    assert_eq!(other.apply(&whole), Applied::New);
+    let mut changed = other.take_changed();
+    changed.sort_unstable();
+    let mut expected = [check(5), check(7), check(8)];
+    expected.sort_unstable();
+    assert_eq!(changed, expected);
+    assert_eq!(other.digest(), author.digest());
+    assert_consistent(&other);
 }
 
 #[test]
