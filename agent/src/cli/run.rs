@@ -23,6 +23,7 @@ use crate::control::sources::Sources;
 use crate::files::Kept;
 use crate::gossip::{Ending, Gossip};
 use crate::limits::LOG_LINES;
+use crate::names::Resolver;
 use crate::recorder::Recorder;
 use crate::{clock, control};
 
@@ -112,13 +113,14 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let gossip = Gossip::start(&config, node, recorder.clone(), || {
         open_table(&config, actor)
     })?;
-    let configuration = Configuration::new(sources, reading);
+    let (resolver, news) = Resolver::start(&config.resolver)?;
+    let configuration = Configuration::new(sources, reading, resolver);
     match control::run(
         configuration,
         gossip,
         &config,
         listeners,
-        (lines_lost, recorder),
+        (lines_lost, recorder, news),
     )? {
         Ending::Left => {
             tracing::info!("left the POP");
