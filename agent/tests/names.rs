@@ -80,13 +80,13 @@ fn stays_up(pop: &Pop, span: Duration) {
 #[test]
 fn servers_whose_caches_differ_have_one_owner_and_no_verdict_is_lost() {
     let [(a, first), (b, second)] = twins(well);
-    let mut pop = Pop::new(3);
+    let mut pop = Pop::new(5);
     let began = Instant::now();
-    let dns: Vec<_> = (0..3)
-        .map(|behind_s| {
-            // Every two seconds the other address, each server some seconds behind.
+    let dns: Vec<_> = (0..5)
+        .map(|behind| {
+            // Every two seconds the other address, each server 2.5 s more behind.
             Dns::new(move |_| {
-                let now = (began.elapsed() + Duration::from_secs(60)).as_secs() - 3 * behind_s;
+                let now = (began.elapsed() + Duration::from_secs(60)).as_secs() - 5 * behind / 2;
                 let address = if (now / 2).is_multiple_of(2) { a } else { b };
                 Says::Addresses(vec![address], 1)
             })
