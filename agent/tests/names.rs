@@ -199,6 +199,10 @@ fn a_resolver_that_is_dead_makes_nothing_down_and_nothing_unknown() {
         );
         let log = agent.log();
         assert_eq!(log.matches("cannot be resolved").count(), 1, "{log}");
+        assert!(
+            !log.contains("ignoring response"),
+            "a line for each datagram: {log}"
+        );
     }
     // It lives again: within a TTL the new address is probed.
     tell(Says::Addresses(vec![b], 2));
