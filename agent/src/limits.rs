@@ -6,6 +6,23 @@ use std::time::Duration;
 /// limit the control thread waits; nothing is lost.
 pub(crate) const COMMANDS: usize = 64;
 
+/// Names that one agent resolves. Checks of names beyond them are not probed by it, and
+/// say so.
+pub(crate) const NAMES: usize = 10_000;
+
+/// Names that a word for people shows. Of the rest the number is said.
+pub(crate) const NAMES_SHOWN: usize = 10;
+
+/// Changes of names that wait for the control thread. At the limit nothing more is
+/// asked until it takes them.
+pub(crate) const NEWS: usize = 256;
+
+/// Changes of names that the control thread takes at once.
+pub(crate) const NEWS_AT_ONCE: usize = 256;
+
+/// Name servers that a configuration may name. More are refused.
+pub(crate) const NAMESERVERS: usize = 8;
+
 /// Datagrams that one turn of the gossip loop reads before it looks at timers
 /// and probe reports again. The rest waits in the socket's buffer.
 pub(crate) const DATAGRAMS_PER_TURN: usize = 256;

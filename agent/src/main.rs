@@ -18,6 +18,7 @@ mod files;
 mod gossip;
 mod keys;
 mod limits;
+mod names;
 mod preflight;
 mod recorder;
 

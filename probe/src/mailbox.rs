@@ -30,6 +30,12 @@ pub(crate) enum Command {
         first: First,
         caps: Caps,
     },
+    /// Go on at another address of its name.
+    Retarget {
+        id: CheckId,
+        spec: Arc<CheckSpec>,
+        caps: Caps,
+    },
     /// Probe it no more.
     Stop(CheckId),
     /// Trust by this from now on.

@@ -61,6 +61,7 @@ struct Pending {
     /// Stop it; before the start, if there is one.
     stop: bool,
     start: Option<Command>,
+    retarget: Option<Command>,
     attend: bool,
 }
 
@@ -155,6 +156,16 @@ impl Prober {
             caps,
         };
         self.lane(id).pending(id).start = Some(start);
+    }
+
+    /// Goes on with a check of this tenant at the address of `spec`, which is another
+    /// one of its name's: see [`Engine::retarget`]. Takes effect with the next flush.
+    ///
+    /// [`Engine::retarget`]: watchfire_probe_core::Engine::retarget
+    pub fn retarget_for(&mut self, tenant: Tenant, spec: Arc<CheckSpec>) {
+        let id = spec.id();
+        let caps = self.paces.of(spec.target.ip(), tenant);
+        self.lane(id).pending(id).retarget = Some(Command::Retarget { id, spec, caps });
     }
 
     /// Probes a check no more. Takes effect with the next flush; a report of it
@@ -438,6 +449,9 @@ impl Lane {
             if let Some(start) = pending.start {
                 self.send(start);
             }
+            if let Some(retarget) = pending.retarget {
+                self.send(retarget);
+            }
             if pending.attend {
                 self.send(Command::Attend(id));
             }
@@ -456,4 +470,4 @@ impl Lane {
 }
 
 /// Most commands that one check's pending words make.
-const WORDS_PER_CHECK: usize = 3;
+const WORDS_PER_CHECK: usize = 4;

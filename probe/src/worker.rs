@@ -168,6 +168,7 @@ impl<'a, D: Driver> Worker<'a, D> {
                     self.engine.trust(tls);
                 }
                 Command::Record(recorder) => self.engine.record(recorder),
+                Command::Retarget { id, spec, caps } => self.engine.retarget(id, &spec, caps),
                 Command::Stop(id) => self.engine.stop(id),
                 Command::Attend(id) => self.engine.attend(id),
                 Command::Ask {

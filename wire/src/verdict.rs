@@ -193,6 +193,7 @@ reasons! {
         Denied = 145, "denied", "this agent is not to probe that address";
         NoWay = 146, "no_way", "this host lacks the address, the interface or the right by which the check is to leave it";
         Operator = 147, "operator", "an operator says so, whatever the probes find";
+        NameNotFound = 148, "name_not_found", "the DNS says that the origin's name has no address";
     }
 }
 

@@ -128,6 +128,13 @@ impl Catalogue {
         });
     }
 
+    /// The same check at another address of its name.
+    pub(crate) fn set_spec(&mut self, id: CheckId, spec: &Arc<CheckSpec>) {
+        if let Some(watched) = self.checks.get_mut(&id) {
+            watched.spec = Arc::clone(spec);
+        }
+    }
+
     pub(crate) fn set_tenant(&mut self, id: CheckId, tenant: &Arc<str>) {
         if let Some(watched) = self.checks.get_mut(&id) {
             watched.tenant = Some(Arc::clone(tenant));

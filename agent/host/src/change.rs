@@ -54,6 +54,8 @@ pub struct OriginChange {
     pub names_removed: Vec<Arc<str>>,
     /// Checks that no origin had before.
     pub checks_added: Vec<(CheckId, Arc<CheckSpec>)>,
+    /// Checks from before whose names have another address from now on.
+    pub retargeted: Vec<(CheckId, Arc<CheckSpec>)>,
     /// Checks that no origin has any more.
     pub checks_removed: Vec<CheckId>,
     /// Checks, new ones among them, that this agent does not take part in from
@@ -91,6 +93,15 @@ impl OriginChange {
                 .filter(|(id, _)| !old.checks.contains_key(id))
                 .map(|(id, spec)| (*id, spec.clone()))
                 .collect(),
+            retargeted: new
+                .checks
+                .iter()
+                .filter(|(id, spec)| {
+                    let before = old.checks.get(id);
+                    before.is_some_and(|before| before.target != spec.target)
+                })
+                .map(|(id, spec)| (*id, spec.clone()))
+                .collect(),
             checks_removed: missing(&old.checks, &new.checks).copied().collect(),
             refused: new
                 .refused
@@ -124,6 +135,7 @@ impl OriginChange {
             && self.names_removed.is_empty()
             && self.refused.is_empty()
             && self.accepted.is_empty()
+            && self.retargeted.is_empty()
             && self.tenants.is_empty()
             && !self.first
     }

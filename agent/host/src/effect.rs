@@ -99,6 +99,13 @@ pub enum Probing {
         /// When to probe first.
         first: First,
     },
+    /// Go on with it at another address of its name.
+    Retarget {
+        /// What it is, with that address.
+        spec: Arc<CheckSpec>,
+        /// Whose it is.
+        tenant: Tenant,
+    },
     /// Stop probing it.
     Stop(CheckId),
     /// Report the next measured outcome of it even if nothing changed.

@@ -125,6 +125,15 @@ impl<H: Home> Host<H> {
             .collect();
         let remove = &remove;
         self.handle(now, Input::Checks { add: &add, remove });
+        // Whoever probes it goes on: nothing of it is the core's business.
+        for (id, spec) in &change.retargeted {
+            if self.node.is_probing(*id) && spec.has_address() {
+                self.out.push_back(Effect::Probe(Probing::Retarget {
+                    spec: Arc::clone(spec),
+                    tenant: self.tenant(*id),
+                }));
+            }
+        }
     }
 
     /// Takes whether the probe threads as a whole can measure. Gives whether

@@ -17,6 +17,7 @@ mod effect;
 mod host;
 mod pop_state;
 mod publisher;
+pub mod resolve;
 mod shown;
 mod unwritten;
 

@@ -89,6 +89,9 @@ impl<H: Home> Publisher<H> {
         for (id, spec) in &change.checks_added {
             self.catalogue.add_check(*id, spec);
         }
+        for (id, spec) in &change.retargeted {
+            self.catalogue.set_spec(*id, spec);
+        }
         for (id, tenant) in &change.tenants {
             self.catalogue.set_tenant(*id, tenant);
         }

@@ -8,6 +8,7 @@ use super::text::{ago, columns};
 use super::{Asking, Failure, print_json, probes};
 use crate::control::api::{Reload, Sentence, Verb, WhyAsked};
 use crate::gossip::status::{Status, Why};
+use crate::names::NameStatus;
 use crate::recorder::Record;
 
 /// Transitions that `why` shows; `--json` has all that are kept.
@@ -99,6 +100,19 @@ pub(super) fn status(asking: &Asking) -> Result<(), Failure> {
     }
     say_overrides(&status);
     say!("state {}, table {}", status.digest, status.table);
+    let names = &status.names;
+    if names.names > 0 {
+        say!(
+            "{} names, {} of them without an address, {} that cannot be resolved just now{}",
+            names.names,
+            names.without_address,
+            names.failing,
+            match names.shown.join(", ") {
+                none if none.is_empty() => String::new(),
+                some => format!(": {some}"),
+            }
+        );
+    }
     if let Some((origin, ends_ms)) = status.certificates.iter().min_by_key(|it| it.1) {
         say!(
             "of the certificates seen here that of {origin} is the next that {}",
@@ -296,6 +310,9 @@ pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
     say!("  since         {since}");
     say!("  decided by    {}", why.owner);
     say!("  check         {} ({})", why.definition, why.check);
+    if let Some(it) = &why.resolved {
+        name(it);
+    }
     say!(
         "  probed        {}",
         if why.probed_here {
@@ -315,6 +332,31 @@ pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
     probes::tell(&why);
     tell(&why.history);
     Ok(())
+}
+
+/// A name, where it is, and since when.
+fn name(it: &NameStatus) {
+    match &it.address {
+        Some(address) => say!("  address       {address}, of the name {}", it.name),
+        None => say!("  address       none, of the name {}", it.name),
+    }
+    if !it.addresses.is_empty() {
+        let more = match it.left_out {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        say!(
+            "  resolved to   {}{more}, for {}",
+            it.addresses.join(", "),
+            ago(it.since_ms)
+        );
+    }
+    if let Some(since_ms) = it.missing_since_ms {
+        say!("  not found     the DNS has said so for {}", ago(since_ms));
+    }
+    if let Some(why) = &it.failing {
+        say!("  resolver      fails, and what was known stays: {why}");
+    }
 }
 
 /// When a certificate ends, and in how many days.

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use watchfire_probe::{OnceReport, Options as ProbeOptions, Outcome, Phases, once};
+use watchfire_probe::{Ability, OnceReport, Options as ProbeOptions, Outcome, Phases, once};
 use watchfire_probe_core::tape::Tape;
 use watchfire_probe_core::{CheckSpec, HealthRule, HttpSpec, Kind, Method, TcpSpec, TlsSpec};
 
 use super::target::{Scheme, Target};
 use super::{Failure, Format, everywhere, print_json, shown};
-use crate::config::{AgentConfig, USER_AGENT, user_agent};
+use crate::config::{AgentConfig, USER_AGENT, refusal, user_agent};
 use crate::files::{Files, How};
+use crate::names::address_of;
 
 #[derive(Args)]
 #[command(
@@ -131,8 +132,19 @@ fn run_configured(name: &str, file: &Path, format: Format) -> Result<(), Failure
         )
         .into());
     };
-    let spec = &set.checks[id];
-    if let Some(refusal) = set.refused.get(id) {
+    let spec = &mut set.checks[id].as_ref().clone();
+    let mut refused = set.refused.get(id).cloned();
+    if let Some(host) = &spec.name {
+        let known = crate::names::once(&config.resolver, host)?;
+        let ability = Ability::new(&config.probe);
+        let judge = |spec: &CheckSpec| refusal(&config.policy, &ability, spec);
+        match address_of(spec, Some(&known), &judge) {
+            Ok(address) => *spec = spec.at(address),
+            Err(why) => refused = Some(why),
+        }
+    }
+    let spec = &*spec;
+    if let Some(refusal) = refused {
         let words = format!("{}: {}", refusal.reason.words(), refusal.because);
         if format.json {
             let report = OnceReport {
@@ -207,6 +219,7 @@ fn spec(options: &Options, target: &Target) -> Result<CheckSpec, Failure> {
     });
     Ok(CheckSpec {
         target: addr,
+        name: None,
         kind,
         tls,
         proxy: None,
@@ -220,7 +233,10 @@ fn spec(options: &Options, target: &Target) -> Result<CheckSpec, Failure> {
 }
 
 fn print_text(spec: &CheckSpec, report: &OnceReport) {
-    say!("{} {}", spec.kind_key(), spec.target);
+    match &spec.name {
+        Some(name) => say!("{} {} of {name}", spec.kind_key(), spec.target),
+        None => say!("{} {}", spec.kind_key(), spec.target),
+    }
     let phases = [
         ("connect", report.phases.connect_us),
         ("tls", report.phases.tls_us),
@@ -255,6 +271,7 @@ fn as_json(spec: &CheckSpec, report: &OnceReport) -> serde_json::Value {
     };
     json!({
         "target": spec.target.to_string(),
+        "name": spec.name.as_ref().map(ToString::to_string),
         "check": spec.id().to_string(),
         "outcome": outcome,
         "reason": report.outcome.key(),

@@ -120,6 +120,13 @@ pub(super) fn config(verb: &ConfigVerb) -> Result<(), Failure> {
         cost.networks,
         cost.probes_per_s
     );
+    if cost.names > 0 {
+        say!(
+            "{} names among them: each is resolved at run time, by the agent that probes it and by \
+             those that may be asked; `watchfire why` shows its address",
+            cost.names
+        );
+    }
     if !cost.classes.is_empty() {
         let head = [
             "KIND",

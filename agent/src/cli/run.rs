@@ -23,6 +23,7 @@ use crate::control::sources::Sources;
 use crate::files::Kept;
 use crate::gossip::{Ending, Gossip};
 use crate::limits::LOG_LINES;
+use crate::names::Resolver;
 use crate::recorder::Recorder;
 use crate::{clock, control};
 
@@ -112,13 +113,14 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let gossip = Gossip::start(&config, node, recorder.clone(), || {
         open_table(&config, actor)
     })?;
-    let configuration = Configuration::new(sources, reading);
+    let (resolver, news) = Resolver::start(&config.resolver)?;
+    let configuration = Configuration::new(sources, reading, resolver);
     match control::run(
         configuration,
         gossip,
         &config,
         listeners,
-        (lines_lost, recorder),
+        (lines_lost, recorder, news),
     )? {
         Ending::Left => {
             tracing::info!("left the POP");
@@ -161,6 +163,10 @@ fn group_id(name: &str) -> Result<u32, String> {
     }
 }
 
+/// What is logged unless RUST_LOG says otherwise. The resolver has a line for each
+/// datagram that is no answer to it, and whoever forges them chooses how many.
+const FILTER: &str = "info,hickory_net=error";
+
 /// Log lines go to standard error through a bounded queue: what reads them
 /// cannot hold the agent up.
 fn start_log(format: LogFormat) -> (WorkerGuard, ErrorCounter) {
@@ -169,7 +175,7 @@ fn start_log(format: LogFormat) -> (WorkerGuard, ErrorCounter) {
         .buffered_lines_limit(LOG_LINES)
         .finish(std::io::stderr());
     let lost = writer.error_counter();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)

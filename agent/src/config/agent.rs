@@ -19,6 +19,7 @@ use super::duration::Span;
 use super::observe::{Chosen, Events, RawEvents, RawMetrics, chosen, events};
 use super::origins::OriginDefaults;
 use super::quota::{Quotas, RawQuotas, quotas};
+use super::resolver::{RawResolver, ResolverConfig, resolver};
 use super::source::{ConfigError, ConfigErrors, Source};
 
 /// Smallest datagram budget that still carries every message, bytes.
@@ -45,6 +46,8 @@ pub(crate) struct AgentConfig {
     pub(crate) probe: probe::Options,
     /// Which addresses may be probed.
     pub(crate) policy: Policy,
+    /// How names are resolved.
+    pub(crate) resolver: ResolverConfig,
     /// When new Downs are held back.
     pub(crate) brake: BrakeConfig,
     /// How long to wait for a first member before probing alone.
@@ -114,6 +117,8 @@ struct Raw {
     gossip: RawGossip,
     #[serde(default)]
     probe: RawProbe,
+    #[serde(default)]
+    resolver: RawResolver,
     #[serde(default)]
     brake: RawBrake,
     #[serde(default)]
@@ -237,6 +242,7 @@ impl AgentConfig {
         let policy = errors.keep(policy(&source, &raw.probe, gossip.as_ref()));
         let table = errors.keep(table(&source, base, &raw.table));
         let brake = errors.keep(brake(&source, &raw.brake));
+        let resolver = errors.keep(resolver(&source, &raw.resolver));
         let quotas = errors
             .keep(quotas(&source, &raw.tenants))
             .unwrap_or_default();
@@ -261,7 +267,8 @@ impl AgentConfig {
         else {
             return Err(ConfigErrors(errors));
         };
-        let (Some(removals), Some(metrics_origins)) = (removals_max_percent, metrics_origins)
+        let (Some(removals), Some(metrics_origins), Some(resolver)) =
+            (removals_max_percent, metrics_origins, resolver)
         else {
             return Err(ConfigErrors(errors));
         };
@@ -282,6 +289,7 @@ impl AgentConfig {
             gossip,
             probe,
             policy,
+            resolver,
             brake,
             join_patience,
             table,

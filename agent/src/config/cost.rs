@@ -27,6 +27,8 @@ pub(crate) struct Cost {
     pub(crate) probes_per_s: f64,
     /// Networks, /24 or /64, in which the targets lie.
     pub(crate) networks: usize,
+    /// Names among the targets, which are resolved at run time.
+    pub(crate) names: usize,
     /// Checks of one kind and timing, the slowest to tell first.
     pub(crate) classes: Vec<Class>,
 }
@@ -54,10 +56,16 @@ impl Cost {
             .filter(|(id, _)| !origins.refused.contains_key(*id));
         let (mut checks, mut probes_per_s) = (0, 0.0);
         let mut networks = BTreeSet::new();
+        let mut names = BTreeSet::new();
         let mut classes: BTreeMap<Class, usize> = BTreeMap::new();
         for (_, spec) in probed {
             checks += 1;
             probes_per_s += 1.0 / spec.interval.as_secs_f64();
+            *classes.entry(class(spec, period)).or_default() += 1;
+            if let Some(name) = &spec.name {
+                names.insert(name.clone());
+                continue;
+            }
             let ip = spec.target.ip().to_canonical();
             let bits = if ip.is_ipv4() {
                 NETWORK_BITS_V4
@@ -65,7 +73,6 @@ impl Cost {
                 NETWORK_BITS_V6
             };
             networks.insert(Network::new(ip, bits).to_string());
-            *classes.entry(class(spec, period)).or_default() += 1;
         }
         let mut classes: Vec<_> = classes
             .into_iter()
@@ -76,6 +83,7 @@ impl Cost {
             checks,
             probes_per_s,
             networks: networks.len(),
+            names: names.len(),
             classes,
         }
     }

@@ -13,6 +13,7 @@ mod keys;
 mod observe;
 mod origins;
 mod quota;
+mod resolver;
 mod skipped;
 mod source;
 
@@ -22,5 +23,6 @@ pub(crate) use cost::Cost;
 pub(crate) use observe::{Chosen, Events};
 pub(crate) use origins::{FileOrigins, OriginDefaults, OriginSet, expand, merge, parse, refusal};
 pub(crate) use quota::{Quotas, Usage};
+pub(crate) use resolver::ResolverConfig;
 pub(crate) use skipped::{Skipped, line as skipped_line};
 pub(crate) use source::{ConfigError, ConfigErrors, Source};

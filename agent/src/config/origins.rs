@@ -43,7 +43,7 @@ pub(crate) struct OriginSet {
     /// Origins that are not probed by what the agent's own file says, or for
     /// what this server lacks.
     pub(crate) denied: Vec<Denied>,
-    /// Checks with a way of their own: this server may gain or lose it.
+    /// Checks of addresses with a way of their own: this server may gain or lose it.
     ways: Vec<CheckId>,
 }
 
@@ -344,7 +344,7 @@ pub(crate) fn merge(
         (files[file].path.clone(), line)
     };
     let checks = set.origins.checks.iter();
-    let ways = checks.filter(|(_, spec)| spec.egress.is_some());
+    let ways = checks.filter(|(_, spec)| spec.egress.is_some() && spec.name.is_none());
     set.ways = ways.map(|(id, _)| *id).collect();
     deny(&mut set, judge, places);
     Ok(set)
@@ -353,6 +353,10 @@ pub(crate) fn merge(
 /// Why an agent that goes by this policy, on a server with these abilities,
 /// takes no part in a check.
 pub(crate) fn refusal(policy: &Policy, ability: &Ability, spec: &CheckSpec) -> Option<Refusal> {
+    if !spec.has_address() && spec.name.is_some() {
+        // It is judged by each address that its name turns out to have.
+        return None;
+    }
     if let Err(denial) = policy.judge(spec.target) {
         return Some(Refusal {
             reason: Unmeasured::Denied,

@@ -25,6 +25,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing_appender::non_blocking::ErrorCounter;
+use watchfire_host::resolve::News;
 use watchfire_table::Reader;
 use watchfire_wire::NodeId;
 
@@ -37,7 +38,8 @@ use crate::gossip::command::{Command, CommandSender};
 use crate::gossip::status::{HeldStatus, of_probes};
 use crate::gossip::{Ending, Gossip};
 use crate::limits::{
-    ADMIN_CONNECTIONS, ADMIN_PER_USER, COMMANDS, LEAVE_PATIENCE, ORIGINS_WATCH, WAYS_WATCH,
+    ADMIN_CONNECTIONS, ADMIN_PER_USER, COMMANDS, LEAVE_PATIENCE, NEWS_AT_ONCE, ORIGINS_WATCH,
+    WAYS_WATCH,
 };
 use crate::recorder::Recorder;
 
@@ -87,6 +89,7 @@ impl Doors {
         let (counters, latencies) = of_probes(&self.sights.statistics.sum());
         status.counters.extend(counters);
         status.latencies = latencies;
+        self.sights.name(&mut status);
         let config = self.config.borrow();
         status.table.clone_from(&config.table);
         status.config_loaded_ms = config.loaded_ms;
@@ -164,7 +167,7 @@ pub(crate) fn run(
     gossip: Gossip,
     config: &AgentConfig,
     listeners: Listeners,
-    (log, recorder): (ErrorCounter, Recorder),
+    (log, recorder, news): (ErrorCounter, Recorder, mpsc::Receiver<Vec<News>>),
 ) -> Result<Ending, ControlError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -175,7 +178,7 @@ pub(crate) fn run(
         gossip,
         config,
         listeners,
-        (log, recorder),
+        (log, recorder, news),
     ));
     // Connections that still wait for an answer will not get one.
     runtime.shutdown_background();
@@ -187,8 +190,9 @@ async fn control(
     mut gossip: Gossip,
     config: &AgentConfig,
     listeners: Listeners,
-    (log, recorder): (ErrorCounter, Recorder),
+    (log, recorder, mut news): (ErrorCounter, Recorder, mpsc::Receiver<Vec<News>>),
 ) -> Result<Ending, ControlError> {
+    let mut heard = Vec::new();
     let sights = Sights {
         me: NodeId::of_name(&config.name),
         statistics: gossip.statistics.clone(),
@@ -198,6 +202,7 @@ async fn control(
         log,
         recorder,
         user_agent: config.probe.user_agent.clone(),
+        names: configuration.names(),
     };
     let (requests, mut inbox) = mpsc::channel(COMMANDS);
     let (disk, on_disk) = watch::channel(overrides::OnDisk::default());
@@ -275,6 +280,10 @@ async fn control(
             // Success and refusal are both logged where they happen.
             _ = hangup.recv() => configuration.ask(None, false),
             _ = look.tick() => configuration.look(),
+            1.. = news.recv_many(&mut heard, NEWS_AT_ONCE) => {
+                let heard = heard.drain(..).flatten().collect();
+                configuration.hear(heard, &gossip.commands).await;
+            }
             _ = ways.tick() => configuration.look_at_ways(&gossip.commands).await,
             done = configuration.done() => {
                 if let Err(error) = configuration.finish(done, &gossip.commands).await {

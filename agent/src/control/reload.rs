@@ -4,7 +4,7 @@
 //! Reading is done on a thread of its own, one reading at a time: a file on a
 //! mount that does not answer holds up later readings, and nothing else.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,14 +13,16 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 use watchfire_core::gate::Keys;
-use watchfire_host::OriginChange;
-use watchfire_probe::Trust;
+use watchfire_host::resolve::{News, Queries};
+use watchfire_host::{OriginChange, Origins};
+use watchfire_probe::{Ability, CheckSpec, Trust};
 
 use super::ConfigState;
 use super::sources::{Reading, Sources};
 use crate::config::{AgentConfig, ConfigErrors, OriginSet, refusal};
 use crate::files::{Held, How, Read};
 use crate::gossip::command::{Command, CommandSender};
+use crate::names::{Book, Judge, Resolver};
 
 /// Who asked for a reading waits no longer for its answer.
 const READ_PATIENCE: Duration = Duration::from_secs(8);
@@ -63,6 +65,9 @@ pub(crate) struct Configuration {
     refused: Option<String>,
     /// Origins files that do not count as they are.
     held_origins: Vec<Held>,
+    resolver: Resolver,
+    /// What is known of names.
+    names: Arc<Mutex<Book>>,
 }
 
 struct Running {
@@ -81,8 +86,8 @@ struct Asked {
 type Done = (Sources, Result<Reading, ConfigErrors>);
 
 impl Configuration {
-    /// Takes what was read at the start.
-    pub(crate) fn new(sources: Sources, reading: Reading) -> Self {
+    /// Takes what was read at the start, and who resolves its names.
+    pub(crate) fn new(sources: Sources, reading: Reading, resolver: Resolver) -> Self {
         let (origins, held) = match reading.read {
             Some(Read { origins, held, .. }) => (origins, held),
             None => (OriginSet::default(), Vec::new()),
@@ -93,7 +98,9 @@ impl Configuration {
             table: reading.agent.table.path.display().to_string(),
             held: held.clone(),
         };
-        Self {
+        let mut new = Self {
+            resolver,
+            names: Arc::default(),
             state: watch::Sender::new(state),
             agent: reading.agent,
             origins,
@@ -105,6 +112,59 @@ impl Configuration {
             plans: Vec::new(),
             refused: None,
             held_origins: held,
+        };
+        let mut origins = std::mem::take(&mut new.origins);
+        new.open_names(&mut origins);
+        new.origins = origins;
+        new
+    }
+
+    /// What is known of names, and who knows what was asked.
+    pub(crate) fn names(&self) -> (Arc<Mutex<Book>>, Arc<Mutex<Queries>>) {
+        (Arc::clone(&self.names), self.resolver.asked())
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives checks of names the addresses that are known already, and lets the rest be
+    /// asked for.
+    fn open_names(&self, origins: &mut OriginSet) {
+        let ability = Ability::new(&self.agent.probe);
+        let policy = &self.agent.policy;
+        let judge = |spec: &CheckSpec| refusal(policy, &ability, spec);
+        let wanted = self.book().open(&mut origins.origins, &judge);
+        self.resolver.want(wanted);
+    }
+
+    /// Takes what became known of names.
+    pub(crate) async fn hear(&mut self, news: Vec<News>, gossip: &CommandSender) {
+        self.change_names(
+            |book, origins, judge| book.hear(news, origins, judge),
+            gossip,
+        )
+        .await;
+    }
+
+    async fn change_names(
+        &mut self,
+        how: impl FnOnce(&mut Book, &mut Origins, Judge<'_>) -> (Option<OriginChange>, Vec<String>),
+        gossip: &CommandSender,
+    ) {
+        let ability = Ability::new(&self.agent.probe);
+        let policy = &self.agent.policy;
+        let judge = |spec: &CheckSpec| refusal(policy, &ability, spec);
+        let names = Arc::clone(&self.names);
+        let (change, lines) = {
+            let mut book = names.lock().unwrap_or_else(PoisonError::into_inner);
+            how(&mut book, &mut self.origins.origins, &judge)
+        };
+        for line in lines {
+            tracing::warn!("{line}");
+        }
+        if let Some(change) = change {
+            gossip.send(Command::Origins(Box::new(change))).await;
         }
     }
 
@@ -169,7 +229,8 @@ impl Configuration {
     /// Looks whether this server has gained or lost what checks need of it: an
     /// address, an interface.
     pub(crate) async fn look_at_ways(&mut self, gossip: &CommandSender) {
-        let ability = watchfire_probe::Ability::new(&self.agent.probe);
+        self.change_names(Book::look_at_ways, gossip).await;
+        let ability = Ability::new(&self.agent.probe);
         let policy = &self.agent.policy;
         let judged = self
             .origins
@@ -359,7 +420,8 @@ impl Configuration {
         }
     }
 
-    async fn take_origins(&mut self, origins: OriginSet, gossip: &CommandSender) -> String {
+    async fn take_origins(&mut self, mut origins: OriginSet, gossip: &CommandSender) -> String {
+        self.open_names(&mut origins);
         let change = OriginChange::between(Some(&self.origins.origins), &origins.origins);
         let mut summary = format!(
             "{} origins, {} checks: {} added or changed, {} removed",
@@ -445,6 +507,7 @@ impl Configuration {
             ("gossip.join", old.gossip.join != new.gossip.join),
             ("gossip.period", old.gossip.period != new.gossip.period),
             ("probe", old.probe != probe),
+            ("resolver", old.resolver != new.resolver),
             ("table", old.table != new.table),
             ("admin.socket", old.admin_socket != new.admin_socket),
             ("metrics.listen", old.metrics_listen != new.metrics_listen),

@@ -1,7 +1,11 @@
 //! What whoever asks can look at without the gossip thread: the table, what the
 //! probe threads published, and what the shell counted.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tracing_appender::non_blocking::ErrorCounter;
+use watchfire_core::counters::Counter;
+use watchfire_host::resolve::Queries;
 use watchfire_probe::Statistics;
 use watchfire_table::Reader;
 use watchfire_wire::NodeId;
@@ -9,7 +13,8 @@ use watchfire_wire::NodeId;
 use crate::clock;
 use crate::config::Chosen;
 use crate::gossip::Timings;
-use crate::gossip::status::Why;
+use crate::gossip::status::{Status, Why};
+use crate::names::Book;
 use crate::recorder::{self, Recorder};
 
 /// See the module.
@@ -24,6 +29,8 @@ pub(crate) struct Sights {
     pub(crate) recorder: Recorder,
     /// What checks that send HTTP call themselves.
     pub(crate) user_agent: String,
+    /// What is known of names, and what was asked.
+    pub(crate) names: (Arc<Mutex<Book>>, Arc<Mutex<Queries>>),
 }
 
 impl Sights {
@@ -37,6 +44,7 @@ impl Sights {
         let Some(spec) = &why.spec else {
             return;
         };
+        why.resolved = self.book().of(spec);
         why.sent = spec.kind.sent(&self.user_agent);
         if let Some(traced) = self.statistics.trace(spec.id()) {
             let zero_ms = clock::wall_at_zero().at_zero_ms;
@@ -44,6 +52,42 @@ impl Sights {
             why.probes.retain(|it| it.at_ms <= until_ms);
             why.answers.retain(|it| it.at_ms <= until_ms);
         }
+    }
+
+    /// Adds what is known of names.
+    pub(crate) fn name(&self, status: &mut Status) {
+        status.names = self.book().status();
+        let (_, asked) = &self.names;
+        let asked = *asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = [
+            Counter::new(
+                "name_queries",
+                "Questions for an origin's name.",
+                asked.queries,
+            ),
+            Counter::new(
+                "name_queries_failed",
+                "Questions for an origin's name that nobody answered; what was known stays.",
+                asked.failed,
+            ),
+            Counter::new(
+                "name_queries_missing",
+                "Questions for an origin's name answered by: there is none, or no address.",
+                asked.missing,
+            ),
+            Counter::new(
+                "name_changes",
+                "Answers with other addresses than before.",
+                asked.changed,
+            ),
+        ];
+        let by_name = counters.iter().map(|it| (it.name.to_owned(), it.count));
+        status.counters.extend(by_name);
+        status.counted.extend(counters);
+    }
+
+    fn book(&self) -> std::sync::MutexGuard<'_, Book> {
+        self.names.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Memory that holds what was seen, bytes.

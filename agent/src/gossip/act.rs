@@ -372,6 +372,7 @@ impl Act {
             keys: KeysStatus::of(node.keys()),
             certificates,
             certificates_left_out,
+            names: Default::default(),
             prober_ailment: shell.prober.ailment().map(|why| why.key().to_owned()),
             counted,
         }
@@ -505,6 +506,7 @@ fn probe(prober: &mut Prober, what: Probing) {
             inherited,
             first,
         } => prober.start_check_for(tenant, spec, generation, inherited, first),
+        Probing::Retarget { spec, tenant } => prober.retarget_for(tenant, spec),
         Probing::Stop(check) => prober.stop_check(check),
         Probing::Attend(check) => prober.attend(check),
         Probing::Hurry(hurry) => prober.set_hurry(hurry),
@@ -615,6 +617,7 @@ fn why(name: &str, shell: &Shell) -> Option<Why> {
             .filter(|other| &***other != name)
             .map(ToString::to_string)
             .collect(),
+        resolved: None,
         sent: None,
         probes: Vec::new(),
         answers: Vec::new(),

@@ -13,6 +13,7 @@ use watchfire_wire::{Reason, Unmeasured};
 
 use crate::config::ConfigErrors;
 use crate::files::Held;
+use crate::names::{NameStatus, NamesStatus};
 use crate::recorder::{AnswerRecord, ProbeRecord, Record};
 
 use super::overrides::{OverrideStatus, OverridesStatus};
@@ -98,6 +99,9 @@ pub(crate) struct Status {
     /// Checks with a certificate that ends later than those.
     #[serde(default)]
     pub(crate) certificates_left_out: usize,
+    /// The names that checks have.
+    #[serde(default)]
+    pub(crate) names: NamesStatus,
     /// Why this agent cannot probe, if it cannot: ended, stuck or failing.
     pub(crate) prober_ailment: Option<String>,
     /// The counters with their explanations, for metrics.
@@ -247,6 +251,9 @@ pub(crate) struct Why {
     pub(crate) frozen: Option<OverrideStatus>,
     /// Other origins with the same check.
     pub(crate) shared_with: Vec<String>,
+    /// Its name and where that is; nothing if it has an address.
+    #[serde(default)]
+    pub(crate) resolved: Option<NameStatus>,
     /// The head of what a probe sends, without secrets; nothing where they could stand
     /// anywhere in it.
     #[serde(default)]

@@ -2,7 +2,7 @@
 //! when it was asked.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,15 @@ pub(crate) struct Origin {
 impl Origin {
     /// On this address; `plan` is asked what to do for each request's path.
     pub(crate) fn new(host: &str, plan: impl FnMut(&str) -> Does + Send + 'static) -> Self {
-        let listener = TcpListener::bind((host, 0)).unwrap();
+        Self::on((host, 0), plan)
+    }
+
+    /// The same on this port too.
+    pub(crate) fn on(
+        addr: impl ToSocketAddrs,
+        plan: impl FnMut(&str) -> Does + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(addr).unwrap();
         let origin = Self {
             addr: listener.local_addr().unwrap(),
             asked: Arc::default(),

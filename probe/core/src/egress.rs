@@ -60,7 +60,7 @@ impl Egress {
         Ok((egress != Self::default()).then(|| Box::new(egress)))
     }
 
-    pub(crate) fn validate(&self, target: &SocketAddr) -> Result<(), KeyError> {
+    pub(crate) fn validate(&self, target: Option<&SocketAddr>) -> Result<(), KeyError> {
         if let Some(source) = self.source {
             self.validate_source(source, target)?;
         }
@@ -88,9 +88,11 @@ impl Egress {
         }
     }
 
-    fn validate_source(&self, source: IpAddr, target: &SocketAddr) -> Result<(), KeyError> {
+    fn validate_source(&self, source: IpAddr, target: Option<&SocketAddr>) -> Result<(), KeyError> {
         let error = |what: String, hint: &str| Err(KeyError::new("source_address", what, hint));
-        if source.is_ipv4() != target.is_ipv4() {
+        if let Some(target) = target
+            && source.is_ipv4() != target.is_ipv4()
+        {
             let of = |v4| if v4 { "IPv4" } else { "IPv6" };
             return error(
                 format!(
@@ -172,7 +174,7 @@ mod tests {
     fn a_way_that_no_packet_can_take_is_refused_with_the_way_out() {
         let v4: SocketAddr = "192.0.2.7:80".parse().unwrap();
         let refused = |egress: Egress| {
-            let error = egress.validate(&v4).unwrap_err();
+            let error = egress.validate(Some(&v4)).unwrap_err();
             (error.key, error.to_string())
         };
         let from = |source: &str| Egress {
@@ -205,16 +207,16 @@ mod tests {
             ..Egress::default()
         };
         assert_eq!(refused(high).0, "dscp");
-        assert_eq!(from("192.0.2.1").validate(&v4), Ok(()));
+        assert_eq!(from("192.0.2.1").validate(Some(&v4)), Ok(()));
         let v6: SocketAddr = "[fe80::2%3]:80".parse().unwrap();
-        assert!(from("fe80::1").validate(&v6).is_err());
+        assert!(from("fe80::1").validate(Some(&v6)).is_err());
         let whole = Egress {
             source: Some("fe80::1".parse().unwrap()),
             interface: Some("eth0".to_owned()),
             mark: Some(7),
             dscp: Some(8),
         };
-        assert_eq!(whole.validate(&v6), Ok(()));
+        assert_eq!(whole.validate(Some(&v6)), Ok(()));
         assert_eq!(whole.to_string(), "from fe80::1, by eth0, mark 7, DSCP 8");
     }
 }

@@ -25,7 +25,7 @@ pub mod tenant;
 pub mod trace;
 pub mod wheel;
 
-pub use check::{CheckSpec, HealthRule, SpecError};
+pub use check::{CheckSpec, HealthRule, HostName, SpecError};
 pub use egress::Egress;
 pub use engine::Engine;
 pub use health::{Health, Transition};

@@ -23,6 +23,14 @@ pub const PATH_BYTES: usize = 2_048;
 /// one is refused.
 pub const HOST_BYTES: usize = 255;
 
+/// Longest name of an origin's host, bytes: as long as a question of the DNS can be
+/// (RFC 1035: 255 with its length bytes). A longer one is refused.
+pub const NAME_BYTES: usize = 253;
+
+/// Longest part of such a name between two dots, bytes (RFC 1035). A longer one is
+/// refused.
+pub const LABEL_BYTES: usize = 63;
+
 /// Longest name of an interface, bytes: the kernel's (`IFNAMSIZ`, less its
 /// end). A longer one is refused.
 pub const INTERFACE_BYTES: usize = 15;

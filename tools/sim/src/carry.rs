@@ -61,6 +61,8 @@ impl World {
                 first,
                 ..
             } => self.start_probing(host, check, generation, inherited, first),
+            // Its origins have addresses.
+            Probing::Retarget { .. } => {}
             Probing::Stop(check) => {
                 let check = self.check_index[&check];
                 self.say(host, || format!("stops probing check {check}"));

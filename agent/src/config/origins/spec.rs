@@ -1,14 +1,14 @@
 //! An origin's keys as the check that they define.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use watchfire_probe_core::check::{
     CheckSpec, DEFAULT_INTERVAL, DEFAULT_TIMEOUT, HealthRule, SpecError,
 };
-use watchfire_probe_core::keys::{self, KeyError};
+use watchfire_probe_core::keys::{self, KeyError, Keys, Value};
 use watchfire_probe_core::limits::{RISE_FALL_MAX, WINDOW_MAX};
-use watchfire_probe_core::{Egress, Kind, ProxyHeader, TlsSpec};
+use watchfire_probe_core::{Egress, HostName, Kind, ProxyHeader, TlsSpec};
 use watchfire_wire::Verdict;
 
 use super::super::duration;
@@ -32,17 +32,24 @@ pub(super) fn read(layers: &mut Layers<'_>) -> Result<CheckSpec, ConfigError> {
 }
 
 fn read_keys(layers: &mut Layers<'_>) -> Result<CheckSpec, KeyError> {
-    let target = target(layers)?;
-    let name = keys::text(layers, "kind")?.unwrap_or_else(|| "http".to_owned());
-    let (kind, in_tls) = Kind::read(&name, layers, &target).unwrap_or_else(|| {
+    let (name, target) = target(layers)?;
+    let kind = keys::text(layers, "kind")?.unwrap_or_else(|| "http".to_owned());
+    let mut named = Named {
+        host: name
+            .as_ref()
+            .map(|name| host_header(name, target.port(), &kind)),
+        keys: layers,
+    };
+    let (kind, in_tls) = Kind::read(&kind, &mut named, &target).unwrap_or_else(|| {
         Err(KeyError::new(
             "kind",
-            format!("\"{name}\" is not a kind of check"),
+            format!("\"{kind}\" is not a kind of check"),
             format!("write one of {}", kind_names().join(", ")),
         ))
     })?;
     let tls = if in_tls {
-        Some(TlsSpec::read(layers, kind.server_name(), target.ip())?)
+        let server_name = kind.server_name().or(name.as_ref().map(HostName::as_str));
+        Some(TlsSpec::read(layers, server_name, target.ip())?)
     } else {
         None
     };
@@ -57,6 +64,7 @@ fn read_keys(layers: &mut Layers<'_>) -> Result<CheckSpec, KeyError> {
     let interval = span(layers, "interval")?.unwrap_or(DEFAULT_INTERVAL);
     Ok(CheckSpec {
         target,
+        name,
         kind,
         tls,
         proxy,
@@ -69,15 +77,53 @@ fn read_keys(layers: &mut Layers<'_>) -> Result<CheckSpec, KeyError> {
     })
 }
 
-fn target(layers: &mut Layers<'_>) -> Result<SocketAddr, KeyError> {
+/// Where the origin is: an address, or a name, whose address is found at run time.
+fn target(layers: &mut Layers<'_>) -> Result<(Option<HostName>, SocketAddr), KeyError> {
     let text = keys::text(layers, "address")?.unwrap_or_default();
-    text.parse().map_err(|_| {
+    if let Ok(target) = text.parse() {
+        return Ok((None, target));
+    }
+    let error = |what: &str| {
         KeyError::new(
             "address",
-            format!("\"{text}\" is not an address and port"),
-            "write it like \"192.0.2.10:8080\" or \"[2001:db8::10]:8080\"",
+            format!("\"{text}\" {what}"),
+            "write it like \"192.0.2.10:8080\", \"[2001:db8::10]:8080\" or \"app.example:8080\"",
         )
-    })
+    };
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !name.contains([':', '[']) => (name, port),
+        _ => return Err(error("is not an address and port, or a name and port")),
+    };
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = port.parse::<u16>().ok().filter(|_| digits);
+    let port = port.ok_or_else(|| error("does not end with a port"))?;
+    let nowhere = Ipv4Addr::UNSPECIFIED.into();
+    Ok((Some(HostName::parse(name)?), SocketAddr::new(nowhere, port)))
+}
+
+/// A name as a Host header has it: with its port, unless that is the kind's own.
+fn host_header(name: &HostName, port: u16, kind: &str) -> String {
+    match (kind, port) {
+        ("http", 80) | ("https", 443) => name.to_string(),
+        _ => format!("{name}:{port}"),
+    }
+}
+
+/// The keys of a check of a name: a kind that takes a Host is given the name's, where
+/// it is not written, in place of the address's.
+struct Named<'a, 'b> {
+    host: Option<String>,
+    keys: &'a mut Layers<'b>,
+}
+
+impl Keys for Named<'_, '_> {
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        let written = self.keys.take(key);
+        match &self.host {
+            Some(host) if key == "host" => written.or_else(|| Some(Value::Text(host.clone()))),
+            _ => written,
+        }
+    }
 }
 
 /// How outcomes become a verdict: as the nearest of origin, file and agent

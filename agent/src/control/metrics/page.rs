@@ -249,6 +249,17 @@ impl Page {
                 "Checks that this agent takes no part in, by its own file or for want of a way.",
                 status.checks_refused,
             ),
+            ("names", "Names that checks have.", status.names.names),
+            (
+                "names_without_address",
+                "Names of those without any address: their checks are not probed here.",
+                status.names.without_address,
+            ),
+            (
+                "names_failing",
+                "Names of those that could not be resolved the last time; they keep what was known.",
+                status.names.failing,
+            ),
             (
                 "origin_series_left_out",
                 "Origins that would have series of their own, beyond the limit.",

@@ -26,12 +26,17 @@ impl CheckSpec {
         } else {
             out.byte(CANONICAL_VERSION);
         }
-        match self.target {
-            SocketAddr::V4(v4) => {
+        match (&self.name, self.target) {
+            // The name is what the check is of; its addresses come and go.
+            (Some(name), _) => {
+                out.byte(TARGET_NAME);
+                out.text(name.as_str());
+            }
+            (None, SocketAddr::V4(v4)) => {
                 out.byte(4);
                 out.0.extend_from_slice(&v4.ip().octets());
             }
-            SocketAddr::V6(v6) => {
+            (None, SocketAddr::V6(v6)) => {
                 out.byte(6);
                 out.0.extend_from_slice(&v6.ip().octets());
                 out.0.extend_from_slice(&v6.scope_id().to_be_bytes());
@@ -66,6 +71,9 @@ const CANONICAL_VERSION: u8 = 1;
 /// First byte where the way of the packets, or what stands before the stream,
 /// is written too.
 const CANONICAL_WITH_WAY: u8 = 2;
+
+/// Tells a name from addresses, which begin with 4 or 6.
+const TARGET_NAME: u8 = 1;
 
 /// Writes canonical bytes: every field says its own length.
 pub(crate) struct Canonical(Vec<u8>);

@@ -5,10 +5,11 @@
 //! This module reads no file and knows no configuration format.
 
 mod canonical;
+mod name;
 mod validate;
 
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use watchfire_wire::{CheckId, Verdict};
@@ -18,6 +19,7 @@ use crate::kind::{Kind, Transport, http, tcp};
 use crate::stream::TlsSpec;
 use crate::stream::proxy::ProxyHeader;
 pub(crate) use canonical::Canonical;
+pub use name::HostName;
 pub use validate::SpecError;
 
 /// From one scheduled probe to the next, unless configured.
@@ -28,8 +30,12 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(500);
 /// One check: where, how, how often, and what makes it Up or Down.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CheckSpec {
-    /// Where to connect.
+    /// Where to connect. Where there is a [`name`](Self::name), the address of it that
+    /// is in use: no part of what the check is, and unspecified as long as there is
+    /// none.
     pub target: SocketAddr,
+    /// The name that the origin is known by, if that is not its address.
+    pub name: Option<HostName>,
     /// What to do there.
     pub kind: Kind,
     /// Speak TLS on the connection.
@@ -84,6 +90,7 @@ impl CheckSpec {
     pub fn tcp(target: SocketAddr) -> Self {
         Self {
             target,
+            name: None,
             kind: Kind::Tcp(tcp::Spec::default()),
             tls: None,
             proxy: None,
@@ -120,6 +127,30 @@ impl CheckSpec {
         self.kind.key(self.tls.is_some())
     }
 
+    /// The name, or else the address, and the port.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{name}:{}", self.target.port()),
+            None => self.target.to_string(),
+        }
+    }
+
+    /// The same check, its name at this address.
+    #[must_use]
+    pub fn at(&self, address: IpAddr) -> Self {
+        Self {
+            target: SocketAddr::new(address, self.target.port()),
+            ..self.clone()
+        }
+    }
+
+    /// Whether there is an address to connect to.
+    #[must_use]
+    pub fn has_address(&self) -> bool {
+        !self.target.ip().is_unspecified()
+    }
+
     /// What it wants of the network.
     pub(crate) fn transport(&self) -> Transport {
         self.kind.transport(self.tls.is_some())
@@ -129,7 +160,7 @@ impl CheckSpec {
 impl fmt::Display for CheckSpec {
     /// For people: `GET http://127.0.0.1:80/health (host a.example) every 1s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let target = self.target.to_string();
+        let target = self.authority();
         self.kind.describe(self.tls.is_some(), &target, f)?;
         write!(f, " every {:?}", self.interval)?;
         if let Some(fast) = self.fast_interval {
@@ -288,10 +319,42 @@ mod tests {
                 target: "[2001:db8::1]:8080".parse().unwrap(),
                 ..base.clone()
             },
+            named("a.example", &base),
+            named("b.example", &base),
         ];
         let ids: HashSet<CheckId> = variants.iter().map(CheckSpec::id).collect();
         assert_eq!(ids.len(), variants.len());
         assert_eq!(base.id(), CheckSpec::http(target(), "/health").id());
+    }
+
+    fn named(name: &str, like: &CheckSpec) -> CheckSpec {
+        CheckSpec {
+            name: Some(HostName::parse(name).unwrap()),
+            ..like.clone()
+        }
+    }
+
+    #[test]
+    fn a_check_of_a_name_is_the_same_whatever_its_address() {
+        let spec = named("a.example", &CheckSpec::tcp(target()));
+        let nowhere = spec.at("0.0.0.0".parse().unwrap());
+        assert!(spec.has_address() && !nowhere.has_address());
+        assert_eq!(nowhere.validate(), Ok(()));
+        for address in ["0.0.0.0", "192.0.2.8", "2001:db8::7"] {
+            assert_eq!(spec.at(address.parse().unwrap()).id(), spec.id());
+        }
+        let text = spec.to_string();
+        assert!(text.starts_with("tcp a.example:8080 every 1s"), "{text}");
+        let other = CheckSpec {
+            target: "192.0.2.7:8081".parse().unwrap(),
+            ..spec.clone()
+        };
+        assert_ne!(other.id(), spec.id());
+        assert_ne!(CheckSpec::tcp(target()).id(), spec.id());
+        // A name's bytes begin with a number of their own, so that none of them can be
+        // an address's.
+        assert_eq!(spec.canonical()[1], 1);
+        assert_eq!(spec.id().to_string(), "1f4720bed3eefb36b3cd67c1b7912fbb");
     }
 
     #[test]

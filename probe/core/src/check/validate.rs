@@ -100,7 +100,8 @@ impl CheckSpec {
             )));
         }
         if let Some(egress) = &self.egress {
-            egress.validate(&self.target)?;
+            let target = self.has_address().then_some(&self.target);
+            egress.validate(target)?;
         }
         match self.rule {
             HealthRule::RiseFall { rise, fall } => {
@@ -123,6 +124,9 @@ impl CheckSpec {
     fn validate_target(&self) -> Result<(), SpecError> {
         if self.target.port() == 0 {
             return Err(SpecError::PortZero);
+        }
+        if self.name.is_some() && !self.has_address() {
+            return Ok(());
         }
         if let SocketAddr::V6(v6) = self.target
             && v6.ip().is_unicast_link_local()

@@ -17,6 +17,7 @@ mod exchange;
 mod flight;
 mod places;
 mod report;
+mod retarget;
 mod tell;
 
 use std::collections::{HashMap, VecDeque};
@@ -150,6 +151,7 @@ impl Engine {
         now: Time,
     ) -> Result<(), TooManyChecks> {
         if let Some(&index) = self.index.get(&id) {
+            self.retarget(id, spec, caps.clone());
             let entry = &mut self.entries[index as usize];
             entry.generation = generation;
             entry.caps = caps;
@@ -525,6 +527,12 @@ impl Engine {
             self.reschedule(index, now);
             self.shift(index);
             self.conclude_unstarted(index, Unmeasured::RateCapped, now);
+            return;
+        }
+        if !entry.spec.has_address() {
+            // Nobody starts such a check; where its address went is no origin's fault.
+            self.reschedule(index, now);
+            self.conclude_unstarted(index, Unmeasured::NameUnresolved, now);
             return;
         }
         self.stats.started += 1;
