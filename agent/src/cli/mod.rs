@@ -15,6 +15,7 @@ mod generate;
 mod history;
 mod member;
 mod origin;
+mod page;
 mod probes;
 mod run;
 mod shown;
@@ -61,6 +62,8 @@ enum Verb {
     Status(Asking),
     /// Tell why an origin has its verdict, who probes it and who would next.
     Why(ask::WhyOptions),
+    /// Print the address of the status page, for a browser.
+    Page(page::Options),
     /// Show the last transitions of all origins, whoever decided them.
     Events(history::EventsOptions),
     /// Show which origins changed the most.
@@ -130,6 +133,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Check(options) => check::run(&options),
         Verb::Status(options) => ask::status(&options),
         Verb::Why(options) => ask::why(&options),
+        Verb::Page(options) => page::run(&options),
         Verb::Events(options) => history::events(&options),
         Verb::Flapping(options) => history::flapping(&options),
         Verb::Origin(verb) => origin::run(&verb),
