@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
-use watchfire_table::{Entry, Reader};
+use watchfire_table::{Entry, Flags, Reader, TableVerdict};
 
 use self::mirror::Mirror;
 use super::Doors;
@@ -251,6 +251,18 @@ impl Seen {
     }
 }
 
+/// One origin of [`Rows`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowRef<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) verdict: TableVerdict,
+    pub(crate) flags: Flags,
+    pub(crate) reason: &'a str,
+    pub(crate) owner: &'a str,
+    pub(crate) since_ms: u64,
+    pub(crate) latency_us: u32,
+}
+
 impl Rows {
     fn of(rows: &[(&str, &Entry)], table: &Reader) -> Self {
         let mut columns = Self::default();
@@ -277,6 +289,21 @@ impl Rows {
             columns.latency_us.push(entry.latency_us);
         }
         columns
+    }
+
+    /// Row by row; what does not fit together is left out.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = RowRef<'_>> {
+        self.name.iter().enumerate().filter_map(|(at, name)| {
+            Some(RowRef {
+                name,
+                verdict: TableVerdict::from_code(*self.verdict.get(at)?)?,
+                flags: Flags(*self.flags.get(at)?),
+                reason: self.reasons.get(usize::from(*self.reason.get(at)?))?,
+                owner: self.owners.get(usize::from(*self.owner.get(at)?))?,
+                since_ms: *self.since_ms.get(at)?,
+                latency_us: *self.latency_us.get(at)?,
+            })
+        })
     }
 }
 
