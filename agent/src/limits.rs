@@ -174,6 +174,41 @@ pub(crate) const TRANSITION_LINES_PER_SECOND: u32 = 50;
 /// Transitions in one answer of the admin API.
 pub(crate) const EVENTS_ANSWERED: usize = 1_000;
 
+/// Screens that wait for news at once, whoever looks at them. Above it they are
+/// answered at once, and told to ask again later.
+pub(crate) const FOLLOWERS: usize = 8;
+
+/// A screen's question waits so long for news. What changes all the time, such as
+/// when members last answered, is as old as that.
+pub(crate) const FOLLOW_WAIT: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether there is news, while somebody waits.
+pub(crate) const FOLLOW_EVERY: Duration = Duration::from_millis(250);
+
+/// When a screen that found no place to wait asks again.
+pub(crate) const FOLLOW_AGAIN: Duration = Duration::from_secs(5);
+
+/// The gossip thread is asked for what screens show at most so often, however many
+/// there are.
+pub(crate) const GLANCE_EVERY: Duration = Duration::from_secs(1);
+
+/// What is remembered for screens is let go when none has asked for so long.
+pub(crate) const FOLLOW_IDLE: Duration = Duration::from_secs(60);
+
+/// Origins that a screen is told of. Where there are more those that are Up are left
+/// out first, and counted.
+pub(crate) const SCREEN_ORIGINS: usize = 131_072;
+
+/// Origins of which a screen is told that they have gone. Who has seen less than is
+/// remembered is told everything anew.
+pub(crate) const SCREEN_GONE: usize = 16_384;
+
+/// Overrides that a screen is told of one by one, those decided last.
+pub(crate) const GLANCE_OVERRIDES: usize = 200;
+
+/// Transitions that a screen is told of at once, the newest.
+pub(crate) const SCREEN_EVENTS: usize = 200;
+
 /// Longest time that a graceful leave may take before the agent ends anyway.
 pub(crate) const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -181,6 +216,9 @@ pub(crate) const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// counted: a full disk or a stuck terminal must not stop the agent.
 pub(crate) const LOG_LINES: usize = 16_384;
 
+// A question that waits is no request that takes too long, and leaves others places.
+const _: () = assert!(FOLLOW_WAIT.as_millis() * 2 <= METRICS_REQUEST.as_millis());
+const _: () = assert!(FOLLOWERS < ADMIN_PER_USER);
 const _: () = assert!(BULK_STREAMS_PER_ADDRESS <= BULK_STRANGERS);
 const _: () = assert!(BULK_STRANGERS * 2 <= BULK_ACCEPTED);
 const _: () = assert!(ADMIN_PER_USER < ADMIN_CONNECTIONS);

@@ -22,7 +22,7 @@ fn every_verb_explains_itself() {
     for verb in [
         "run", "demo", "check", "status", "why", "events", "flapping", "reload", "drain",
         "undrain", "origin", "member", "freeze", "unfreeze", "table", "config", "key", "bench",
-        "doctor",
+        "doctor", "top", "page",
     ] {
         let output = watchfire(&[verb, "--help"]);
         assert!(output.status.success(), "{verb}");

@@ -15,11 +15,13 @@ mod generate;
 mod history;
 mod member;
 mod origin;
+mod page;
 mod probes;
 mod run;
 mod shown;
 mod table;
 mod target;
+mod top;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -41,7 +43,7 @@ const ADMIN_SOCKET: &str = "/run/watchfire/admin.sock";
     after_help = "See it work, with no set-up:\n  watchfire demo\n\n\
                   Install it:\n  watchfire config example > agent.toml\n  \
                   watchfire key new pop.key\n  watchfire run --config agent.toml\n\n\
-                  Ask it:\n  watchfire status\n  watchfire why shop-1\n  \
+                  Ask it:\n  watchfire status\n  watchfire why shop-1\n  watchfire top\n  \
                   watchfire table get shop-1 --table /run/watchfire/table"
 )]
 struct Cli {
@@ -61,6 +63,10 @@ enum Verb {
     Status(Asking),
     /// Tell why an origin has its verdict, who probes it and who would next.
     Why(ask::WhyOptions),
+    /// Watch members, failing origins and transitions on this terminal.
+    Top(top::Options),
+    /// Print the address of the status page, for a browser.
+    Page(page::Options),
     /// Show the last transitions of all origins, whoever decided them.
     Events(history::EventsOptions),
     /// Show which origins changed the most.
@@ -130,6 +136,8 @@ pub(crate) fn main() -> ExitCode {
         Verb::Check(options) => check::run(&options),
         Verb::Status(options) => ask::status(&options),
         Verb::Why(options) => ask::why(&options),
+        Verb::Top(options) => top::run(&options),
+        Verb::Page(options) => page::run(&options),
         Verb::Events(options) => history::events(&options),
         Verb::Flapping(options) => history::flapping(&options),
         Verb::Origin(verb) => origin::run(&verb),

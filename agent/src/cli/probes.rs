@@ -64,7 +64,7 @@ fn indent(text: &str) {
 }
 
 /// One mark a probe: how long it took beside the others, or that it failed.
-fn marks(probes: &[ProbeRecord]) -> String {
+pub(super) fn marks(probes: &[ProbeRecord]) -> String {
     const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let passed = probes.iter().filter(|it| it.outcome == "pass");
     let slowest = passed.map(|it| it.total_us).max().unwrap_or(0).max(1);
@@ -79,7 +79,7 @@ fn marks(probes: &[ProbeRecord]) -> String {
     probes.iter().map(mark).collect()
 }
 
-fn line(probe: &ProbeRecord) -> String {
+pub(super) fn line(probe: &ProbeRecord) -> String {
     let mut text = format!("{}  {}", time(probe.at_ms), probe.reason);
     if let Some(status) = probe.status {
         text.push_str(&format!(" {status}"));

@@ -13,6 +13,7 @@ pub(crate) mod epoch;
 mod metrics;
 pub(crate) mod overrides;
 pub(crate) mod reload;
+pub(crate) mod screen;
 pub(crate) mod sights;
 pub(crate) mod sources;
 mod supervisor;
@@ -80,6 +81,7 @@ pub(crate) struct Doors {
     /// Which decisions of operators are on disk.
     pub(crate) on_disk: watch::Receiver<overrides::OnDisk>,
     pub(crate) sights: Arc<Sights>,
+    pub(crate) screens: Arc<screen::Screens>,
 }
 
 impl Doors {
@@ -215,6 +217,10 @@ async fn control(
         node: config.name.as_str().into(),
         on_disk,
         sights: Arc::new(sights),
+        // Another at every start: the process's id keeps two of one millisecond apart.
+        screens: Arc::new(screen::Screens::new(
+            crate::clock::wall_ms() << 22 | u64::from(std::process::id()),
+        )),
     };
     let mut hangup = listen(SignalKind::hangup())?;
     let mut terminate = listen(SignalKind::terminate())?;

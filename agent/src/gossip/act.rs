@@ -19,6 +19,7 @@ use watchfire_wire::{CheckId, NodeId, Reason, Time, Unmeasured};
 use super::Ending;
 use super::command::Command;
 use super::generations::Generations;
+use super::glance;
 use super::looks::Looking;
 use super::observer::Turned;
 use super::overrides;
@@ -203,6 +204,10 @@ impl Act {
             // Whoever asked may be gone by now; then nobody reads the answer.
             Command::Status(reply) => drop(reply.send(Box::new(self.status(shell)))),
             Command::Why(name, reply) => drop(reply.send(why(&name, shell))),
+            Command::Glance(reply) => {
+                let uptime_s = now.since(self.started).as_secs();
+                drop(reply.send(Box::new(glance::of(shell, uptime_s, self.draining))));
+            }
         }
     }
 
@@ -523,7 +528,7 @@ fn living(node: &Node) -> impl Iterator<Item = &Member> {
     node.members().filter(|member| member.state.is_living())
 }
 
-fn members(node: &Node) -> Vec<MemberStatus> {
+pub(super) fn members(node: &Node) -> Vec<MemberStatus> {
     let clock = node.overrides().clock();
     let now = clock::now();
     let own = node.actor().node;

@@ -11,6 +11,7 @@ use watchfire_core::overrides::{Decided, Refused, Request};
 use watchfire_host::OriginChange;
 use watchfire_probe::Trust;
 
+use super::glance::Glance;
 use super::status::Status;
 use crate::limits::COMMANDS;
 
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Drain(bool),
     /// What is there now.
     Status(oneshot::Sender<Box<Status>>),
+    /// What a screen shows of the POP.
+    Glance(oneshot::Sender<Box<Glance>>),
     /// Which probe belongs to a check behind this origin name, in words.
     Why(String, oneshot::Sender<Option<super::status::Why>>),
     /// How long ago the probe thread that has turned the least has turned.

@@ -10,6 +10,7 @@ mod bulk;
 pub(crate) mod command;
 mod datagrams;
 mod generations;
+pub(crate) mod glance;
 mod looks;
 mod observer;
 pub(crate) mod overrides;

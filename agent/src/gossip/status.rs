@@ -321,7 +321,8 @@ pub(crate) fn of_probes(stats: &Stats) -> (BTreeMap<String, u64>, BTreeMap<Strin
     (counters, latencies)
 }
 
-fn latency(histogram: &Histogram<u64>) -> Latency {
+/// A histogram of microseconds in short.
+pub(crate) fn latency(histogram: &Histogram<u64>) -> Latency {
     Latency {
         count: histogram.len(),
         p50_us: histogram.value_at_quantile(0.5),

@@ -128,6 +128,11 @@ impl Journal {
         Some(&of_it[at].record)
     }
 
+    /// The number of the last record.
+    pub(crate) const fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Origins by how often they changed since then, those that did the most first.
     pub(crate) fn flapping(&self, since_ms: u64, limit: usize) -> Vec<(String, usize)> {
         let mut counts: Vec<(String, usize)> = self

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "shared between test programs")]
 
 pub(crate) mod dns;
+pub(crate) mod browser;
 pub(crate) mod nginx;
 pub(crate) mod origin;
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::control::overrides::Ask;
+use crate::control::screen::ScreenAsked;
 use crate::recorder::Record;
 
 /// What a person may ask of a running agent.
@@ -12,6 +13,8 @@ use crate::recorder::Record;
 pub(crate) enum Verb {
     /// Members, checks, counters.
     Status,
+    /// What a screen shows.
+    Screen(ScreenAsked),
     /// Why an origin has its verdict.
     Why(WhyAsked),
     /// Transitions that this agent has kept, the newest of them.

@@ -102,6 +102,7 @@ fn request(verb: &Verb) -> (Method, String, String) {
         Verb::Status => get("/v1/status"),
         Verb::Origins => get("/v1/origins"),
         Verb::Diff => get("/v1/diff"),
+        Verb::Screen(asked) => with(Method::GET, "/v1/screen", value(asked)),
         Verb::Why(asked) => with(Method::GET, "/v1/why", value(asked)),
         Verb::Events(asked) => with(Method::GET, "/v1/events", value(asked)),
         Verb::Flapping(asked) => with(Method::GET, "/v1/flapping", value(asked)),

@@ -13,6 +13,7 @@ use crate::control::Request;
 use crate::control::doors::Peer;
 use crate::control::overrides::{self, Ask, Done};
 use crate::control::reload::Diff;
+use crate::control::screen::{Screen, ScreenAsked};
 use crate::gossip::Seen;
 use crate::gossip::command::Command;
 use crate::gossip::overrides::OverrideStatus;
@@ -57,6 +58,14 @@ async fn gossip<T>(api: &Api, command: impl FnOnce(oneshot::Sender<T>) -> Comman
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
 pub(super) async fn status(State(api): State<Api>) -> Answer<Status> {
     answer(api.doors.status().await.map(|status| *status))
+}
+
+/// What a screen shows of the POP, and what has changed since it last asked. Few may
+/// wait for news at once; others are answered at once.
+#[utoipa::path(get, path = "/v1/screen", params(ScreenAsked), responses((status = 200, body = Screen)))]
+pub(super) async fn screen(State(api): State<Api>, query: Asked<ScreenAsked>) -> Answer<Screen> {
+    let asked = asked(query)?;
+    answer(api.doors.screens.answer(&asked, &api.doors).await)
 }
 
 /// The names of all origins that are configured.

@@ -1,19 +1,23 @@
 //! The admin API: HTTP and JSON on the Unix socket and, if configured, on TCP. Every
 //! verb of the command line that asks a running agent is a client of it.
 //!
+//! It serves the status page, too, which asks it like any other client.
+//!
 //! Whoever may connect to the socket may read. What changes something is for root
 //! and the agent's own user; on TCP, for who has the token.
 
 mod asked;
+mod browser;
 mod client;
 mod handlers;
+mod page;
 mod token;
 
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -29,7 +33,8 @@ pub(crate) use self::asked::{
     Ended, Events, EventsAnswer, Flapping, Look, Reload, Sentence, Verb, WhyAsked,
 };
 pub(crate) use self::client::ask;
-pub(crate) use self::token::Token;
+use self::token::May;
+pub(crate) use self::token::{Token, reader_key};
 
 /// What every request gets.
 #[derive(Clone)]
@@ -49,6 +54,7 @@ struct Api {
     ),
     paths(
         h::status,
+        h::screen,
         h::origins,
         h::why,
         h::events,
@@ -81,6 +87,7 @@ pub(super) fn serve<D: Door>(few: Few<D>, doors: Doors, token: Option<Token>) {
 fn router(api: Api) -> Router {
     Router::new()
         .route("/v1/status", get(h::status))
+        .route("/v1/screen", get(h::screen))
         .route("/v1/origins", get(h::origins))
         .route("/v1/why", get(h::why))
         .route("/v1/events", get(h::events))
@@ -102,6 +109,8 @@ fn router(api: Api) -> Router {
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES))
         .layer(from_fn_with_state(api.clone(), admit))
         .with_state(api)
+        .merge(page::router())
+        .layer(map_response(page::guarded))
 }
 
 /// Lets in who may do what is asked.
@@ -111,6 +120,9 @@ async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
+    if let Some(why) = browser::foreign(request.headers()) {
+        return Refusal(StatusCode::FORBIDDEN, why.into()).into_response();
+    }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let allowed = match (peer, &api.token) {
         (Peer::User(uid), _) if uid == 0 || uid == geteuid().as_raw() => Ok(()),
@@ -123,13 +135,18 @@ async fn admit(
         (Peer::Address(_), Some(token)) => {
             let said = request.headers().get(header::AUTHORIZATION);
             let said = said.and_then(|it| it.as_bytes().strip_prefix(b"Bearer "));
-            if said.is_some_and(|said| token.is(said)) {
-                Ok(())
-            } else {
-                Err(Refusal(
+            match said.and_then(|said| token.lets(said)) {
+                Some(May::Change) => Ok(()),
+                Some(May::Read) if reads => Ok(()),
+                Some(May::Read) => Err(Refusal(
+                    StatusCode::FORBIDDEN,
+                    "this key may only read; the token of admin.token_file may change things"
+                        .into(),
+                )),
+                None => Err(Refusal(
                     StatusCode::UNAUTHORIZED,
                     "send the token of admin.token_file: Authorization: Bearer TOKEN".into(),
-                ))
+                )),
             }
         }
         (Peer::Address(_), None) => Err(Refusal(StatusCode::FORBIDDEN, "there is no token".into())),
