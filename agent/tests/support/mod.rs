@@ -3,8 +3,8 @@
 // Each test file is a program of its own and uses its own part of this.
 #![allow(dead_code, reason = "shared between test programs")]
 
-pub(crate) mod dns;
 pub(crate) mod browser;
+pub(crate) mod dns;
 pub(crate) mod nginx;
 pub(crate) mod origin;
 
