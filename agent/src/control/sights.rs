@@ -37,7 +37,7 @@ impl Sights {
         let Some(spec) = &why.spec else {
             return;
         };
-        why.sent = spec.kind.sent(&self.user_agent);
+        why.sent = spec.kind.sent(&self.user_agent, spec.tls.is_some());
         if let Some(traced) = self.statistics.trace(spec.id()) {
             let zero_ms = clock::wall_at_zero().at_zero_ms;
             (why.probes, why.answers) = recorder::told(traced, zero_ms);
