@@ -64,7 +64,7 @@ pub struct BenchProgress {
 /// What was measured. The public fields are those of the JSON form.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct BenchResult {
-    /// `tcp`, `http` or `https`.
+    /// The kind's name, like `tcp` or `https`.
     pub kind: &'static str,
     /// The driver: `io_uring` or `epoll`.
     pub backend: &'static str,

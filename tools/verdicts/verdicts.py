@@ -3,14 +3,14 @@
 
     unshare --net --map-root-user python3 tools/verdicts/verdicts.py [--write FILE]
 
-Plays every origin of http_heads.py, TLS servers of another age or with broken
+Plays every origin of http_heads.py and http2_frames.py, TLS servers of another age or with broken
 certificates, and TCP faults, and asks this tree's program on both drivers,
-HAProxy's own check, HAProxy as a proxy, and curl. It fails if a verdict is Up
+HAProxy's own check, HAProxy as a proxy, and curl, or gRPC's own client. It fails if a verdict is Up
 that neither judge would give, or if a difference has no reason in reasons.py.
 Another checker is added as one more function in JUDGES.
 
 Needs: a namespace of its own (it sets packet filter rules), haproxy, curl,
-openssl, nft, ip. WATCHFIRE names the program.
+openssl, nft, ip, Debian's python3-grpcio. WATCHFIRE names the program.
 """
 
 import json
@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 
+from http2_frames import GRPC, HEADERS, HTTP2, KILLS_HAPROXY
 from http_heads import HTTP
 from reasons import reason_for
 
@@ -38,8 +39,13 @@ class Case:
         self.group, self.name, self.port, self.tls = group, name, port, tls
         self.says = {}
 
-    def scheme(self):
+    def kind(self):
+        if self.group in ("HTTP/2", "gRPC"):
+            return {"HTTP/2": "h2", "gRPC": "grpc"}[self.group]
         return "https" if self.tls is not None else "http"
+
+    def over_http2(self):
+        return self.kind() in ("h2", "grpc")
 
 
 def serve(port, handle):
@@ -100,6 +106,46 @@ def http_cases(cases):
         serve(port, answers(data))
         cases.append(Case("HTTP", name, port))
         port += 1
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def has_request(got):
+    at = len(PREFACE)
+    while len(got) >= at + 9:
+        if got[at + 3] == HEADERS:
+            return True
+        at += 9 + int.from_bytes(got[at : at + 3], "big")
+    return False
+
+
+def speaks_http2(hello, rest):
+    def handle(peer):
+        got, greeted = b"", False
+        while not has_request(got):
+            more = peer.recv(4096)
+            if not more:
+                return
+            got += more
+            if not greeted and got.startswith(PREFACE):
+                greeted = True
+                peer.sendall(hello)
+                if not rest:
+                    break
+        peer.sendall(rest)
+        peer.shutdown(socket.SHUT_WR)
+        while peer.recv(4096):
+            pass
+
+    return handle
+
+
+def http2_cases(cases):
+    for group, origins, first in (("HTTP/2", HTTP2, 9100), ("gRPC", GRPC, 9200)):
+        for port, (name, (hello, rest)) in enumerate(origins.items(), first):
+            serve(port, speaks_http2(hello, rest))
+            cases.append(Case(group, name, port))
 
 
 def tcp_cases(cases):
@@ -185,22 +231,35 @@ def tls_cases(cases, folder, servers):
         cases.append(Case("TLS", name, port, tls=verified))
 
 
+HEALTH = "/grpc.health.v1.Health/Check"
+
+
 def haproxy(cases, folder):
     lines = [
         f"global\n maxconn 500\n stats socket {folder}/h.sock mode 600\ndefaults\n mode http\n"
         " timeout connect 2s\n timeout client 4s\n timeout server 4s\n timeout check 2s"
     ]
     for case in cases:
+        if case.name in KILLS_HAPROXY:
+            case.says["haproxy check"] = case.says["haproxy forwards"] = (False, "crashes")
+            continue
         tls = ""
         if case.tls is not None:
             tls = " ssl sni str(origin.test) check-sni origin.test "
             tls += f"verify required ca-file {folder}/trusted.pem verifyhost origin.test" if case.tls else "verify none"
+        if case.over_http2():
+            tls = " proto h2"
         target = f" server s {ADDR}:{case.port}{tls}"
+        send = "meth GET uri / ver HTTP/1.1 hdr Host origin.test hdr Connection close"
+        if case.kind() == "h2":
+            send = "meth GET uri / ver HTTP/2 hdr Host origin.test"
+        if case.kind() == "grpc":
+            send = f"meth POST uri {HEALTH} ver HTTP/2 hdr Host origin.test hdr Content-Type application/grpc"
         lines.append(
             f"backend check{case.port}\n option httpchk\n"
-            " http-check send meth GET uri / ver HTTP/1.1 hdr Host origin.test hdr Connection close\n"
+            f" http-check send {send}\n"
             f" http-check expect status 200-399\n{target} check inter 1s fall 1 rise 1\n"
-            f"frontend f{case.port}\n bind {FRONT}:{case.port}\n default_backend forward{case.port}\n"
+            f"frontend f{case.port}\n bind {FRONT}:{case.port}{' proto h2' if case.kind() == 'grpc' else ''}\n default_backend forward{case.port}\n"
             f"backend forward{case.port}\n{target}"
         )
     open(f"{folder}/h.cfg", "w").write("\n".join(lines) + "\n")
@@ -226,9 +285,12 @@ def ask_haproxy(cases, folder):
 
 
 def ask_curl(case, addr, folder, forwarded):
-    url = f"{'http' if forwarded else case.scheme()}://origin.test:{case.port}/"
+    scheme = "https" if case.tls is not None and not forwarded else "http"
+    url = f"{scheme}://origin.test:{case.port}/"
     how = ["--cacert", f"{folder}/trusted.pem"] if case.tls else ["-k"]
     line = ["curl", "-s", "-m", "4", "-o", "/dev/null", "-w", "%{http_code}", *how]
+    if case.over_http2() and not forwarded:
+        line.append("--http2-prior-knowledge")
     line += ["--resolve", f"origin.test:{case.port}:{addr}", url]
     done = subprocess.run(line, capture_output=True, text=True)
     status = int(done.stdout or 0)
@@ -236,8 +298,26 @@ def ask_curl(case, addr, folder, forwarded):
     return good, f"{status}" if done.returncode == 0 else f"error {done.returncode}"
 
 
+# Debian's interpreter has Debian's gRPC. It is up where the answer is SERVING.
+GRPC_CLIENT = """
+import sys, grpc
+call = grpc.insecure_channel(sys.argv[1]).unary_unary(sys.argv[2])
+try:
+    said = call(b"", timeout=4)
+    print(said[1] if said[:1] == b"\\x08" and len(said) > 1 else 0)
+except grpc.RpcError as error:
+    print(error.code().name)
+"""
+
+
+def ask_grpc(case, addr):
+    line = ["/usr/bin/python3", "-c", GRPC_CLIENT, f"{addr}:{case.port}", HEALTH]
+    said = subprocess.run(line, capture_output=True, text=True).stdout.strip()
+    return said == "1", said.lower()
+
+
 def ask_watchfire(case, backend, folder):
-    line = [WATCHFIRE, "check", f"{case.scheme()}://{ADDR}:{case.port}/", "--json"]
+    line = [WATCHFIRE, "check", f"{case.kind()}://{ADDR}:{case.port}/", "--json"]
     line += ["--timeout", "2s", "--backend", backend, "--host", "origin.test"]
     if case.tls:
         line += ["--roots", f"{folder}/trusted.pem"]
@@ -254,20 +334,26 @@ JUDGES = ["watchfire io_uring", "watchfire epoll", "haproxy check", "haproxy for
 def ask_all(case, folder):
     case.says["watchfire io_uring"] = ask_watchfire(case, "io_uring", folder)
     case.says["watchfire epoll"] = ask_watchfire(case, "epoll", folder)
-    case.says["haproxy forwards"] = ask_curl(case, FRONT, folder, True)
+    if case.kind() == "grpc":
+        case.says["haproxy forwards"] = ask_grpc(case, FRONT)
+        case.says["curl"] = ask_grpc(case, ADDR)
+        return
+    if "haproxy forwards" not in case.says:
+        case.says["haproxy forwards"] = ask_curl(case, FRONT, folder, True)
     case.says["curl"] = ask_curl(case, ADDR, folder, False)
 
 
 def table(cases):
     lines, wrong = [], []
     for group in dict.fromkeys(case.group for case in cases):
-        lines += [f"\n## {group}\n", "| origin | watchfire | HAProxy's check | through HAProxy | curl | difference |"]
+        client = "gRPC's client" if group == "gRPC" else "curl"
+        lines += [f"\n## {group}\n", f"| origin | watchfire | HAProxy's check | through HAProxy | {client} | difference |"]
         lines.append("| --- | --- | --- | --- | --- | --- |")
         for case in (case for case in cases if case.group == group):
             ours, epoll = case.says["watchfire io_uring"], case.says["watchfire epoll"]
             judges = [case.says[judge] for judge in JUDGES[2:]]
             differs = any(good != ours[0] for good, _ in judges)
-            reason = reason_for(case.name, ours[0], [good for good, _ in judges]) if differs else ""
+            reason = reason_for(group, case.name, ours[0], [good for good, _ in judges]) if differs else ""
             if ours[0] and not any(good for good, _ in judges):
                 wrong.append(f"{case.name}: Up, and no judge says so")
             if ours[0] != epoll[0]:
@@ -290,6 +376,7 @@ def main():
     cases, servers = [], []
     try:
         http_cases(cases)
+        http2_cases(cases)
         tcp_cases(cases)
         tls_cases(cases, folder, servers)
         time.sleep(1)

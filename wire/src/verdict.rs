@@ -166,6 +166,21 @@ reasons! {
         BadContent = 26, "bad_content", "the content of the response is not the expected one";
         DownAtOnce = 27, "down_at_once", "the origin says that it is to be taken out at once";
         Degraded = 28, "degraded", "the origin answered as expected, with a sign of trouble that the check names";
+        TlsAlpn = 29, "tls_alpn", "the origin does not agree to speak the check's protocol in TLS (ALPN)";
+        NotHttp2 = 30, "not_http2", "what the origin sent is not HTTP/2";
+        Http2Protocol = 31, "http2_protocol", "the origin broke the rules of HTTP/2";
+        Http2FrameSize = 32, "http2_frame_size", "a frame of HTTP/2 is longer than allowed, or not as long as its kind is";
+        Http2FlowControl = 33, "http2_flow_control", "the origin broke the flow control of HTTP/2";
+        Http2Compression = 34, "http2_compression", "the response's headers cannot be decompressed (HPACK)";
+        Http2Flood = 35, "http2_flood", "the origin sent more frames of HTTP/2 than any response needs";
+        Http2Reset = 36, "http2_reset", "the origin reset the request's stream (RST_STREAM)";
+        Http2Goaway = 37, "http2_goaway", "the origin ended the connection instead of answering (GOAWAY)";
+        GrpcNotServing = 38, "grpc_not_serving", "the gRPC service says that it is not serving";
+        GrpcUnknown = 39, "grpc_unknown", "the gRPC server says that it does not know the service's health";
+        GrpcServiceUnknown = 40, "grpc_service_unknown", "the gRPC server does not know the service";
+        GrpcUnimplemented = 41, "grpc_unimplemented", "the gRPC server has no health service";
+        GrpcStatus = 42, "grpc_status", "the gRPC call ended with a status that is not OK";
+        GrpcBroken = 43, "grpc_broken", "what the origin answered is not a whole answer of gRPC";
     }
 }
 
@@ -231,7 +246,22 @@ impl Reason {
             | Self::TlsProtocol
             | Self::BadHeader
             | Self::BadContent
-            | Self::DownAtOnce => true,
+            | Self::DownAtOnce
+            | Self::TlsAlpn
+            | Self::NotHttp2
+            | Self::Http2Protocol
+            | Self::Http2FrameSize
+            | Self::Http2FlowControl
+            | Self::Http2Compression
+            | Self::Http2Flood
+            | Self::Http2Reset
+            | Self::Http2Goaway
+            | Self::GrpcNotServing
+            | Self::GrpcUnknown
+            | Self::GrpcServiceUnknown
+            | Self::GrpcUnimplemented
+            | Self::GrpcStatus
+            | Self::GrpcBroken => true,
         }
     }
 }

@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use watchfire_origin::{Farm, FarmOptions, Kind as FarmKind};
 use watchfire_probe::{BenchOptions, BenchRate, BenchResult, Options as ProbeOptions, bench};
-use watchfire_probe_core::{CheckSpec, HttpSpec, Kind, TlsSpec};
+use watchfire_probe_core::keys::Value;
+use watchfire_probe_core::{CheckSpec, KIND_KEYS, TlsSpec};
 
 use super::check::BackendName;
-use super::target::{Scheme, Target};
+use super::target::{Target, read_kind};
 use super::{Failure, Format, print_json};
 use crate::config::{USER_AGENT, user_agent};
 
@@ -41,8 +43,8 @@ pub(super) enum Verb {
 )]
 pub(super) struct ProbeVerb {
     /// What a probe does
-    #[arg(long, value_enum, default_value_t = KindName::Http)]
-    kind: KindName,
+    #[arg(long, default_value = "http", value_parser = PossibleValuesParser::new(KIND_KEYS))]
+    kind: String,
     /// How many built-in origins, or a file with one target a line
     #[arg(long, default_value = "1000", value_name = "N|FILE")]
     targets: String,
@@ -80,21 +82,20 @@ pub(super) struct ProbeVerb {
 #[derive(Args)]
 pub(super) struct OriginsVerb {
     /// What they speak
-    #[arg(long, value_enum, default_value_t = KindName::Http)]
-    kind: KindName,
+    #[arg(long, value_enum, default_value_t = FarmSpeaks::Http)]
+    kind: FarmSpeaks,
     /// How many, on consecutive loopback addresses
     #[arg(long, default_value_t = 1_000)]
     count: u32,
 }
 
+/// What the built-in origins speak.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum KindName {
+enum FarmSpeaks {
     /// SYN, SYN-ACK, RST
     Tcp,
     /// One request
     Http,
-    /// One request in TLS
-    Https,
 }
 
 pub(super) fn run(verb: &Verb) -> Result<(), Failure> {
@@ -115,9 +116,9 @@ fn probe(options: &ProbeVerb) -> Result<(), Failure> {
     // The farm lives as long as this name.
     let (specs, _farm) = match options.targets.parse::<u32>() {
         Ok(count) => {
-            let farm = OwnFarm::start(options.kind, count)?;
+            let farm = OwnFarm::start(&options.kind, count)?;
             let specs = farm.addresses.iter().map(|addr| spec(options, *addr, None));
-            (specs.collect(), Some(farm))
+            (specs.collect::<Result<_, _>>()?, Some(farm))
         }
         Err(_) => (read_targets(options, Path::new(&options.targets))?, None),
     };
@@ -157,28 +158,32 @@ fn probe(options: &ProbeVerb) -> Result<(), Failure> {
     }
 }
 
-fn spec(options: &ProbeVerb, addr: SocketAddr, target: Option<&Target>) -> CheckSpec {
-    let tcp = CheckSpec::tcp(addr);
-    if options.kind == KindName::Tcp {
-        return tcp;
-    }
+fn spec(
+    options: &ProbeVerb,
+    addr: SocketAddr,
+    target: Option<&Target>,
+) -> Result<CheckSpec, String> {
+    let text = |text: &str| Value::Text(text.to_owned());
     let host = target.map_or_else(|| addr.to_string(), Target::host_header);
+    let path = target.map_or("/", |target| &target.path);
+    let connection = if options.reuse { "reuse" } else { "new" };
+    let keys = vec![
+        ("host", text(&host)),
+        ("path", text(path)),
+        ("service", text(path.trim_start_matches('/'))),
+        ("connection", text(connection)),
+    ];
+    let (kind, tls) = read_kind(&options.kind, keys, &addr)?;
     let server_name = target.map_or_else(|| addr.ip().to_string(), |target| target.host.clone());
-    CheckSpec {
-        kind: Kind::Http(HttpSpec {
-            path: target.map_or_else(|| "/".to_owned(), |target| target.path.clone()),
-            host,
-            expect: "200-399".parse().expect("a good set of statuses"),
-            reuse: options.reuse,
-            ..HttpSpec::get(&addr, "/")
-        }),
-        tls: (options.kind == KindName::Https).then_some(TlsSpec {
+    Ok(CheckSpec {
+        kind,
+        tls: tls.then_some(TlsSpec {
             server_name,
             verify: !options.no_verify,
             options: None,
         }),
-        ..tcp
-    }
+        ..CheckSpec::tcp(addr)
+    })
 }
 
 fn read_targets(options: &ProbeVerb, path: &Path) -> Result<Vec<CheckSpec>, Failure> {
@@ -198,17 +203,14 @@ fn read_targets(options: &ProbeVerb, path: &Path) -> Result<Vec<CheckSpec>, Fail
         }
         let place = |error: String| format!("{}:{}: {error}", path.display(), index + 1);
         let target = Target::parse(line).map_err(place)?;
-        let matching = match options.kind {
-            KindName::Tcp => target.scheme == Scheme::Tcp,
-            KindName::Http => target.scheme != Scheme::Https,
-            KindName::Https => target.scheme != Scheme::Http,
-        };
+        // One without a kind is of the kind that is asked for.
+        let matching = target.kind == options.kind || target.kind == KIND_KEYS[0];
         if !matching {
             let error = "this target is of another kind\n  help: correct it, or --kind".to_owned();
             return Err(Failure::Error(place(error)));
         }
         let addr = target.resolve().map_err(place)?;
-        let spec = spec(options, addr, Some(&target));
+        let spec = spec(options, addr, Some(&target)).map_err(place)?;
         spec.validate().map_err(|error| place(error.to_string()))?;
         specs.push(spec);
     }
@@ -263,18 +265,13 @@ struct OwnFarm {
 }
 
 impl OwnFarm {
-    fn start(kind: KindName, count: u32) -> Result<Self, Failure> {
-        let kind = match kind {
-            KindName::Tcp => "tcp",
-            KindName::Http => "http",
-            KindName::Https => {
-                return Err(Failure::Error(
-                    "the built-in origins speak no TLS\n  help: name your own in a file: \
-                     --targets FILE"
-                        .into(),
-                ));
-            }
-        };
+    fn start(kind: &str, count: u32) -> Result<Self, Failure> {
+        if FarmSpeaks::from_str(kind, false).is_err() {
+            return Err(Failure::Error(format!(
+                "the built-in origins speak no {kind}\n  help: name your own in a file: \
+                 --targets FILE"
+            )));
+        }
         let mut process = Command::new(std::env::current_exe()?)
             .args([
                 "bench",
@@ -324,9 +321,8 @@ fn origins(options: &OriginsVerb) -> Result<(), Failure> {
     let farm = Farm::start(FarmOptions {
         count: options.count,
         kind: match options.kind {
-            KindName::Tcp => FarmKind::Tcp,
-            KindName::Http => FarmKind::Http,
-            KindName::Https => return Err("the built-in origins speak no TLS".into()),
+            FarmSpeaks::Tcp => FarmKind::Tcp,
+            FarmSpeaks::Http => FarmKind::Http,
         },
         ..FarmOptions::default()
     })?;

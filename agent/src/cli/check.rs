@@ -6,10 +6,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use watchfire_probe::{Ability, OnceReport, Options as ProbeOptions, Outcome, Phases, once};
+use watchfire_probe_core::keys::Value;
 use watchfire_probe_core::tape::Tape;
-use watchfire_probe_core::{CheckSpec, HealthRule, HttpSpec, Kind, Method, TcpSpec, TlsSpec};
+use watchfire_probe_core::{CheckSpec, HealthRule, TlsSpec};
 
-use super::target::{Scheme, Target};
+use super::target::{Target, read_kind};
 use super::{Failure, Format, everywhere, print_json, shown};
 use crate::config::{AgentConfig, USER_AGENT, refusal, user_agent};
 use crate::files::{Files, How};
@@ -22,8 +23,9 @@ use crate::names::address_of;
                         measured nothing; 2: it could not be tried."
 )]
 pub(super) struct Options {
-    /// tcp://HOST:PORT, http://HOST/PATH, https://HOST/PATH, or HOST:PORT for
-    /// TCP; with --config an origin's name
+    /// KIND://HOST:PORT/PATH with any kind of check, like tcp, http, https, h2-tls or
+    /// grpc (whose path is the service), or HOST:PORT for TCP; with --config an
+    /// origin's name
     target: String,
     /// The agent's configuration file: probe the origin of this name exactly as
     /// that agent would
@@ -189,28 +191,24 @@ fn tell(spec: &CheckSpec, probe: &ProbeOptions, format: Format) -> Result<(), Fa
 
 fn spec(options: &Options, target: &Target) -> Result<CheckSpec, Failure> {
     let addr = target.resolve()?;
-    let http = || -> Result<Kind, Failure> {
-        Ok(Kind::Http(HttpSpec {
-            method: match options.method {
-                MethodName::Get => Method::Get,
-                MethodName::Head => Method::Head,
-            },
-            path: target.path.clone(),
-            // As the agent's own checks have it: of an address, its port too.
-            host: match &options.host {
-                Some(host) => host.clone(),
-                None if target.is_address() => HttpSpec::get(&addr, "/").host,
-                None => target.host_header(),
-            },
-            expect: options.expect.parse()?,
-            ..HttpSpec::get(&addr, "/")
-        }))
+    let text = |text: &str| Value::Text(text.to_owned());
+    let method = match options.method {
+        MethodName::Get => "GET",
+        MethodName::Head => "HEAD",
     };
-    let (kind, tls) = match target.scheme {
-        Scheme::Tcp => (Kind::Tcp(TcpSpec::default()), false),
-        Scheme::Http => (http()?, false),
-        Scheme::Https => (http()?, true),
-    };
+    let mut keys = vec![
+        ("method", text(method)),
+        ("path", text(&target.path)),
+        ("expect", text(&options.expect)),
+        ("service", text(target.path.trim_start_matches('/'))),
+    ];
+    // As the agent's own checks have it: of an address, its port too.
+    match &options.host {
+        Some(host) => keys.push(("host", text(host))),
+        None if target.is_address() => {}
+        None => keys.push(("host", text(&target.host_header()))),
+    }
+    let (kind, tls) = read_kind(target.kind, keys, &addr)?;
     let name = options.host.as_ref().and(kind.server_name());
     let tls = tls.then(|| TlsSpec {
         server_name: name.unwrap_or(&target.host).to_owned(),
@@ -254,7 +252,7 @@ fn print_text(spec: &CheckSpec, report: &OnceReport) {
     if report.phases.degraded {
         say!("  degraded    by the signs that the check names");
     }
-    shown::say(&report.tape, matches!(spec.kind, Kind::Http(_)));
+    shown::say(&report.tape, &spec.kind);
     let verdict = match report.outcome {
         Outcome::Pass => "passed",
         Outcome::Fail(_) => "failed",
@@ -282,6 +280,6 @@ fn as_json(spec: &CheckSpec, report: &OnceReport) -> serde_json::Value {
         "first_byte_us": report.phases.first_byte_us,
         "total_us": report.phases.total_us,
         "degraded": report.phases.degraded,
-        "tape": shown::as_json(&report.tape, matches!(spec.kind, Kind::Http(_))),
+        "tape": shown::as_json(&report.tape, &spec.kind),
     })
 }

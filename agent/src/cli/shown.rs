@@ -2,10 +2,11 @@
 //! secrets.
 
 use serde_json::{Value, json};
+use watchfire_probe_core::Kind;
 use watchfire_probe_core::tape::{Cut, Tape};
 
 /// Headers whose values anybody may see in a request; a check's own may be keys.
-const PLAIN: [&str; 9] = [
+const PLAIN: [&str; 10] = [
     "accept",
     "accept-encoding",
     "accept-language",
@@ -14,6 +15,7 @@ const PLAIN: [&str; 9] = [
     "content-length",
     "content-type",
     "host",
+    "te",
     "user-agent",
 ];
 
@@ -46,7 +48,7 @@ enum Way {
 }
 
 /// All of it, for `--json`.
-pub(super) fn as_json(tape: &Tape, http: bool) -> Value {
+pub(super) fn as_json(tape: &Tape, kind: &Kind) -> Value {
     let tls = tape.tls.as_ref().map(|told| {
         let chain = told.chain.iter().map(|it| {
             json!({
@@ -64,7 +66,10 @@ pub(super) fn as_json(tape: &Tape, http: bool) -> Value {
             "chain": chain.collect::<Vec<_>>(),
         })
     });
-    let cut = |cut: &Cut, way| json!({ "head": lines(cut, http, way), "bytes": cut.bytes });
+    let cut = |cut: &Cut, way| {
+        let head = lines(&legible(cut, kind), kind.has_heads(), way);
+        json!({ "head": head, "bytes": cut.bytes })
+    };
     json!({
         "connections": tape.connections,
         "tls": tls,
@@ -74,7 +79,7 @@ pub(super) fn as_json(tape: &Tape, http: bool) -> Value {
 }
 
 /// The same for people.
-pub(super) fn say(tape: &Tape, http: bool) {
+pub(super) fn say(tape: &Tape, kind: &Kind) {
     if tape.connections > 1 {
         let again = "the probe began again on another connection; this is the last one";
         say!("  connections {} ({again})", tape.connections);
@@ -108,10 +113,20 @@ pub(super) fn say(tape: &Tape, http: bool) {
     ] {
         if cut.bytes > 0 {
             say!("  {what}, {} bytes:", cut.bytes);
-            for line in lines(cut, http, way) {
+            for line in lines(&legible(cut, kind), kind.has_heads(), way) {
                 say!("    | {line}");
             }
         }
+    }
+}
+
+/// The same beginning as lines, of a kind whose bytes are none.
+fn legible(cut: &Cut, kind: &Kind) -> Cut {
+    let beyond = cut.bytes.saturating_sub(cut.head.len() as u64);
+    let head = kind.legible(&cut.head).into_owned();
+    Cut {
+        bytes: head.len() as u64 + beyond,
+        head,
     }
 }
 

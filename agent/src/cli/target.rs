@@ -2,11 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 
-/// A target: `tcp://HOST:PORT`, `http://HOST[:PORT]/PATH`, `https://...`, or
-/// `HOST:PORT` for TCP.
+use watchfire_probe_core::keys::{Keys, Value};
+use watchfire_probe_core::kind::KINDS;
+use watchfire_probe_core::{KIND_KEYS, Kind};
+
+/// A target: `KIND://HOST:PORT/PATH`, or `HOST:PORT` for TCP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    pub(super) scheme: Scheme,
+    /// The kind's name, in TLS or not.
+    pub(super) kind: &'static str,
     /// As written: what HTTP's Host header and TLS's server name say.
     pub(super) host: String,
     pub(super) port: u16,
@@ -14,11 +18,32 @@ pub(super) struct Target {
     pub(super) path: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
-    Tcp,
-    Http,
-    Https,
+/// Keys of a check, as a command line gives them: each kind takes its own.
+pub(super) struct Given(pub(super) Vec<(&'static str, Value)>);
+
+impl Keys for Given {
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        let at = self.0.iter().position(|(name, _)| *name == key)?;
+        Some(self.0.swap_remove(at).1)
+    }
+}
+
+/// The kind of this name with these keys, and whether it is in TLS.
+pub(super) fn read_kind(
+    name: &str,
+    keys: Vec<(&'static str, Value)>,
+    target: &SocketAddr,
+) -> Result<(Kind, bool), String> {
+    let read = Kind::read(name, &mut Given(keys), target);
+    let read = read.ok_or_else(|| format!("\"{name}\" is not a kind of probe"))?;
+    read.map_err(|error| format!("{}\n  help: {}", error.what, error.hint))
+}
+
+/// The port of a kind that has one: that of HTTP, in TLS or not.
+fn usual_port(kind: &str) -> Option<u16> {
+    let about = KINDS.iter().find(|about| about.names.contains(&kind))?;
+    let tls = about.names[1] == kind;
+    about.has_heads.then_some(if tls { 443 } else { 80 })
 }
 
 impl Target {
@@ -33,21 +58,12 @@ impl Target {
         let uri: http::Uri = full
             .parse()
             .map_err(|error| format!("\"{text}\" is no target: {error}\n  help: {hint}"))?;
-        let scheme = match uri.scheme_str() {
-            Some("tcp") => Scheme::Tcp,
-            Some("http") => Scheme::Http,
-            Some("https") => Scheme::Https,
-            other => {
-                let other = other.unwrap_or_default();
-                return Err(format!(
-                    "\"{other}\" is not a kind of probe\n  help: {hint}"
-                ));
-            }
-        };
-        let default_port = match scheme {
-            Scheme::Tcp => None,
-            Scheme::Http => Some(80),
-            Scheme::Https => Some(443),
+        let named = uri.scheme_str().unwrap_or_default();
+        let Some(&kind) = KIND_KEYS.iter().find(|kind| **kind == named) else {
+            return Err(format!(
+                "\"{named}\" is not a kind of probe; the kinds are {}\n  help: {hint}",
+                KIND_KEYS.join(", ")
+            ));
         };
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let after_host = authority.rsplit(']').next().unwrap_or_default();
@@ -62,11 +78,11 @@ impl Target {
             return Err(format!("\"{text}\" names no host\n  help: {hint}"));
         }
         Ok(Self {
-            scheme,
+            kind,
             host: host.trim_matches(['[', ']']).to_owned(),
             port: uri
                 .port_u16()
-                .or(default_port)
+                .or_else(|| usual_port(kind))
                 .ok_or_else(|| format!("\"{text}\" names no port\n  help: {hint}"))?,
             path: uri
                 .path_and_query()
@@ -95,10 +111,7 @@ impl Target {
 
     /// Host and port as HTTP's Host header has them.
     pub(super) fn host_header(&self) -> String {
-        let default = match self.scheme {
-            Scheme::Https => 443,
-            Scheme::Http | Scheme::Tcp => 80,
-        };
+        let default = usual_port(self.kind).unwrap_or(80);
         let host = if self.host.contains(':') {
             format!("[{}]", self.host)
         } else {
@@ -119,15 +132,17 @@ mod tests {
     #[test]
     fn reads_what_people_write() {
         let target = Target::parse("http://[::1]:8080/a?b=c").unwrap();
-        assert_eq!((target.scheme, target.port), (Scheme::Http, 8080));
+        assert_eq!((target.kind, target.port), ("http", 8080));
         assert_eq!(
             (target.host.as_str(), target.path.as_str()),
             ("::1", "/a?b=c")
         );
         assert_eq!(target.host_header(), "[::1]:8080");
         let target = Target::parse("127.0.0.1:22").unwrap();
-        assert_eq!((target.scheme, target.port), (Scheme::Tcp, 22));
+        assert_eq!((target.kind, target.port), ("tcp", 22));
         assert_eq!(Target::parse("https://a.example").unwrap().port, 443);
+        let target = Target::parse("grpc-tls://a.example/shop.v1.Cart").unwrap();
+        assert_eq!((target.kind, target.port), ("grpc-tls", 443));
         assert_eq!(
             Target::parse("https://a.example").unwrap().host_header(),
             "a.example"

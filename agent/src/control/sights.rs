@@ -45,7 +45,7 @@ impl Sights {
             return;
         };
         why.resolved = self.book().of(spec);
-        why.sent = spec.kind.sent(&self.user_agent);
+        why.sent = spec.kind.sent(&self.user_agent, spec.tls.is_some());
         if let Some(traced) = self.statistics.trace(spec.id()) {
             let zero_ms = clock::wall_at_zero().at_zero_ms;
             (why.probes, why.answers) = recorder::told(traced, zero_ms);

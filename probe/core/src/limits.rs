@@ -107,6 +107,27 @@ pub const CHUNK_LINE_BYTES: u32 = 1_024;
 /// [`BadBody`](watchfire_wire::Reason::BadBody).
 pub const TRAILER_BYTES: u32 = 8 * 1_024;
 
+/// Largest frame of HTTP/2, bytes: what no client may announce less of. A larger one
+/// fails the probe with [`Http2FrameSize`](watchfire_wire::Reason::Http2FrameSize).
+pub const HTTP2_FRAME_BYTES: usize = 16_384;
+
+/// Frames of HTTP/2 in one probe that bring no content. More fail the probe with
+/// [`Http2Flood`](watchfire_wire::Reason::Http2Flood).
+pub const HTTP2_FRAMES: u32 = 256;
+
+/// Content with its padding that an origin may send over HTTP/2 in one probe, bytes.
+/// More fails the probe with
+/// [`Http2FlowControl`](watchfire_wire::Reason::Http2FlowControl). It is more than is
+/// ever read, so that no window is ever widened.
+pub const HTTP2_WINDOW_BYTES: u32 = 128 * 1_024;
+
+/// Longest name of a gRPC service, bytes. A longer one is refused.
+pub const GRPC_SERVICE_BYTES: usize = 1_024;
+
+/// Largest answer of gRPC's health check, bytes. A larger one fails the probe with
+/// [`GrpcBroken`](watchfire_wire::Reason::GrpcBroken).
+pub const GRPC_MESSAGE_BYTES: usize = 1_024;
+
 /// TLS bytes that wait to be sent for one probe. More end it as an internal
 /// error on our side.
 pub const TLS_OUT_BYTES: usize = 64 * 1_024;
@@ -187,6 +208,8 @@ const _: () = assert!(WHEEL_TICKS.is_power_of_two());
 const _: () = assert!(PARKED_PERCENT < 100);
 const _: () = assert!(PLACES_SHARE_SLOW < PLACES_SHARE);
 const _: () = assert!(BODY_READ_BYTES <= BODY_READ_KEPT_BYTES && BODY_READ_KEPT_BYTES < BODY_BYTES);
+const _: () = assert!(BODY_SEEN_BYTES < HTTP2_WINDOW_BYTES);
+const _: () = assert!(BODY_READ_KEPT_BYTES < HTTP2_WINDOW_BYTES as u64);
 const _: () = assert!(INTERVAL_MIN.as_micros() >= 2 * TICK_US as u128);
 const _: () = assert!(WINDOW_MAX as u32 <= u64::BITS);
 

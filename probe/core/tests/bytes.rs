@@ -52,6 +52,9 @@ fn specs() -> Vec<CheckSpec> {
         of("send-expect", "recipe", text("smtp")),
         of("send-expect", "recipe", text("mysql")),
         of("send-expect-tls", "recipe", text("redis")),
+        of("h2", "expect_body", text("ok")),
+        of("h2-tls", "path", text("/")),
+        of("grpc", "service", text("a")),
     ]
 }
 
@@ -67,6 +70,9 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         Just(b"\x15\x03\x03\x00\x02\x02\x28".to_vec()),
         Just(b"220 a\r\n250 b\r\n221 c\r\n".to_vec()),
         Just(vec![b'x'; 4_096]),
+        Just(b"\0\0\0\x04\0\0\0\0\0".to_vec()),
+        Just(b"\0\0\x01\x01\x04\0\0\0\x01\x88\0\0\x02\0\x01\0\0\0\x01ok".to_vec()),
+        Just(b"\0\0\x08\x06\0\0\0\0\0".to_vec()),
     ]
 }
 

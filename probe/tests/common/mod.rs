@@ -6,10 +6,17 @@
 pub(crate) mod nginx;
 pub(crate) mod openssl;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use watchfire_probe::{Backend, CheckSpec, Options, Outcome, Phases, Prober, Report, ReportKind};
+use openssl::Given;
+use watchfire_probe::{
+    Backend, CheckSpec, Kind, Options, Outcome, Phases, Prober, Report, ReportKind,
+};
+use watchfire_probe_core::TlsSpec;
+use watchfire_probe_core::keys::Value;
+use watchfire_probe_core::stream::tls::TlsOptions;
 use watchfire_wire::Unmeasured;
 
 /// The backends that this host has. One without io_uring tests epoll alone,
@@ -30,6 +37,34 @@ pub(crate) fn backends() -> Vec<Backend> {
             vec![Backend::Epoll]
         }
     }
+}
+
+/// A check of this kind with these keys. In TLS it trusts `ca_file`, or nobody and
+/// verifies nothing.
+pub(crate) fn check_of(
+    name: &str,
+    addr: SocketAddr,
+    keys: Vec<(&'static str, Value)>,
+) -> CheckSpec {
+    let mut keys = Given(keys);
+    let read = Kind::read(name, &mut keys, &addr).expect("a kind");
+    let (kind, in_tls) = read.expect("good keys");
+    let verify = keys.0.iter().any(|(key, _)| *key == "ca_file");
+    let options = TlsOptions::read(&mut keys).expect("good keys");
+    let spec = CheckSpec {
+        kind,
+        tls: in_tls.then(|| TlsSpec {
+            server_name: "origin.test".to_owned(),
+            verify,
+            options: options.map(Arc::new),
+        }),
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(5),
+        ..CheckSpec::tcp(addr)
+    };
+    assert_eq!(spec.validate(), Ok(()), "{name}");
+    assert!(keys.0.is_empty(), "{name} takes all its keys");
+    spec
 }
 
 /// Options for tests on loopback: no caps.

@@ -20,6 +20,12 @@ impl Nginx {
     /// the certificate and key are `one.pem` and `one.key`. Nothing if it is not
     /// installed, which under `CI` is a failure.
     pub(crate) fn start(dir: &Path, servers: &[&str]) -> Option<Self> {
+        let with_tls: Vec<_> = servers.iter().map(|lines| ("ssl", *lines)).collect();
+        Self::start_as(dir, &with_tls)
+    }
+
+    /// The same with what follows each server's address on its `listen` line.
+    pub(crate) fn start_as(dir: &Path, servers: &[(&str, &str)]) -> Option<Self> {
         let binary = ["/usr/sbin/nginx", "/usr/bin/nginx"];
         let Some(binary) = binary.into_iter().find(|path| Path::new(path).exists()) else {
             assert!(std::env::var_os("CI").is_none(), "nginx is not installed");
@@ -37,9 +43,9 @@ impl Nginx {
         let servers: String = servers
             .iter()
             .zip(&addrs)
-            .map(|(lines, addr)| {
+            .map(|((listen, lines), addr)| {
                 format!(
-                    "server {{ listen {addr} ssl; ssl_certificate {path}/one.pem; \
+                    "server {{ listen {addr} {listen}; ssl_certificate {path}/one.pem; \
                      ssl_certificate_key {path}/one.key; {lines} \
                      location = / {{ return 200 'ok'; }} location / {{ return 404; }} }}\n"
                 )

@@ -50,10 +50,29 @@ const TLS: &[&[u8]] = &[
     b"HTTP/1.1 400 Bad Request\r\n\r\n",
 ];
 
+const H2: &[&[u8]] = &[
+    // SETTINGS; HEADERS with 200 and a length; DATA.
+    b"\0\0\0\x04\0\0\0\0\0\0\0\x05\x01\x04\0\0\0\x01\x88\x0f\x0d\x012\0\0\x02\0\x01\0\0\0\x01ab",
+    // SETTINGS with every key, its acknowledgement, PING, WINDOW_UPDATE, 204.
+    b"\0\0\x18\x04\0\0\0\0\0\0\x01\0\0\x10\0\0\x03\0\0\0\x64\0\x04\0\x01\0\0\0\x05\0\0\x40\0\0\0\0\x04\x01\0\0\0\0\0\0\x08\x06\0\0\0\0\x00abcdefgh\0\0\x04\x08\0\0\0\0\0\x7f\xff\0\0\0\0\x01\x01\x05\0\0\0\x01\x89",
+    // A padded head with a priority, in two parts, Huffman codes, and trailers.
+    b"\0\0\0\x04\0\0\0\0\0\0\0\x0a\x01\x28\0\0\0\x01\x02\0\0\0\0\x09\x88\x40\0\0\0\0\x11\x09\x04\0\0\0\x01\x88\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f\x87\x25\xa8\x49\xe9\x5b\xb8\xe8\0\0\x05\0\x08\0\0\0\x01\x02ab\0\0\0\0\x05\x01\x05\0\0\0\x01\0\x01a\x01b",
+    b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x04\x03\0\0\0\0\x01\0\0\0\x07",
+];
+
+const GRPC: &[&[u8]] = &[
+    // SETTINGS; 200 of application/grpc; SERVING; grpc-status 0.
+    b"\0\0\0\x04\0\0\0\0\0\0\0\x14\x01\x04\0\0\0\x01\x88\x0f\x10\x10application/grpc\0\0\x07\0\0\0\0\0\x01\0\0\0\0\x02\x08\x01\0\0\x0f\x01\x05\0\0\0\x01\0\x0bgrpc-status\x010",
+    // Trailers alone: unimplemented.
+    b"\0\0\0\x04\0\0\0\0\0\0\0\x24\x01\x05\0\0\0\x01\x88\x0f\x10\x10application/grpc\0\x0bgrpc-status\x0212",
+];
+
 const KEYS: &[&[u8]] = &[
     b"kind = \"https\"\nhost = \"a.example:8443\"\nexpect = \"200-299, 4xx, !404\"\nverify = false\n",
     b"kind = \"http\"\nexpect_headers = { \"X-A\" = \"~^b\", \"C\" = true }\nexpect_body_regex = \"a+b\"\nexpect_json = { \"/a/0\" = 7 }\n",
     b"kind = \"send-expect\"\nsteps = [{ send_hex = \"00ff\" }, { expect_regex = \"^220\" }]\nproxy_protocol = \"v2\"\n",
+    b"kind = \"h2-tls\"\nhost = \"a.example\"\nheaders = { \"X-A\" = \"b\" }\nclose = \"fin\"\nalpn = [\"h2\"]\n",
+    b"kind = \"grpc\"\nservice = \"shop.v1.Cart\"\ndegraded_after = \"30ms\"\n",
     b"kind = \"tcp\"\nhalf_open = false\nsource_address = \"127.0.0.2\"\ninterface = \"eth0\"\nmark = 7\ndscp = 8\n",
 ];
 
@@ -94,6 +113,9 @@ pub(crate) fn all() -> Vec<Target> {
         probe("chunked", "http", "expect_body = \"b\"", CHUNKED),
         probe("smtp", "send-expect", "recipe = \"smtp\"", TALK),
         probe("mysql", "send-expect", "recipe = \"mysql\"", TALK),
+        probe("h2", "h2", "", H2),
+        probe("h2-rules", "h2", looks, H2),
+        probe("grpc", "grpc", "service = \"shop.v1.Cart\"", GRPC),
         probe("tls", "https", "verify = false", TLS),
         Target {
             name: "keys",

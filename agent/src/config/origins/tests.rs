@@ -171,6 +171,11 @@ fn a_key_of_another_kind_is_an_error_at_that_key() {
         ("http", "server_name = \"a.example\""),
         ("http", "verify = false"),
         ("https", "half_open = false"),
+        ("h2", "connection = \"reuse\""),
+        ("h2-tls", "version = \"1.0\""),
+        ("h2", "service = \"shop.v1.Cart\""),
+        ("grpc", "path = \"/health\""),
+        ("grpc-tls", "expect = \"200\""),
     ] {
         let word = key.split(' ').next().unwrap();
         refused(

@@ -199,6 +199,7 @@ mod tests {
 
     use super::*;
     use crate::kind::http::Method;
+    use crate::kind::{grpc, h2};
     use crate::limits::{INTERVAL_MAX, RISE_FALL_MAX, WINDOW_MAX};
 
     fn target() -> SocketAddr {
@@ -432,6 +433,45 @@ mod tests {
             }),
             "8b0d4ec4f319e4f964fdd501e35a80f0"
         );
+    }
+
+    #[test]
+    fn the_names_of_checks_over_http_2_are_pinned() {
+        let of = |kind| CheckSpec {
+            kind,
+            ..CheckSpec::tcp(target())
+        };
+        let get = http::Spec::get(&target(), "/health");
+        let named = of(Kind::H2(h2::Spec::new(get))).id().to_string();
+        assert_eq!(named, "ce6f54d678077cb45155805c1e21b93f");
+        let asks = grpc::Spec::of_server(&target());
+        let named = of(Kind::Grpc(asks.clone())).id().to_string();
+        assert_eq!(named, "4b5d790e5ec4fd82ef02ec7650f9cb91");
+        let variants = [
+            asks.clone(),
+            grpc::Spec {
+                service: "a".to_owned(),
+                ..asks.clone()
+            },
+            grpc::Spec {
+                host: "a".to_owned(),
+                ..asks.clone()
+            },
+            grpc::Spec {
+                headers: vec![("a".to_owned(), "b".to_owned())],
+                ..asks.clone()
+            },
+            grpc::Spec {
+                degraded_after: Some(Duration::from_millis(1)),
+                ..asks.clone()
+            },
+            grpc::Spec {
+                close_fin: true,
+                ..asks
+            },
+        ];
+        let ids: HashSet<_> = variants.map(|spec| of(Kind::Grpc(spec)).id()).into();
+        assert_eq!(ids.len(), 6);
     }
 
     #[test]

@@ -124,7 +124,9 @@ impl Entry {
             latency_us: 0,
             generation,
             health,
-            prepared: [header, &spec.kind.prepare(user_agent)].concat().into(),
+            prepared: [header, &spec.kind.prepare(user_agent, spec.tls.is_some())]
+                .concat()
+                .into(),
             header: header.len() as u8,
             spec: Arc::clone(spec),
             id,

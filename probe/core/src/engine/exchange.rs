@@ -141,7 +141,7 @@ impl Engine {
                 if self.recorder.is_some() {
                     memory.be_curious();
                 }
-                context.connect(tls, memory, now)
+                context.connect(tls, entry.spec.kind.alpn(), memory, now)
             }
             None => Err(Outcome::NotMeasured(Unmeasured::Unsupported)),
         };
@@ -182,13 +182,13 @@ impl Engine {
             exchange.flushed();
         }
         let Some(session) = &mut flight.tls else {
-            if flight.first_byte_us == NONE {
-                flight.first_byte_us = elapsed_us;
-            }
             if let Some(recorder) = &self.recorder {
                 tape::received(recorder, bytes);
             }
             let next = exchange.receive(kind, bytes);
+            if flight.first_byte_us == NONE && exchange.has_answered() {
+                flight.first_byte_us = elapsed_us;
+            }
             if telling && (on_edge || exchange.is_down_at_once()) {
                 hear(&mut flight.heard, bytes);
             }
@@ -200,13 +200,13 @@ impl Engine {
         let heard = &mut flight.heard;
         let mut next = Next::More;
         let fed = session.receive(bytes, |plain| {
-            if *first_byte_us == NONE {
-                *first_byte_us = elapsed_us;
-            }
             if let Some(recorder) = &self.recorder {
                 tape::received(recorder, plain);
             }
             next = further(next, exchange.receive(kind, plain));
+            if *first_byte_us == NONE && exchange.has_answered() {
+                *first_byte_us = elapsed_us;
+            }
             if telling && (on_edge || exchange.is_down_at_once()) {
                 hear(heard, plain);
             }
@@ -224,6 +224,13 @@ impl Engine {
             Err(Outcome::Fail(_)) if has_another_way => return self.shake_again(slot, now),
             Err(outcome) => return self.finish(slot, outcome, true, now),
             Ok(_) => {}
+        }
+        if established
+            && let (Some(alpn), Some(tls)) = (kind.alpn(), &entry.spec.tls)
+            && tls.offers(alpn)
+            && !session.speaks(alpn)
+        {
+            return self.finish(slot, Outcome::Fail(Reason::TlsAlpn), true, now);
         }
         if established {
             flight.tls_us = elapsed_us;

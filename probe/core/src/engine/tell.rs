@@ -53,9 +53,10 @@ impl Engine {
         };
         let fails = matches!(probed.outcome, Outcome::Fail(_));
         let tls = flight.tls.as_ref().filter(|_| fails);
+        let kind = &self.entries[flight.check as usize].spec.kind;
         probed.turned = Some(Box::new(Turned {
             to: transition.to,
-            answer: shown(&flight.heard),
+            answer: shown(&kind.legible(&flight.heard)),
             tls: tls.and_then(|session| session.complaint()),
         }));
     }

@@ -5,12 +5,15 @@
 //! this trait says of them, and by nothing else. How one is added is told in
 //! CONTRIBUTING.md.
 
+pub mod grpc;
+pub mod h2;
 pub mod http;
 pub mod send_expect;
 pub mod tcp;
 
 use core::fmt;
 use core::net::SocketAddr;
+use std::borrow::Cow;
 
 use watchfire_wire::Reason;
 
@@ -29,6 +32,12 @@ pub(crate) trait CheckKind: Sized {
     const KEYS: &'static [&'static [&'static str]];
     /// Whether its stream carries bytes of its own, be it in TLS or not.
     const CARRIES_BYTES: bool = true;
+    /// The protocol that it speaks, where TLS is to agree to it: what is offered (ALPN)
+    /// unless the check says otherwise.
+    const ALPN: Option<&'static str> = None;
+    /// Whether what it says and hears begins with a head of HTTP's, once it is
+    /// [legible](Self::legible).
+    const HAS_HEADS: bool = false;
     /// What it remembers of one probe.
     type Exchange: Exchange<Spec = Self>;
 
@@ -44,8 +53,8 @@ pub(crate) trait CheckKind: Sized {
     /// What it wants of the network, its stream in TLS or not.
     fn transport(&self, tls: bool) -> Transport;
 
-    /// All that it will ever send in one probe, built once.
-    fn prepare(&self, user_agent: &str) -> Box<[u8]>;
+    /// What it has to say in one probe, its stream in TLS or not, built once.
+    fn prepare(&self, user_agent: &str, tls: bool) -> Box<[u8]>;
 
     /// A probe begins.
     fn begin(&self) -> Self::Exchange;
@@ -56,6 +65,12 @@ pub(crate) trait CheckKind: Sized {
     /// The head of what it sends, as people may see it; nothing where secrets could
     /// stand anywhere in it.
     fn sent(&self, _prepared: &[u8]) -> Option<String> {
+        None
+    }
+
+    /// The beginning of what was sent or came on a connection as lines for people;
+    /// nothing where it is that already. Secrets are still in it.
+    fn legible(_bytes: &[u8]) -> Option<Vec<u8>> {
         None
     }
 
@@ -83,8 +98,16 @@ pub(crate) trait Exchange {
     /// What was to be sent has left.
     fn flushed(&mut self) {}
 
-    /// Which of the prepared bytes are to be sent now.
-    fn outgoing<'a>(&self, prepared: &'a [u8]) -> &'a [u8];
+    /// What is to be sent now: part of the prepared bytes, or bytes of its own, which
+    /// stay where they are until they have left (so they are in memory of their own,
+    /// and only one that keeps no connection has any). What it says first is always the
+    /// beginning of those prepared.
+    fn outgoing<'a>(&'a self, prepared: &'a [u8]) -> &'a [u8];
+
+    /// Whether anything of the answer is among the bytes that came.
+    fn has_answered(&self) -> bool {
+        true
+    }
 
     /// A status of the answer, for people.
     fn status(&self) -> Option<u16> {
@@ -171,6 +194,9 @@ macro_rules! kinds {
             names: <$module::Spec as CheckKind>::NAMES,
             keys: <$module::Spec as CheckKind>::KEYS,
             carries_bytes: <$module::Spec as CheckKind>::CARRIES_BYTES,
+            alpn: <$module::Spec as CheckKind>::ALPN,
+            has_heads: <$module::Spec as CheckKind>::HAS_HEADS,
+            legible: <$module::Spec as CheckKind>::legible,
         },)*];
 
         impl Kind {
@@ -227,9 +253,9 @@ macro_rules! kinds {
                 }
             }
 
-            pub(crate) fn prepare(&self, user_agent: &str) -> Box<[u8]> {
+            pub(crate) fn prepare(&self, user_agent: &str, tls: bool) -> Box<[u8]> {
                 match self {
-                    $(Self::$name(spec) => CheckKind::prepare(spec, user_agent),)*
+                    $(Self::$name(spec) => CheckKind::prepare(spec, user_agent, tls),)*
                 }
             }
 
@@ -253,10 +279,10 @@ macro_rules! kinds {
             /// The head of what it sends, as people may see it: without secrets,
             /// escaped, line by line. Nothing where secrets could stand anywhere.
             #[must_use]
-            pub fn sent(&self, user_agent: &str) -> Option<String> {
+            pub fn sent(&self, user_agent: &str, tls: bool) -> Option<String> {
                 match self {
                     $(Self::$name(spec) => {
-                        CheckKind::sent(spec, &CheckKind::prepare(spec, user_agent))
+                        CheckKind::sent(spec, &CheckKind::prepare(spec, user_agent, tls))
                     })*
                 }
             }
@@ -300,9 +326,15 @@ macro_rules! kinds {
                 }
             }
 
-            pub(crate) fn outgoing<'a>(&self, prepared: &'a [u8]) -> &'a [u8] {
+            pub(crate) fn outgoing<'a>(&'a self, prepared: &'a [u8]) -> &'a [u8] {
                 match self {
                     $(Self::$name(exchange) => exchange.outgoing(prepared),)*
+                }
+            }
+
+            pub(crate) fn has_answered(&self) -> bool {
+                match self {
+                    $(Self::$name(exchange) => exchange.has_answered(),)*
                 }
             }
 
@@ -337,6 +369,10 @@ kinds! {
     Http = http,
     /// Steps on a stream: send this, expect that.
     SendExpect = send_expect,
+    /// One HTTP/2 request.
+    H2 = h2,
+    /// gRPC's health check.
+    Grpc = grpc,
 }
 
 /// What is known of a kind without a check of it.
@@ -348,6 +384,11 @@ pub struct About {
     pub keys: &'static [&'static [&'static str]],
     /// Whether its stream carries bytes of its own.
     pub carries_bytes: bool,
+    /// The protocol that TLS is to agree to.
+    pub(crate) alpn: Option<&'static str>,
+    /// Whether it begins with a head of HTTP's.
+    pub has_heads: bool,
+    legible: fn(&[u8]) -> Option<Vec<u8>>,
 }
 
 impl Kind {
@@ -368,6 +409,26 @@ impl Kind {
     #[must_use]
     pub const fn carries_bytes(&self, tls: bool) -> bool {
         tls || KINDS[self.place()].carries_bytes
+    }
+
+    /// The protocol that TLS is to agree to, if any.
+    pub(crate) const fn alpn(&self) -> Option<&'static str> {
+        KINDS[self.place()].alpn
+    }
+
+    /// Whether what is said and heard begins with a head of HTTP's, once it is
+    /// [legible](Self::legible).
+    #[must_use]
+    pub const fn has_heads(&self) -> bool {
+        KINDS[self.place()].has_heads
+    }
+
+    /// The beginning of what was sent or came on a connection, as lines for people.
+    /// Secrets are still in it.
+    #[must_use]
+    pub fn legible<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let legible = KINDS[self.place()].legible;
+        legible(bytes).map_or(Cow::Borrowed(bytes), Cow::Owned)
     }
 
     /// Whether a connection is kept from one probe to the next.

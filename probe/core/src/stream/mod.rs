@@ -58,6 +58,12 @@ impl TlsSpec {
         options.is_none_or(|options| options.resumption())
     }
 
+    /// Whether it offers a protocol that its kind would speak.
+    pub(crate) fn offers(&self, alpn: &str) -> bool {
+        let options = self.options.as_ref();
+        options.is_none_or(|options| options.offers(alpn))
+    }
+
     pub(crate) fn validate(&self) -> Result<(), KeyError> {
         if ServerName::try_from(self.server_name.as_str()).is_err() {
             return Err(KeyError::new(

@@ -10,9 +10,8 @@ use crate::check::Canonical;
 use crate::keys::{self, KeyError, Keys};
 use crate::limits::{BODY_SENT_BYTES, HEADERS_SENT, HEADERS_SENT_BYTES};
 
-/// The keys that make it.
-pub(super) const KEYS: &[&str] = &[
-    "version",
+/// The keys that make it, but for `version`.
+pub(crate) const KEYS: &[&str] = &[
     "body",
     "headers",
     "headers_file",
@@ -108,8 +107,7 @@ impl Extra {
     ///
     /// A key that means nothing.
     pub(super) fn read(keys: &mut dyn Keys) -> Result<Option<Box<Self>>, KeyError> {
-        let mut headers = keys::texts(keys, "headers")?.unwrap_or_default();
-        headers.extend(keys::texts(keys, "headers_file")?.unwrap_or_default());
+        let headers = read_headers(keys)?;
         let extra = Self {
             old_version: keys::word(keys, "version", &[("1.0", true), ("1.1", false)])?
                 .unwrap_or(false),
@@ -120,8 +118,7 @@ impl Extra {
             degraded: Signs::read(keys, "degraded_status", "degraded_headers")?,
             degraded_after: keys::duration(keys, "degraded_after")?,
             down_at_once: Signs::read(keys, "down_at_once_status", "down_at_once_headers")?,
-            close_fin: keys::word(keys, "close", &[("reset", false), ("fin", true)])?
-                .unwrap_or(false),
+            close_fin: read_close(keys)?,
         };
         Ok((extra != Self::default()).then(|| Box::new(extra)))
     }
@@ -134,41 +131,7 @@ impl Extra {
                 format!("send at most {BODY_SENT_BYTES} bytes"),
             ));
         }
-        let bytes: usize = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + 4)
-            .sum();
-        if self.headers.len() > HEADERS_SENT || bytes > HEADERS_SENT_BYTES {
-            return Err(KeyError::new(
-                "headers",
-                format!("{} headers of {bytes} bytes", self.headers.len()),
-                format!("send at most {HEADERS_SENT} of {HEADERS_SENT_BYTES} bytes in all"),
-            ));
-        }
-        for (name, value) in &self.headers {
-            if !is_header_name(name) || !is_header_value(value) {
-                return Err(KeyError::new(
-                    "headers",
-                    // The value may be a secret.
-                    format!(
-                        "the header {name:?} cannot be sent: its name or value holds a byte that no header may hold"
-                    ),
-                    "use letters, digits and \"-\" in names, and one line of printable ASCII in values",
-                ));
-            }
-            if FORBIDDEN
-                .iter()
-                .any(|known| name.eq_ignore_ascii_case(known))
-            {
-                return Err(KeyError::new(
-                    "headers",
-                    format!("{name} follows from other keys"),
-                    "write host, connection or body instead",
-                ));
-            }
-        }
-        Ok(())
+        validate_headers(&self.headers)
     }
 
     pub(super) fn canonical(&self, out: &mut Canonical) {
@@ -192,6 +155,57 @@ impl Extra {
         self.down_at_once.canonical(out);
         out.byte(u8::from(self.close_fin));
     }
+}
+
+/// Takes the headers that a check sends as its own.
+pub(crate) fn read_headers(keys: &mut dyn Keys) -> Result<Vec<(String, String)>, KeyError> {
+    let mut headers = keys::texts(keys, "headers")?.unwrap_or_default();
+    headers.extend(keys::texts(keys, "headers_file")?.unwrap_or_default());
+    Ok(headers)
+}
+
+/// Takes how a connection is closed: with FIN, or with a reset.
+pub(crate) fn read_close(keys: &mut dyn Keys) -> Result<bool, KeyError> {
+    let close = keys::word(keys, "close", &[("reset", false), ("fin", true)])?;
+    Ok(close.unwrap_or(false))
+}
+
+/// Whether a check may send these headers as its own.
+pub(crate) fn validate_headers(headers: &[(String, String)]) -> Result<(), KeyError> {
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 4)
+        .sum();
+    if headers.len() > HEADERS_SENT || bytes > HEADERS_SENT_BYTES {
+        return Err(KeyError::new(
+            "headers",
+            format!("{} headers of {bytes} bytes", headers.len()),
+            format!("send at most {HEADERS_SENT} of {HEADERS_SENT_BYTES} bytes in all"),
+        ));
+    }
+    for (name, value) in headers {
+        if !is_header_name(name) || !is_header_value(value) {
+            return Err(KeyError::new(
+                "headers",
+                // The value may be a secret.
+                format!(
+                    "the header {name:?} cannot be sent: its name or value holds a byte that no header may hold"
+                ),
+                "use letters, digits and \"-\" in names, and one line of printable ASCII in values",
+            ));
+        }
+        if FORBIDDEN
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known))
+        {
+            return Err(KeyError::new(
+                "headers",
+                format!("{name} follows from other keys"),
+                "write host, connection or body instead",
+            ));
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Display for Extra {

@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 
 use watchfire_wire::Reason;
 
-use super::response::Wanted;
+use super::judge::Wanted;
 use crate::limits::HEADERS;
 
 /// What every response starts with.
@@ -218,7 +218,7 @@ fn status_line(line: &[u8]) -> Option<Head> {
 }
 
 /// Whether a byte may be part of a header's name.
-pub(super) const fn is_token(byte: u8) -> bool {
+pub(crate) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

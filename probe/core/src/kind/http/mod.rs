@@ -3,6 +3,7 @@
 mod exchange;
 mod extra;
 mod head;
+mod judge;
 mod request;
 mod response;
 mod rules;
@@ -13,6 +14,9 @@ use core::net::SocketAddr;
 
 pub(crate) use exchange::Answered;
 pub use extra::{Extra, Signs};
+pub(crate) use extra::{KEYS as EXTRA_KEYS, read_close, read_headers, validate_headers};
+pub(crate) use head::is_token;
+pub(crate) use judge::{Expected, Plain, Seen, Wanted};
 pub use rules::{BodyRule, HeaderRule};
 use status::StatusSet;
 
@@ -88,6 +92,12 @@ impl Method {
     }
 }
 
+/// The keys of a request, in whichever version of HTTP.
+pub(crate) const REQUEST_KEYS: &[&str] = &["method", "path", "host", "expect"];
+
+/// The keys that HTTP/1 alone has.
+pub(crate) const OWN_KEYS: &[&str] = &["connection", "version"];
+
 /// Statuses that pass unless configured.
 const EXPECT: &str = "200-399";
 
@@ -104,15 +114,19 @@ impl Spec {
             extra: None,
         }
     }
+
+    /// What it expects beyond a status, for people.
+    pub(crate) fn extra_words(&self) -> String {
+        let extra = self.extra.as_ref();
+        extra.map(ToString::to_string).unwrap_or_default()
+    }
 }
 
 impl CheckKind for Spec {
     const NAMES: [&'static str; 2] = ["http", "https"];
     const TAG: u8 = 1;
-    const KEYS: &'static [&'static [&'static str]] = &[
-        &["method", "path", "host", "expect", "connection"],
-        extra::KEYS,
-    ];
+    const KEYS: &'static [&'static [&'static str]] = &[REQUEST_KEYS, OWN_KEYS, EXTRA_KEYS];
+    const HAS_HEADS: bool = true;
     type Exchange = Answered;
 
     fn read(keys: &mut dyn Keys, target: &SocketAddr) -> Result<Self, KeyError> {
@@ -165,7 +179,7 @@ impl CheckKind for Spec {
         Some(shown(prepared))
     }
 
-    fn prepare(&self, user_agent: &str) -> Box<[u8]> {
+    fn prepare(&self, user_agent: &str, _tls: bool) -> Box<[u8]> {
         request::build(self, user_agent)
     }
 
@@ -182,10 +196,7 @@ impl CheckKind for Spec {
             self.path,
             self.host,
             self.expect,
-            self.extra
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
+            self.extra_words(),
             if self.reuse { ", keeps alive" } else { "" },
         )
     }
@@ -197,7 +208,7 @@ impl CheckKind for Spec {
 
 /// A target as a Host header has it: with its port, and without the zone, which
 /// means something on this host alone (RFC 6874).
-fn host_of(target: &SocketAddr) -> String {
+pub(crate) fn host_of(target: &SocketAddr) -> String {
     match target {
         SocketAddr::V4(v4) => v4.to_string(),
         SocketAddr::V6(v6) => format!("[{}]:{}", v6.ip(), v6.port()),
@@ -205,7 +216,7 @@ fn host_of(target: &SocketAddr) -> String {
 }
 
 /// A Host header's host alone, an address without its brackets.
-fn without_port(host: &str) -> &str {
+pub(crate) fn without_port(host: &str) -> &str {
     if let Some((address, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return address;
     }
@@ -239,7 +250,7 @@ fn validate_path(path: &str) -> Result<(), KeyError> {
     Ok(())
 }
 
-fn validate_host(host: &str) -> Result<(), KeyError> {
+pub(crate) fn validate_host(host: &str) -> Result<(), KeyError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
     let port_ok = match host.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') || name.ends_with(']') => {

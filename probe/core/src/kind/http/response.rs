@@ -7,6 +7,7 @@
 use watchfire_wire::Reason;
 
 use super::head::{Found, Framing, Head, START};
+use super::judge::Wanted;
 use crate::limits::{BODY_BYTES, CHUNK_LINE_BYTES, HEAD_BYTES, INTERIM_HEADS, TRAILER_BYTES};
 
 /// What is known after some bytes.
@@ -23,19 +24,6 @@ pub(super) enum Progress {
     },
     /// It is not a response, or not one that ends well.
     Failed(Reason),
-}
-
-/// What a check wants of a head.
-pub(super) trait Wanted {
-    /// A header, in the order in which they come. A head may be read twice.
-    fn header(&mut self, name: &[u8], value: &[u8]);
-
-    /// What was told of headers so far was of an interim head, or is told
-    /// again.
-    fn again(&mut self);
-
-    /// The final status, after its headers.
-    fn judge(&mut self, status: u16) -> Result<(), Reason>;
 }
 
 /// A response being read.

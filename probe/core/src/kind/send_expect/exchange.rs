@@ -98,7 +98,7 @@ impl Exchange for Talk {
         self.sent = self.due;
     }
 
-    fn outgoing<'a>(&self, prepared: &'a [u8]) -> &'a [u8] {
+    fn outgoing<'a>(&'a self, prepared: &'a [u8]) -> &'a [u8] {
         &prepared[self.sent..self.due]
     }
 }

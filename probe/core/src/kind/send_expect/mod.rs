@@ -170,7 +170,7 @@ impl CheckKind for Spec {
         }
     }
 
-    fn prepare(&self, _user_agent: &str) -> Box<[u8]> {
+    fn prepare(&self, _user_agent: &str, _tls: bool) -> Box<[u8]> {
         self.steps
             .iter()
             .filter_map(|step| match step {

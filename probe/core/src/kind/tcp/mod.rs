@@ -63,7 +63,7 @@ impl CheckKind for Spec {
         }
     }
 
-    fn prepare(&self, _user_agent: &str) -> Box<[u8]> {
+    fn prepare(&self, _user_agent: &str, _tls: bool) -> Box<[u8]> {
         Box::default()
     }
 
@@ -100,7 +100,7 @@ impl Exchange for Connected {
         Next::Fail(Reason::ClosedEarly)
     }
 
-    fn outgoing<'a>(&self, _prepared: &'a [u8]) -> &'a [u8] {
+    fn outgoing<'a>(&'a self, _prepared: &'a [u8]) -> &'a [u8] {
         &[]
     }
 }

@@ -21,7 +21,7 @@ use rustls::pki_types::CertificateDer;
 use watchfire_wire::Unmeasured;
 
 use super::memory::Memory;
-use super::options::{MinVersion, TlsOptions};
+use super::options::{MinVersion, TlsOptions, offered};
 use super::{Certificate, Fed, Told, fault};
 use crate::limits::TLS_OUT_BYTES;
 use crate::outcome::Outcome;
@@ -124,9 +124,9 @@ impl Context {
     pub(super) fn connect(
         &self,
         spec: &TlsSpec,
+        alpn: Option<&str>,
         memory: &mut Memory,
-        resume: bool,
-        wall_s: u64,
+        (resume, wall_s): (bool, u64),
     ) -> Result<Connection, Outcome> {
         let internal = Outcome::NotMeasured(Unmeasured::Internal);
         let own = match &memory.broad {
@@ -146,7 +146,8 @@ impl Context {
         };
         let context = own.context.as_ref().or(shared).ok_or(internal)?;
         let resume = self.resume.filter(|_| resume);
-        begin(context, spec, own, resume, wall_s).map_err(|_| internal)
+        let alpn = wire(&offered(spec.options.as_deref(), alpn));
+        begin(context, spec, &alpn, own, resume, wall_s).map_err(|_| internal)
     }
 }
 
@@ -168,7 +169,6 @@ fn builder() -> Result<SslContextBuilder, ErrorStack> {
     let mut builder = SslContext::builder(SslMethod::tls_client())?;
     builder.set_mode(SslMode::RELEASE_BUFFERS | SslMode::ENABLE_PARTIAL_WRITE);
     builder.set_verify(SslVerifyMode::NONE);
-    builder.set_alpn_protos(b"\x08http/1.1")?;
     builder.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
     builder.set_new_session_callback(|ssl, session| {
         if let Some(last) = place().and_then(|place| ssl.ex_data(place)) {
@@ -207,9 +207,6 @@ fn apply(ssl: &mut SslRef, options: &TlsOptions, own: &Own) -> Result<(), ErrorS
     if options.min_version == MinVersion::Tls13 {
         ssl.set_min_proto_version(Some(SslVersion::TLS1_3))?;
     }
-    if let Some(names) = options.alpn_wire() {
-        ssl.set_alpn_protos(&names)?;
-    }
     let mut chain = own.chain.iter();
     if let (Some(first), Some(key)) = (chain.next(), &own.key) {
         ssl.set_certificate(first)?;
@@ -221,14 +218,27 @@ fn apply(ssl: &mut SslRef, options: &TlsOptions, own: &Own) -> Result<(), ErrorS
     Ok(())
 }
 
+/// Protocols as they are sent: each with its length before it.
+fn wire(names: &[&str]) -> Vec<u8> {
+    let with_length = |name: &&str| {
+        let length = u8::try_from(name.len()).unwrap_or(u8::MAX);
+        core::iter::once(length)
+            .chain(name.bytes())
+            .collect::<Vec<u8>>()
+    };
+    names.iter().flat_map(with_length).collect()
+}
+
 fn begin(
     context: &SslContext,
     spec: &TlsSpec,
+    alpn: &[u8],
     own: &Own,
     resume: Option<Resume>,
     wall_s: u64,
 ) -> Result<Connection, ErrorStack> {
     let mut ssl = Ssl::new(context)?;
+    ssl.set_alpn_protos(alpn)?;
     let address: Result<IpAddr, _> = spec.server_name.parse();
     if address.is_err() {
         ssl.set_hostname(&spec.server_name)?;
@@ -299,6 +309,11 @@ impl Connection {
 
     pub(super) fn is_resumed(&self) -> bool {
         self.tls.ssl().session_reused()
+    }
+
+    /// The protocol that both sides agreed to.
+    pub(super) fn agreed(&self) -> Option<&[u8]> {
+        self.tls.ssl().selected_alpn_protocol()
     }
 
     pub(super) fn told(&self) -> Told {

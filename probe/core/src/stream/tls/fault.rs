@@ -34,6 +34,10 @@ pub(super) fn of_rustls(error: rustls::Error) -> Outcome {
         rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
             Reason::TlsProtocol
         }
+        rustls::Error::NoApplicationProtocol
+        | rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol) => {
+            Reason::TlsAlpn
+        }
         _ => Reason::TlsHandshake,
     })
 }
@@ -63,6 +67,7 @@ pub(super) fn of_openssl(ssl: &SslRef, error: &Error, verify: bool) -> Outcome {
                 | WRONG_SSL_VERSION
                 | ALERT_PROTOCOL_VERSION
                 | LEGACY_SIGALG => Reason::TlsProtocol,
+                ALERT_NO_APPLICATION_PROTOCOL => Reason::TlsAlpn,
                 _ => Reason::TlsHandshake,
             }
         },
@@ -99,3 +104,5 @@ const WRONG_SSL_VERSION: i32 = 266;
 
 /// `SSL_R_TLSV1_ALERT_PROTOCOL_VERSION`: the origin found ours too new or old.
 const ALERT_PROTOCOL_VERSION: i32 = 1_070;
+/// `SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL`: it speaks none of what was offered.
+const ALERT_NO_APPLICATION_PROTOCOL: i32 = 1_120;

@@ -86,7 +86,8 @@ impl TlsContext {
         self.clock.0.store(wall_s, Ordering::Relaxed);
     }
 
-    /// A new session with an origin: its first flight is ready to be sent.
+    /// A new session with an origin: its first flight is ready to be sent. It offers
+    /// the protocol `alpn` of its kind, unless the check names others.
     ///
     /// # Errors
     ///
@@ -94,18 +95,19 @@ impl TlsContext {
     pub(crate) fn connect(
         &self,
         spec: &TlsSpec,
+        alpn: Option<&str>,
         memory: &mut Memory,
         now: Time,
     ) -> Result<Box<Session>, Outcome> {
         let wall_s = self.clock.wall_s();
         let resume = memory.may_resume(now, wall_s);
         let modern = match memory.side(now) {
-            Side::Modern => self.modern.connect(spec, memory, resume)?,
+            Side::Modern => self.modern.connect(spec, alpn, memory, resume)?,
             Side::Broad => None,
         };
         let library = match modern {
             Some(connection) => Library::Modern(connection),
-            None => Library::Broad(self.broad.connect(spec, memory, resume, wall_s)?),
+            None => Library::Broad(self.broad.connect(spec, alpn, memory, (resume, wall_s))?),
         };
         let mut session = Box::new(Session {
             offered: match &library {
@@ -205,6 +207,15 @@ impl Session {
             Library::Modern(connection) => connection.is_resumed(),
             Library::Broad(connection) => connection.is_resumed(),
         }
+    }
+
+    /// Whether both sides agreed to this protocol. Known when the handshake is done.
+    pub(crate) fn speaks(&self, alpn: &str) -> bool {
+        let agreed = match &self.library {
+            Library::Modern(connection) => connection.agreed(),
+            Library::Broad(connection) => connection.agreed(),
+        };
+        agreed == Some(alpn.as_bytes())
     }
 
     /// When the origin's own certificate ends, seconds since 1970. Known when a

@@ -19,7 +19,7 @@ use rustls::{
 use watchfire_wire::{Reason, Unmeasured};
 
 use super::memory::Memory;
-use super::options::{MinVersion, TlsOptions};
+use super::options::{MinVersion, TlsOptions, offered};
 use super::{Certificate, Fed, Told, WallClock, fault};
 use crate::limits::TLS_OUT_BYTES;
 use crate::outcome::Outcome;
@@ -79,7 +79,7 @@ impl Context {
     }
 
     /// What a check is to keep.
-    fn make(&self, spec: &TlsSpec, remembers: bool) -> Result<Own, Outcome> {
+    fn make(&self, spec: &TlsSpec, alpn: Option<&str>, remembers: bool) -> Result<Own, Outcome> {
         let unsupported = Outcome::NotMeasured(Unmeasured::Unsupported);
         let shared = match self.strict.as_ref() {
             _ if !spec.verify => &self.lax,
@@ -89,10 +89,13 @@ impl Context {
         };
         let sessions = remembers.then(Arc::<Sessions>::default);
         let config = match (&spec.options, &sessions) {
-            (None, None) => Arc::clone(&shared.config),
-            (None, Some(sessions)) => {
+            (None, None) if alpn.is_none() => Arc::clone(&shared.config),
+            (None, sessions) => {
                 let mut config = ClientConfig::clone(&shared.config);
-                config.resumption = Resumption::store(Arc::<Sessions>::clone(sessions));
+                config.alpn_protocols = wire(&offered(None, alpn));
+                if let Some(sessions) = sessions {
+                    config.resumption = Resumption::store(Arc::<Sessions>::clone(sessions));
+                }
                 Arc::new(config)
             }
             (Some(options), sessions) => {
@@ -106,6 +109,7 @@ impl Context {
                 let Some(mut config) = verifier.and_then(|verifier| build(verifier).ok()) else {
                     return Ok(Own::Beyond);
                 };
+                config.alpn_protocols = wire(&offered(Some(options), alpn));
                 if let Some(sessions) = sessions {
                     config.resumption = Resumption::store(Arc::<Sessions>::clone(sessions));
                 }
@@ -120,13 +124,14 @@ impl Context {
     pub(super) fn connect(
         &self,
         spec: &TlsSpec,
+        alpn: Option<&str>,
         memory: &mut Memory,
         resume: bool,
     ) -> Result<Option<Connection>, Outcome> {
         let remembers = memory.remembers();
         let own = match &memory.modern {
             Some(own) => own,
-            None => memory.modern.insert(self.make(spec, remembers)?),
+            None => memory.modern.insert(self.make(spec, alpn, remembers)?),
         };
         let Own::Usable { config, sessions } = own else {
             return Ok(None);
@@ -248,12 +253,14 @@ fn build(
         }
         None => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = match options.and_then(|options| options.alpn.as_ref()) {
-        Some(names) => names.iter().map(|name| name.as_bytes().to_vec()).collect(),
-        None => vec![b"http/1.1".to_vec()],
-    };
+    config.alpn_protocols = wire(&offered(options, None));
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// Protocols as rustls wants them.
+fn wire(names: &[&str]) -> Vec<Vec<u8>> {
+    names.iter().map(|name| name.as_bytes().to_vec()).collect()
 }
 
 /// One session.
@@ -270,6 +277,11 @@ impl Connection {
 
     pub(super) fn is_resumed(&self) -> bool {
         self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// The protocol that both sides agreed to.
+    pub(super) fn agreed(&self) -> Option<&[u8]> {
+        self.tls.alpn_protocol()
     }
 
     pub(super) fn told(&self) -> Told {

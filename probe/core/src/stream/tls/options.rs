@@ -167,21 +167,26 @@ impl TlsOptions {
         self.resumption
     }
 
+    /// Whether it leaves it to the kind what is offered, or offers this itself.
+    pub(crate) fn offers(&self, alpn: &str) -> bool {
+        let names = self.alpn.as_ref();
+        names.is_none_or(|names| names.iter().any(|name| name == alpn))
+    }
+
     /// What the canonical bytes of a check hold of it.
     pub(crate) const fn canonical(&self) -> [u8; 16] {
         self.name
     }
+}
 
-    /// The offered protocols as they are sent: each with its length before it.
-    pub(super) fn alpn_wire(&self) -> Option<Vec<u8>> {
-        let names = self.alpn.as_ref()?;
-        let with_length = |name: &String| {
-            let length = u8::try_from(name.len()).unwrap_or(u8::MAX);
-            core::iter::once(length)
-                .chain(name.bytes())
-                .collect::<Vec<u8>>()
-        };
-        Some(names.iter().flat_map(with_length).collect())
+/// What is offered (ALPN) where neither a check nor its kind says anything.
+const USUAL_ALPN: &str = "http/1.1";
+
+/// What a session offers: what its check says, or else what its kind speaks.
+pub(super) fn offered<'a>(options: Option<&'a TlsOptions>, kind: Option<&'a str>) -> Vec<&'a str> {
+    match options.and_then(|options| options.alpn.as_ref()) {
+        Some(names) => names.iter().map(String::as_str).collect(),
+        None => vec![kind.unwrap_or(USUAL_ALPN)],
     }
 }
 
