@@ -2,8 +2,8 @@
 //! secrets.
 
 use serde_json::{Value, json};
-use watchfire_probe_core::Kind;
 use watchfire_probe_core::tape::{Cut, Tape};
+use watchfire_probe_core::{Kind, ProxyHeader};
 
 /// Headers whose values anybody may see in a request; a check's own may be keys.
 const PLAIN: [&str; 10] = [
@@ -66,10 +66,7 @@ pub(super) fn as_json(tape: &Tape, kind: &Kind) -> Value {
             "chain": chain.collect::<Vec<_>>(),
         })
     });
-    let cut = |cut: &Cut, way| {
-        let head = lines(&legible(cut, kind), kind.has_heads(), way);
-        json!({ "head": head, "bytes": cut.bytes })
-    };
+    let cut = |cut: &Cut, way| json!({ "head": all_lines(cut, kind, way), "bytes": cut.bytes });
     json!({
         "connections": tape.connections,
         "tls": tls,
@@ -113,24 +110,32 @@ pub(super) fn say(tape: &Tape, kind: &Kind) {
     ] {
         if cut.bytes > 0 {
             say!("  {what}, {} bytes:", cut.bytes);
-            for line in lines(&legible(cut, kind), kind.has_heads(), way) {
+            for line in all_lines(cut, kind, way) {
                 say!("    | {line}");
             }
         }
     }
 }
 
-/// The same beginning as lines, of a kind whose bytes are none.
-fn legible(cut: &Cut, kind: &Kind) -> Cut {
+/// What was sent or came, in lines that a terminal can be given. A PROXY header is
+/// none of the kind's own: it has empty lines, which end no head.
+fn all_lines(cut: &Cut, kind: &Kind, way: Way) -> Vec<String> {
+    let (header, rest) = match way {
+        Way::Sent => ProxyHeader::split(&cut.head),
+        Way::Received => (None, &cut.head[..]),
+    };
     let beyond = cut.bytes.saturating_sub(cut.head.len() as u64);
-    let head = kind.legible(&cut.head).into_owned();
-    Cut {
+    let head = kind.legible(rest).into_owned();
+    let own = Cut {
         bytes: head.len() as u64 + beyond,
         head,
-    }
+    };
+    let header = header.map(|header| format!("[PROXY header {}]", header.as_str()));
+    let own = lines(&own, kind.has_heads(), way);
+    header.into_iter().chain(own).collect()
 }
 
-/// What came, in lines that a terminal can be given.
+/// A kind's own bytes in lines.
 fn lines(cut: &Cut, http: bool, way: Way) -> Vec<String> {
     let mut in_head = http;
     let all = cut.head.split(|&byte| byte == b'\n');
@@ -219,6 +224,26 @@ mod tests {
         Cut {
             head: bytes.to_vec(),
             bytes: bytes.len() as u64,
+        }
+    }
+
+    /// The second version of the header has the empty line in it that ends a head.
+    #[test]
+    fn a_proxy_header_uncovers_nothing() {
+        let at = "192.0.2.10:80".parse().unwrap();
+        let (kind, _) = super::super::target::read_kind("http", Vec::new(), &at).unwrap();
+        let headers: [(&[u8], &str); 2] = [
+            (b"PROXY UNKNOWN\r\n", "[PROXY header v1]"),
+            (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", "[PROXY header v2]"),
+        ];
+        for (header, said) in headers {
+            let request = b"GET / HTTP/1.1\r\nHost: shop\r\nX-Key: c2VjcmV0\r\n\r\n";
+            let sent = cut(&[header, request].concat());
+            let shown = all_lines(&sent, &kind, Way::Sent);
+            assert_eq!(
+                shown[..4],
+                [said, "GET / HTTP/1.1", "Host: shop", "X-Key: [redacted]"]
+            );
         }
     }
 

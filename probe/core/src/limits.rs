@@ -82,6 +82,10 @@ pub const BODY_SEEN_BYTES: u32 = 64 * 1_024;
 /// Largest body that a check sends, bytes. A larger one is refused.
 pub const BODY_SENT_BYTES: usize = 16 * 1_024;
 
+/// Bytes of a request's body with which a connection is kept: so many the empty
+/// buffer of any socket takes at once. With more each probe has its own connection.
+pub const BODY_SENT_KEPT_BYTES: usize = 4 * 1_024;
+
 /// Headers that a check sends of its own. More are refused.
 pub const HEADERS_SENT: usize = 32;
 

@@ -48,6 +48,17 @@ impl ProxyHeader {
         }
     }
 
+    /// The header that these bytes begin with, if they begin with one, and the rest.
+    #[must_use]
+    pub fn split(bytes: &[u8]) -> (Option<Self>, &[u8]) {
+        for header in [Self::V1, Self::V2] {
+            if let Some(rest) = bytes.strip_prefix(header.bytes()) {
+                return (Some(header), rest);
+            }
+        }
+        (None, bytes)
+    }
+
     pub(crate) const fn number(self) -> u8 {
         match self {
             Self::V1 => 1,

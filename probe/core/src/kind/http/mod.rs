@@ -23,7 +23,7 @@ use status::StatusSet;
 use super::{CheckKind, Transport};
 use crate::check::Canonical;
 use crate::keys::{self, KeyError, Keys};
-use crate::limits::{HOST_BYTES, PATH_BYTES};
+use crate::limits::{BODY_SENT_KEPT_BYTES, HOST_BYTES, PATH_BYTES};
 use crate::stream::TlsSpec;
 use crate::trace::shown;
 
@@ -102,6 +102,10 @@ pub(crate) const OWN_KEYS: &[&str] = &["connection", "version"];
 const EXPECT: &str = "200-399";
 
 impl Spec {
+    fn body_bytes(&self) -> usize {
+        self.extra.as_ref().map_or(0, |extra| extra.body.len())
+    }
+
     /// GET `path`, expecting 200 to 299; the Host is the target's address.
     #[must_use]
     pub fn get(target: &SocketAddr, path: &str) -> Self {
@@ -169,7 +173,9 @@ impl CheckKind for Spec {
 
     fn transport(&self, _tls: bool) -> Transport {
         Transport::Stream {
-            keep: self.reuse,
+            // A long body may still be leaving when the answer is whole: the next
+            // probe's request would stand in the midst of it.
+            keep: self.reuse && self.body_bytes() <= BODY_SENT_KEPT_BYTES,
             origin_first: false,
             fin: self.extra.as_ref().is_some_and(|extra| extra.close_fin),
         }
@@ -323,6 +329,28 @@ mod tests {
             ("2001:db8::1", "2001:db8::1"),
         ] {
             assert_eq!(without_port(host), name);
+        }
+    }
+
+    /// Its last bytes may still leave when an answer to its first ones is whole.
+    #[test]
+    fn a_long_body_keeps_no_connection() {
+        let target = "192.0.2.7:80".parse().unwrap();
+        for (bytes, kept) in [
+            (BODY_SENT_KEPT_BYTES, true),
+            (BODY_SENT_KEPT_BYTES + 1, false),
+        ] {
+            let extra = Extra {
+                body: "x".repeat(bytes),
+                ..Extra::default()
+            };
+            let spec = Spec {
+                reuse: true,
+                extra: Some(Box::new(extra)),
+                ..Spec::get(&target, "/")
+            };
+            let wanted = spec.transport(false);
+            assert!(matches!(wanted, Transport::Stream { keep, .. } if keep == kept));
         }
     }
 
