@@ -1,18 +1,13 @@
-//! The verbs that ask a running agent: `status`, `why`, `reload`, `drain`,
-//! `undrain`.
+//! The verbs that ask a running agent: `status`, `reload`, `drain`, `undrain`.
 
 use clap::Args;
 
-use super::history::{line, moment, time};
-use super::text::{ago, columns};
-use super::{Asking, Failure, print_json, probes};
-use crate::control::api::{Reload, Sentence, Verb, WhyAsked};
-use crate::gossip::status::{Status, Why};
-use crate::names::NameStatus;
-use crate::recorder::Record;
-
-/// Transitions that `why` shows; `--json` has all that are kept.
-const TRANSITIONS_SHOWN: usize = 10;
+use super::history::time;
+use super::text::{ago, because, columns, until};
+use super::why::ends;
+use super::{Asking, Failure, print_json};
+use crate::control::api::{Reload, Sentence, Verb};
+use crate::gossip::status::Status;
 
 #[derive(Args)]
 #[command(
@@ -25,18 +20,6 @@ pub(super) struct ReloadOptions {
     /// Believe that origins have left, however many
     #[arg(long)]
     allow_removals: bool,
-    #[command(flatten)]
-    asking: Asking,
-}
-
-#[derive(Args)]
-pub(super) struct WhyOptions {
-    /// The origin's name, as in the origins file
-    origin: String,
-    /// What was known of it then: a time like 03:12 (UTC) or
-    /// 2026-01-31T03:12:00Z, or so long ago, like 2h
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    at: Option<u64>,
     #[command(flatten)]
     asking: Asking,
 }
@@ -243,161 +226,6 @@ fn say_overrides(status: &Status) {
             None => String::new(),
         }
     );
-}
-
-fn shown_as(op: &str) -> &str {
-    match op {
-        "drain" => "draining",
-        op => op,
-    }
-}
-
-fn until(ms: Option<u64>) -> String {
-    ms.map_or_else(String::new, |ms| {
-        let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms);
-        format!(" until {}", humantime::format_rfc3339_seconds(at))
-    })
-}
-
-fn because(why: &str) -> String {
-    match why {
-        "" => String::new(),
-        why => format!(" ({why})"),
-    }
-}
-
-pub(super) fn why(options: &WhyOptions) -> Result<(), Failure> {
-    let verb = Verb::Why(WhyAsked {
-        origin: options.origin.clone(),
-        at_ms: options.at,
-    });
-    let answer = options.asking.ask(&verb)?;
-    if options.asking.format.json {
-        return print_json(&answer);
-    }
-    let why: Why = serde_json::from_value(answer)?;
-    if let Some(at_ms) = options.at {
-        return why_then(&why, at_ms);
-    }
-    match &why.operator {
-        Some(it) => {
-            say!(
-                "{} is {} by {}, for {}{}{}",
-                why.origin,
-                shown_as(&it.op),
-                it.who,
-                ago(it.at_ms),
-                until(it.until_ms),
-                because(&it.why)
-            );
-            say!("  measured      {}: {}", why.verdict, why.because);
-        }
-        None => say!("{} is {}: {}", why.origin, why.verdict, why.because),
-    }
-    if let Some(it) = &why.frozen {
-        say!(
-            "  FROZEN        by {} {} ago{}: tables keep what they showed{}",
-            it.who,
-            ago(it.at_ms),
-            until(it.until_ms),
-            because(&it.why)
-        );
-    }
-    let since = match why.since_ms {
-        0 => "not yet".to_owned(),
-        since_ms => format!("{} ago", ago(since_ms)),
-    };
-    say!("  since         {since}");
-    say!("  decided by    {}", why.owner);
-    say!("  check         {} ({})", why.definition, why.check);
-    if let Some(it) = &why.resolved {
-        name(it);
-    }
-    say!(
-        "  probed        {}",
-        if why.probed_here {
-            "here"
-        } else {
-            "by another agent"
-        }
-    );
-    if let Some(ends_ms) = why.certificate_ends_ms {
-        say!("  certificate   {}", ends(ends_ms));
-    }
-    say!("  next in line  {}", why.ranks.join(", "));
-    if !why.shared_with.is_empty() {
-        say!("  shared with   {}", why.shared_with.join(", "));
-    }
-    say!("  runbook       docs/runbook.md, \"{}\"", why.reason);
-    probes::tell(&why);
-    tell(&why.history);
-    Ok(())
-}
-
-/// A name, where it is, and since when.
-fn name(it: &NameStatus) {
-    match &it.address {
-        Some(address) => say!("  address       {address}, of the name {}", it.name),
-        None => say!("  address       none, of the name {}", it.name),
-    }
-    if !it.addresses.is_empty() {
-        let more = match it.left_out {
-            0 => String::new(),
-            more => format!(", and {more} more"),
-        };
-        say!(
-            "  resolved to   {}{more}, for {}",
-            it.addresses.join(", "),
-            ago(it.since_ms)
-        );
-    }
-    if let Some(since_ms) = it.missing_since_ms {
-        say!("  not found     the DNS has said so for {}", ago(since_ms));
-    }
-    if let Some(why) = &it.failing {
-        say!("  resolver      fails, and what was known stays: {why}");
-    }
-}
-
-/// When a certificate ends, and in how many days.
-pub(super) fn ends(ends_ms: u64) -> String {
-    let days = (i128::from(ends_ms) - i128::from(crate::clock::wall_ms())) / 86_400_000;
-    format!("ends {} (in {days} days)", time(ends_ms))
-}
-
-/// What was known at a moment that has passed.
-fn why_then(why: &Why, at_ms: u64) -> Result<(), Failure> {
-    let Some(last) = why.history.last() else {
-        say!(
-            "nothing is kept of {} from before {}",
-            why.origin,
-            time(at_ms)
-        );
-        return Err(Failure::No);
-    };
-    say!(
-        "{} was {} at {}: {}",
-        why.origin,
-        last.to,
-        time(at_ms),
-        last.reason
-    );
-    say!("  since         {}", time(last.since_ms));
-    say!("  decided by    {}", last.owner);
-    say!("  runbook       docs/runbook.md, \"{}\"", last.reason);
-    probes::tell(why);
-    tell(&why.history);
-    Ok(())
-}
-
-/// The last transitions, the newest first.
-fn tell(history: &[Record]) {
-    if !history.is_empty() {
-        say!("\nlast transitions, the newest first:");
-    }
-    for record in history.iter().rev().take(TRANSITIONS_SHOWN) {
-        say!("  {}", line(record, false));
-    }
 }
 
 pub(super) fn reload(options: &ReloadOptions) -> Result<(), Failure> {

@@ -22,6 +22,7 @@ mod shown;
 mod table;
 mod target;
 mod top;
+mod why;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -62,7 +63,7 @@ enum Verb {
     /// Show members, checks and counters of the running agent.
     Status(Asking),
     /// Tell why an origin has its verdict, who probes it and who would next.
-    Why(ask::WhyOptions),
+    Why(why::WhyOptions),
     /// Watch members, failing origins and transitions on this terminal.
     Top(top::Options),
     /// Print the address of the status page, for a browser.
@@ -135,7 +136,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::Check(options) => check::run(&options),
         Verb::Status(options) => ask::status(&options),
-        Verb::Why(options) => ask::why(&options),
+        Verb::Why(options) => why::why(&options),
         Verb::Top(options) => top::run(&options),
         Verb::Page(options) => page::run(&options),
         Verb::Events(options) => history::events(&options),

@@ -1,70 +1,61 @@
-//! What `why` shows of a check's last probes.
+//! What is told of a check's last probes.
 
 use super::history::time;
 use crate::gossip::status::Why;
 use crate::recorder::ProbeRecord;
 
-/// Probes that have a line each; the others are in the row of marks, and in
-/// `--json`.
-const LINES: usize = 5;
-
-/// Shows what is sent, the last probes and what came when they turned.
-pub(super) fn tell(why: &Why) {
+/// What is sent, the last probes, so many of them with a line each, and what came when
+/// they turned.
+pub(super) fn story(why: &Why, most: usize) -> Vec<String> {
+    let mut lines = Vec::new();
     if let Some(sent) = &why.sent {
-        say!("\nwhat a probe sends:");
-        indent(sent);
+        lines.push(String::new());
+        lines.push("what a probe sends:".to_owned());
+        lines.extend(indented(sent));
     }
     if why.probes.is_empty() {
-        let elsewhere = !why.probed_here && !why.owner.is_empty();
-        if elsewhere {
-            say!(
-                "\nits probes are remembered where they are made: ask {}",
+        if !why.probed_here && !why.owner.is_empty() {
+            lines.push(String::new());
+            lines.push(format!(
+                "its probes are remembered where they are made: ask {}",
                 why.owner
-            );
+            ));
         }
-        return;
+        return lines;
     }
-    let failed = why.probes.iter().filter(|it| it.outcome == "fail").count();
-    let unmeasured = why
-        .probes
-        .iter()
-        .filter(|it| it.outcome == "not_measured")
-        .count();
-    say!(
-        "\nthe last {} probes here, the newest last: {} passed, {failed} failed (x), \
+    let count = |outcome| why.probes.iter().filter(|it| it.outcome == outcome).count();
+    let (failed, unmeasured) = (count("fail"), count("not_measured"));
+    lines.push(String::new());
+    lines.push(format!(
+        "the last {} probes here, the newest last: {} passed, {failed} failed (x), \
          {unmeasured} not measured (?)",
         why.probes.len(),
         why.probes.len() - failed - unmeasured,
-    );
-    say!("  {}", marks(&why.probes));
-    for probe in why.probes.iter().rev().take(LINES) {
-        say!("  {}", line(probe));
-    }
+    ));
+    lines.push(format!("  {}", marks(&why.probes)));
+    let newest = why.probes.iter().rev().take(most);
+    lines.extend(newest.map(|probe| format!("  {}", line(probe))));
     for answer in why.answers.iter().rev() {
-        say!(
-            "\nwhat came when its probes turned {} at {}: {}",
-            answer.to,
-            time(answer.at_ms),
-            answer.because
-        );
-        if let Some(tls) = &answer.tls {
-            say!("  TLS: {tls}");
-        }
-        indent(&answer.head);
+        let (to, at, because) = (&answer.to, time(answer.at_ms), &answer.because);
+        lines.push(String::new());
+        lines.push(format!(
+            "what came when its probes turned {to} at {at}: {because}"
+        ));
+        lines.extend(answer.tls.iter().map(|tls| format!("  TLS: {tls}")));
+        lines.extend(indented(&answer.head));
         if answer.tls.is_none() && answer.head.is_empty() {
-            say!("  (no bytes)");
+            lines.push("  (no bytes)".to_owned());
         }
     }
+    lines
 }
 
-fn indent(text: &str) {
-    for line in text.lines() {
-        say!("  | {line}");
-    }
+fn indented(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.lines().map(|line| format!("  | {line}"))
 }
 
 /// One mark a probe: how long it took beside the others, or that it failed.
-pub(super) fn marks(probes: &[ProbeRecord]) -> String {
+fn marks(probes: &[ProbeRecord]) -> String {
     const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let passed = probes.iter().filter(|it| it.outcome == "pass");
     let slowest = passed.map(|it| it.total_us).max().unwrap_or(0).max(1);
@@ -79,7 +70,7 @@ pub(super) fn marks(probes: &[ProbeRecord]) -> String {
     probes.iter().map(mark).collect()
 }
 
-pub(super) fn line(probe: &ProbeRecord) -> String {
+fn line(probe: &ProbeRecord) -> String {
     let mut text = format!("{}  {}", time(probe.at_ms), probe.reason);
     if let Some(status) = probe.status {
         text.push_str(&format!(" {status}"));

@@ -88,7 +88,7 @@ pub(super) fn say(tape: &Tape, kind: &Kind) {
         for (place, it) in told.chain.iter().enumerate() {
             let ends = it.not_after_s.map_or_else(
                 || "at an unknown time".to_owned(),
-                |end_s| super::ask::ends(end_s.saturating_mul(1_000)),
+                |end_s| super::why::ends(end_s.saturating_mul(1_000)),
             );
             say!(
                 "  certificate {place}: {}",

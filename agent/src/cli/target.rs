@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 
 use watchfire_probe_core::keys::{Keys, Value};
-use watchfire_probe_core::kind::KINDS;
+use watchfire_probe_core::kind::usual_port;
 use watchfire_probe_core::{KIND_KEYS, Kind};
 
 /// A target: `KIND://HOST:PORT/PATH`, or `HOST:PORT` for TCP.
@@ -37,13 +37,6 @@ pub(super) fn read_kind(
     let read = Kind::read(name, &mut Given(keys), target);
     let read = read.ok_or_else(|| format!("\"{name}\" is not a kind of probe"))?;
     read.map_err(|error| format!("{}\n  help: {}", error.what, error.hint))
-}
-
-/// The port of a kind that has one: that of HTTP, in TLS or not.
-fn usual_port(kind: &str) -> Option<u16> {
-    let about = KINDS.iter().find(|about| about.names.contains(&kind))?;
-    let tls = about.names[1] == kind;
-    about.has_heads.then_some(if tls { 443 } else { 80 })
 }
 
 impl Target {

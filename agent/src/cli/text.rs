@@ -51,6 +51,22 @@ pub(super) fn ago(since_ms: u64) -> String {
     humantime::format_duration(Duration::from_secs(age.as_secs())).to_string()
 }
 
+/// The end of what an operator decided, if it has one.
+pub(super) fn until(ms: Option<u64>) -> String {
+    ms.map_or_else(String::new, |ms| {
+        let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms);
+        format!(" until {}", humantime::format_rfc3339_seconds(at))
+    })
+}
+
+/// What an operator gave as the reason, if any.
+pub(super) fn because(why: &str) -> String {
+    match why {
+        "" => String::new(),
+        why => format!(" ({why})"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -178,18 +178,21 @@ impl Book {
             if now == refused.as_ref() {
                 continue;
             }
-            let names = origins.names.iter().filter(|(_, check)| **check == id);
-            let named = names.map(|(name, _)| &**name).take(NAMES_SHOWN);
-            let named = named.collect::<Vec<_>>().join(", ");
+            // Asked of all names, and so of few checks.
+            let named = || {
+                let names = origins.names.iter().filter(|(_, check)| **check == id);
+                let named = names.map(|(name, _)| &**name).take(NAMES_SHOWN);
+                named.collect::<Vec<_>>().join(", ")
+            };
             match (now, refused) {
                 (Some(refusal), _) => {
-                    lines.push(format!("{named}: not probed: {}", refusal.because));
+                    lines.push(format!("{}: not probed: {}", named(), refusal.because));
                     change.refused.push((id, refusal.clone()));
                 }
                 (None, refused) => {
                     // Its first address is no news to people.
                     if refused.is_some_and(|it| it.reason != Unmeasured::NotYet) {
-                        lines.push(format!("{named}: probed from now on"));
+                        lines.push(format!("{}: probed from now on", named()));
                     }
                     change.accepted.push(id);
                 }

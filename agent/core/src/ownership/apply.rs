@@ -29,16 +29,18 @@ impl Duties {
     pub(super) fn act_and_publish(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) {
         let waits = !self.ready && self.duties[ix as usize].probing().is_none();
         // Who does not take part yet has nothing to decide: all is looked at when it does.
-        let reading = if waits { None } else { self.act(ctx, ix) };
-        let reading = reading.unwrap_or_else(|| self.reading(ctx, self.check(ix)));
+        let reading = if waits {
+            self.reading(ctx, self.check(ix))
+        } else {
+            self.act(ctx, ix)
+        };
         self.publish(ctx, ix, reading);
     }
 
-    /// Does what is to be done about a check. The word that counts on it, if nothing
-    /// was to be done.
-    fn act(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) -> Option<Option<Word>> {
+    /// Does what is to be done about a check, and gives the word that counts on it then.
+    fn act(&mut self, ctx: &mut Ctx<'_>, ix: CheckIx) -> Option<Word> {
         // Whoever stops looks once more: it may have to come back.
-        for pass in 0..2 {
+        for _ in 0..2 {
             let standing = self.standing(ctx, ix);
             let facts = self.facts(ctx, ix, &standing);
             let role = &self.duties[ix as usize].role;
@@ -46,20 +48,20 @@ impl Duties {
                 Decision::Rest { standby, until } => {
                     self.duties[ix as usize].role = Role::Standby(standby);
                     self.timers.set(ctx.now, ix, until);
-                    return (pass == 0).then_some(standing.winner);
+                    return standing.winner;
                 }
                 Decision::Start { basis, overlap } => {
                     let first = self.first_probe(ix, &standing, basis, overlap);
                     self.note_start(&standing, basis, overlap);
                     self.start(ctx, ix, &standing, basis, first);
                     self.set_probing_timer(ctx.now, ix, Time::NEVER);
-                    return None;
+                    break;
                 }
                 Decision::GoOn { basis, pays, until } => {
                     self.go_on(ctx.now, ix, basis, pays);
                     self.write(ctx, ix, &standing);
                     self.set_probing_timer(ctx.now, ix, until);
-                    return None;
+                    break;
                 }
                 Decision::Stop => {
                     let successor = standing.evidence.filter(|&owner| owner != self.me);
@@ -67,7 +69,7 @@ impl Duties {
                 }
             }
         }
-        None
+        self.reading(ctx, self.check(ix))
     }
 
     fn note_start(&mut self, standing: &Standing, basis: Basis, overlap: bool) {

@@ -39,8 +39,8 @@ pub struct View {
 }
 
 impl View {
-    /// Nothing else about it is another than that it is suspected, or is no more.
-    fn only_wavered(self, before: Self) -> bool {
+    /// That it is suspected, or is no more, is all that has changed about it.
+    fn differs_by_suspicion(self, before: Self) -> bool {
         let suspect = self.suspect;
         Self { suspect, ..before } == self
     }
@@ -214,7 +214,7 @@ impl Duties {
         let mut touched = Vec::new();
         let mut weights = Vec::new();
         let mut gone = Vec::new();
-        let mut wavered = Vec::new();
+        let mut suspicions = Vec::new();
         let mut goes = false;
         for (node, (view, noted_at)) in changes {
             let before = self.members.replace(node, view);
@@ -254,9 +254,9 @@ impl Duties {
                 continue;
             }
             if let (Some(before), Some(view)) = (before, view)
-                && view.only_wavered(before)
+                && view.differs_by_suspicion(before)
             {
-                wavered.push(view.actor);
+                suspicions.push(view.actor);
                 continue;
             }
             // What it had evidence on is to be judged anew, in both its lives.
@@ -270,8 +270,8 @@ impl Duties {
                 touched.extend((0..self.duties.len()).map(to_ix));
             }
         }
-        for actor in wavered {
-            self.wavered(ctx.store, actor, &mut touched);
+        for actor in suspicions {
+            self.suspicion_changed(ctx.store, actor, &mut touched);
         }
         // Who comes is not needed where somebody is at it, and relieves who is
         // not. Who goes makes room for the next rank, which has to act if it is
@@ -306,7 +306,7 @@ impl Duties {
     /// The checks about which it matters that this actor is suspected, or is no
     /// more: those that it is at, where this node is at it as well or near enough
     /// to be its shadow. In a storm of suspicions this is what each of them costs.
-    fn wavered(&self, store: &Store, actor: Actor, touched: &mut Vec<CheckIx>) {
+    fn suspicion_changed(&self, store: &Store, actor: Actor, touched: &mut Vec<CheckIx>) {
         // Where some may not configure a check, or do not count, anybody may be near.
         let all = !self.holdings.all_alike() || 2 * self.members.suspects() > self.members.living();
         let live = store.words_by(actor).filter(|slot| slot.hold == Hold::Live);

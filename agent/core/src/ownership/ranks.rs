@@ -145,10 +145,8 @@ impl Ranks {
     #[must_use]
     pub fn is_near(&self, ix: CheckIx, id: NodeId) -> bool {
         let top = &self.checks[ix as usize];
-        let remembered = &top.nodes[..usize::from(top.len)];
-        remembered
-            .iter()
-            .any(|&at| self.nodes[usize::from(at)].id == id)
+        let place = self.place_of(id);
+        place.is_some_and(|place| top.nodes[..usize::from(top.len)].contains(&place))
     }
 
     /// The first eligible node that passes.

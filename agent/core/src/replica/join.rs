@@ -6,7 +6,7 @@
 
 use watchfire_wire::message::replica::Delta;
 
-use super::arena::NIL;
+use super::arena::{Cell, NIL};
 use super::store::Store;
 use crate::limits;
 use crate::mutations::Mutation;
@@ -122,49 +122,26 @@ impl Store {
     /// Exchanges all slots of a log for those of the delta. Most are the same, and
     /// those are left as they are: nothing about their checks has changed.
     fn replace(&mut self, log: u32, delta: &Delta) {
-        let Some((kept, stale)) = self.compare(log, delta) else {
-            while self.logs[log as usize].head != NIL {
-                let head = self.logs[log as usize].head;
-                self.remove(head);
-            }
-            self.logs[log as usize].released.clear();
-            self.append(log, delta, 0);
-            return;
-        };
-        for slot in &delta.slots[kept..] {
-            let check = self.intern(slot.check);
-            self.put(log, check, *slot);
-        }
-        // What was written anew has its cell still, and another number.
-        for (cell, seq) in stale {
-            if self.slots[cell as usize].seq == seq {
-                self.remove(cell);
-            }
-        }
-    }
-
-    /// How many of the delta's slots, from the first on, are held already, and the
-    /// cells, with their numbers, that are held and not in it. Nothing if the delta
-    /// has others among them, which an honest log never does.
-    fn compare(&self, log: u32, delta: &Delta) -> Option<(usize, Vec<(u32, u64)>)> {
-        let mut kept = 0;
-        let mut stale = Vec::new();
+        let (mut kept, mut above) = (0, 0);
+        // Below what is held an honest log has nothing else. From where this one has,
+        // all of it is taken from the delta.
+        let mut honest = true;
         let mut at = self.logs[log as usize].head;
         while at != NIL {
-            let cell = &self.slots[at as usize];
-            match delta.slots.get(kept) {
-                Some(slot) if slot.seq < cell.seq => return None,
-                Some(slot) if slot.seq == cell.seq => {
-                    if *slot != self.slot(at) {
-                        return None;
-                    }
-                    kept += 1;
-                }
-                _ => stale.push((at, cell.seq)),
+            let Cell { seq, next, .. } = self.slots[at as usize];
+            let counterpart = delta.slots.get(kept).filter(|slot| slot.seq <= seq);
+            honest &= counterpart.is_none_or(|slot| *slot == self.slot(at));
+            if honest && counterpart.is_some() {
+                (kept, above) = (kept + 1, seq);
+            } else {
+                self.remove(at);
             }
-            at = cell.next;
+            at = next;
         }
-        Some((kept, stale))
+        let mut released = core::mem::take(&mut self.logs[log as usize].released);
+        released.retain(|&(seq, cell)| self.is_released_at(log, seq, cell));
+        self.logs[log as usize].released = released;
+        self.append(log, delta, above);
     }
 
     /// Drops the released slots that their author has collected.

@@ -229,6 +229,43 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn a_log_taken_whole_mends_whatever_was_held(seed: [u8; 32], damage: [u8; 32]) {
+        let (mut rng, mut hurt) = (Rng::from_seed(seed), Rng::from_seed(damage));
+        let mut author = Store::new(actor(1, 1), Mutations::NONE);
+        for _ in 0..40 {
+            change(&mut author, &mut rng, 12);
+        }
+        let mut other = Store::new(actor(2, 1), Mutations::NONE);
+        // Slots are missing, are others, or are of another check.
+        for mut delta in ask(&other, &author).deltas {
+            delta.slots.retain(|_| hurt.below(5) > 0);
+            for slot in &mut delta.slots {
+                match hurt.below(8) {
+                    0 => slot.value = value(hurt.u64() % 1_000),
+                    1 => slot.hold = Hold::Declined,
+                    2 => slot.check = check(100 + slot.seq),
+                    _ => {}
+                }
+            }
+            other.apply(&delta);
+        }
+        let whole = ask(&Store::new(actor(3, 1), Mutations::NONE), &author).deltas;
+        for delta in &whole {
+            other.apply(delta);
+        }
+        prop_assert_eq!(other.digest(), author.digest());
+        prop_assert_eq!(other.len(), author.len());
+        assert_consistent(&other);
+        // What follows a collection finds nothing of what was held before.
+        author.collect(|_, _| Collect::Drop);
+        for delta in ask(&other, &author).deltas {
+            other.apply(&delta);
+        }
+        prop_assert_eq!(other.digest(), author.digest());
+        assert_consistent(&other);
+    }
 }
 
 #[test]

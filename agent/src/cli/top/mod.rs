@@ -5,7 +5,6 @@
 
 mod filter;
 mod model;
-mod story;
 mod view;
 
 use std::io::{self, IsTerminal as _};
@@ -22,7 +21,7 @@ use ratatui::{DefaultTerminal, Terminal};
 
 use self::model::{Event, Key, Model, Want, update};
 use self::view::view;
-use super::{Asking, Failure};
+use super::{Asking, Failure, why};
 use crate::control::api::{self, Verb, WhyAsked};
 use crate::control::screen::{Screen, ScreenAsked};
 use crate::gossip::status::Why;
@@ -205,7 +204,7 @@ fn tell(socket: PathBuf, name: String, sender: &Sender<Wake>) -> io::Result<()> 
         };
         let lines = match api::ask(&socket, &Verb::Why(asked)) {
             Ok(answer) => match serde_json::from_value::<Why>(answer) {
-                Ok(why) => story::tell(&why),
+                Ok(why) => why::story(&why, why::Most::ALL),
                 Err(error) => vec![error.to_string()],
             },
             Err(error) => error.to_string().lines().map(str::to_owned).collect(),

@@ -7,6 +7,7 @@ use watchfire_probe_core::check::{
     CheckSpec, DEFAULT_INTERVAL, DEFAULT_TIMEOUT, HealthRule, SpecError,
 };
 use watchfire_probe_core::keys::{self, KeyError, Keys, Value};
+use watchfire_probe_core::kind::usual_port;
 use watchfire_probe_core::limits::{RISE_FALL_MAX, WINDOW_MAX};
 use watchfire_probe_core::{Egress, HostName, Kind, ProxyHeader, TlsSpec};
 use watchfire_wire::Verdict;
@@ -103,9 +104,10 @@ fn target(layers: &mut Layers<'_>) -> Result<(Option<HostName>, SocketAddr), Key
 
 /// A name as a Host header has it: with its port, unless that is the kind's own.
 fn host_header(name: &HostName, port: u16, kind: &str) -> String {
-    match (kind, port) {
-        ("http", 80) | ("https", 443) => name.to_string(),
-        _ => format!("{name}:{port}"),
+    if usual_port(kind) == Some(port) {
+        name.to_string()
+    } else {
+        format!("{name}:{port}")
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Mirror {
     gone: VecDeque<(u64, Arc<str>)>,
     /// Who has seen less has to be told everything.
     floor: u64,
-    /// Origins of the table that found no room here.
+    /// Origins of the table beyond the limit.
     left_out: usize,
 }
 
@@ -111,7 +111,7 @@ impl Mirror {
         self.version
     }
 
-    /// Origins that found no room.
+    /// Origins beyond the limit.
     pub(super) const fn left_out(&self) -> usize {
         self.left_out
     }

@@ -131,9 +131,9 @@ impl Decoder {
         }
     }
 
-    /// Makes room for so many bytes; of more than there can be, all that there is.
-    fn evict(&mut self, room: usize) {
-        while self.size + room > self.most {
+    /// Evicts entries until so many bytes fit, or all of them (RFC 7541, section 4.4).
+    fn evict(&mut self, bytes: usize) {
+        while self.size + bytes > self.most {
             let Some((name, value)) = self.table.pop_back() else {
                 break;
             };

@@ -391,6 +391,15 @@ pub struct About {
     legible: fn(&[u8]) -> Option<Vec<u8>>,
 }
 
+/// The port of the kind of this name where none is written: that of HTTP, in TLS or
+/// not. A Host header leaves it out. Nothing if the kind has none.
+#[must_use]
+pub fn usual_port(name: &str) -> Option<u16> {
+    let about = KINDS.iter().find(|about| about.names.contains(&name))?;
+    let tls = about.names[1] == name;
+    about.has_heads.then_some(if tls { 443 } else { 80 })
+}
+
 impl Kind {
     /// One word for metrics and JSON, like `http`, or `https` with TLS.
     #[must_use]

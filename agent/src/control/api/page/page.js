@@ -430,9 +430,17 @@ function story(why) {
   fact(why.override ? "measured" : "verdict", badge(why.verdict), " " + why.because);
   fact("since", why.since_ms ? new Date(why.since_ms).toISOString() + ", " + span(seen.now - why.since_ms) + " ago" : "not yet");
   fact("decided by", why.owner || "nobody");
-  fact("probed", why.probed_here ? "here" : "by another agent");
+  fact("probed", why.probed_here ? "here" : why.owner ? "by another agent" : "nowhere");
   fact("next in line", why.ranks.join(", "));
   fact("check", why.definition + " (" + why.check + ")");
+  if (why.resolved) {
+    const it = why.resolved;
+    fact("address", (it.address || "none") + ", of the name " + it.name);
+    if (it.addresses.length) fact("resolved to", it.addresses.join(", ") + (it.left_out ? ", and " + it.left_out + " more" : "")
+      + ", for " + span(seen.now - it.since_ms));
+    if (it.missing_since_ms) fact("not found", "the DNS has said so for " + span(seen.now - it.missing_since_ms));
+    if (it.failing) fact("resolver", "fails, and what was known stays: " + it.failing);
+  }
   if (why.certificate_ends_ms) fact("certificate", "ends " + new Date(why.certificate_ends_ms).toISOString());
   if (why.shared_with.length) fact("shared with", why.shared_with.join(", "));
   fact("runbook", "docs/runbook.md, \"" + why.reason + "\"");

@@ -4,6 +4,7 @@ use watchfire_wire::Reason;
 
 use super::Spec;
 use crate::http2::{Client, Hears, Progress};
+use crate::kind::http::is_late;
 use crate::kind::{Exchange, Next};
 use crate::limits::GRPC_MESSAGE_BYTES;
 
@@ -25,8 +26,9 @@ struct Heard {
     is_grpc: bool,
     /// The status that ends the call.
     status: Option<u32>,
-    /// The status was none that could be read, or there were two.
-    bad_status: bool,
+    /// The status was none that could be read, or there were two; or the message is
+    /// longer than any.
+    broken: bool,
     /// Messages with their heads: never more than one of the largest, and one byte.
     message: Vec<u8>,
 }
@@ -87,8 +89,7 @@ impl Exchange for Asked {
     }
 
     fn is_degraded(&self, spec: &Spec, first_byte_us: u32) -> bool {
-        let most = spec.degraded_after;
-        most.is_some_and(|most| u128::from(first_byte_us) > most.as_micros())
+        is_late(spec.degraded_after, first_byte_us)
     }
 }
 
@@ -109,14 +110,14 @@ impl Heard {
             let number = core::str::from_utf8(value).ok();
             let number = number.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
             let number = number.and_then(|text| text.parse().ok());
-            self.bad_status |= number.is_none() || self.status.is_some();
+            self.broken |= number.is_none() || self.status.is_some();
             self.status = number;
         }
     }
 
     /// What the whole answer comes to.
     fn judge(&self) -> Result<(), Reason> {
-        if self.bad_status {
+        if self.broken {
             return Err(Reason::GrpcBroken);
         }
         match self.status {
@@ -176,9 +177,9 @@ impl Hears for Heard {
             .extend_from_slice(&content[..content.len().min(room)]);
         // A longer one is broken whatever follows: what says so need not come.
         if self.message.len() == most {
-            self.bad_status = true;
+            self.broken = true;
         }
-        self.bad_status
+        self.broken
     }
 
     fn trailer(&mut self, name: &[u8], value: &[u8]) {

@@ -1,5 +1,7 @@
 //! What a check wants of a response, whichever version of HTTP it came in.
 
+use core::time::Duration;
+
 use watchfire_wire::Reason;
 
 use super::extra::Signs;
@@ -57,13 +59,14 @@ impl Spec {
 
     /// Whether a response that passed shows a sign of trouble.
     pub(crate) fn is_degraded(&self, seen: Option<&Seen>, first_byte_us: u32) -> bool {
-        let late = self
-            .extra
-            .as_ref()
-            .and_then(|extra| extra.degraded_after)
-            .is_some_and(|most| u128::from(first_byte_us) > most.as_micros());
-        late || seen.is_some_and(|seen| seen.degraded)
+        let most = self.extra.as_ref().and_then(|extra| extra.degraded_after);
+        is_late(most, first_byte_us) || seen.is_some_and(|seen| seen.degraded)
     }
+}
+
+/// Whether a first byte after so many microseconds came later than it should.
+pub(crate) fn is_late(most: Option<Duration>, first_byte_us: u32) -> bool {
+    most.is_some_and(|most| u128::from(first_byte_us) > most.as_micros())
 }
 
 /// A check that looks at the status alone.

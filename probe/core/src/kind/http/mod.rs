@@ -16,7 +16,7 @@ pub(crate) use exchange::Answered;
 pub use extra::{Extra, Signs};
 pub(crate) use extra::{KEYS as EXTRA_KEYS, read_close, read_headers, validate_headers};
 pub(crate) use head::is_token;
-pub(crate) use judge::{Expected, Plain, Seen, Wanted};
+pub(crate) use judge::{Expected, Plain, Seen, Wanted, is_late};
 pub use rules::{BodyRule, HeaderRule};
 use status::StatusSet;
 
