@@ -17,6 +17,14 @@ pub(crate) const COMMANDS_PER_TURN: usize = 512;
 /// Longest that a thread waits without looking around.
 pub(crate) const WAIT_MAX: Duration = Duration::from_millis(500);
 
+/// How long a thread that asked several origins in one turn lets their words come
+/// together, instead of being woken for each. A probe that speaks twice, as HTTP does
+/// after it connected, is taken for slower than it was by at most twice this.
+pub(crate) const GATHER_FOR: Duration = Duration::from_micros(500);
+
+/// Words that are let come together at most: more are worth a turn at any time.
+pub(crate) const GATHERED_MAX: usize = 32;
+
 /// How soon a thread tries again to hand over reports that found no room.
 pub(crate) const REPORT_RETRY: Duration = Duration::from_millis(5);
 

@@ -1,5 +1,6 @@
 //! Starts the probe threads: chooses the driver, makes room for files, pins.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, atomic::Ordering};
@@ -10,6 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use watchfire_probe_core::Schedule;
 use watchfire_probe_core::engine::{Config, Pacing};
+use watchfire_probe_core::limits::GRIDS_US;
 
 use crate::clock;
 use crate::driver::epoll::EpollDriver;
@@ -42,6 +44,8 @@ pub(crate) fn start(
     let now = clock::now();
     let wall_us = clock::wall_us();
     let tls = Trust::read(options)?.context;
+    // No two servers, and no two threads, start what they gathered at one time.
+    let own_shift_us = RandomState::new().hash_one(wall_us) % GRIDS_US[0];
     let config = Config {
         slots: slots(options, backend),
         pacing,
@@ -56,11 +60,16 @@ pub(crate) fn start(
             .pin_cores
             .as_ref()
             .map(|cores| cores[index % cores.len()]);
+        let apart_us = GRIDS_US[0] * index as u64 / options.threads as u64;
+        let config = Config {
+            schedule: config.schedule.shifted(own_shift_us + apart_us),
+            ..config.clone()
+        };
         let started = start_thread(
             (index, options.threads),
             core,
             backend,
-            &config,
+            config,
             &plans,
             waker,
         );
@@ -145,7 +154,7 @@ fn start_thread(
     (index, threads): (usize, usize),
     core: Option<usize>,
     backend: Backend,
-    config: &Config,
+    config: Config,
     plans: &Arc<SocketPlans>,
     waker: &Waker,
 ) -> Result<(Arc<Mailbox>, JoinHandle<()>), StartError> {
@@ -157,7 +166,7 @@ fn start_thread(
         .store(clock::now().0, Ordering::Relaxed);
     let (ready, is_ready) = sync_channel(1);
     let theirs = Arc::clone(&mailbox);
-    let (config, plans, waker) = (config.clone(), Arc::clone(plans), Arc::clone(waker));
+    let (plans, waker) = (Arc::clone(plans), Arc::clone(waker));
     let thread = std::thread::Builder::new()
         .name(format!("probe-{index}"))
         .spawn(move || {

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use watchfire_origin::{Farm, FarmOptions, Listen};
+use watchfire_origin::{Farm, FarmOptions, Fault, Listen};
 
 /// Address of the first origin.
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 40, 0, 1);
@@ -52,6 +52,17 @@ impl FarmProcess {
         orders.write_all(b"\n")?;
         read_number(&mut self.answers)
     }
+
+    /// From now on the first `origins` answer that many milliseconds after they were
+    /// asked, `from` to `to` of them, spread evenly.
+    pub(super) fn answer_after(&mut self, origins: u32, (from, to): (u32, u32)) -> io::Result<()> {
+        let orders = self
+            .orders
+            .as_mut()
+            .expect("the pipe is closed only on drop");
+        writeln!(orders, "{origins} {from} {to}")?;
+        read_number(&mut self.answers).map(|_| ())
+    }
 }
 
 impl Drop for FarmProcess {
@@ -63,7 +74,8 @@ impl Drop for FarmProcess {
 }
 
 /// The child's side: prints the port, then the number of requests for each
-/// line that it reads, until there are no more.
+/// line that it reads, until there are no more. A line of three numbers makes
+/// origins slow.
 pub(crate) fn serve(mut args: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
     let mut number = || args.next().ok_or("usage: probe-farm COUNT CORE");
     let count = number()?.parse()?;
@@ -80,7 +92,15 @@ pub(crate) fn serve(mut args: impl Iterator<Item = String>) -> Result<(), Box<dy
         return Err("no IPv4".into());
     };
     println!("{}", address.port());
-    for _line in io::stdin().lines() {
+    for line in io::stdin().lines() {
+        let line = line?;
+        let words: Result<Vec<u32>, _> = line.split_whitespace().map(str::parse).collect();
+        if let &[origins, from, to] = &*words? {
+            for origin in 0..origins {
+                let after = from + origin * (to - from) / origins;
+                farm.set_fault(origin..origin + 1, Fault::SlowFirstByte(after))?;
+            }
+        }
         println!("{}", farm.counts().requests);
     }
     Ok(())

@@ -6,6 +6,7 @@ pub(crate) mod farm;
 mod haproxy;
 pub(crate) mod instructions;
 mod pairs;
+mod pop_rate;
 mod room;
 mod schedule;
 
@@ -51,6 +52,10 @@ struct Options {
     /// many checks against few
     #[arg(long)]
     schedule: bool,
+    /// Measure only this: one server's share of a POP's checks, 120 probes a
+    /// second, beside HAProxy
+    #[arg(long)]
+    pop_rate: bool,
     /// Leave out the runs under callgrind, which take a minute
     #[arg(long)]
     no_callgrind: bool,
@@ -130,6 +135,10 @@ pub(crate) fn run(args: impl Iterator<Item = String>) -> Result<(), Box<dyn Erro
     };
     bench.note("own_namespace", json!(own_room));
     bench.note("counts_instructions", json!(bench.counts_instructions));
+    if options.pop_rate {
+        pop_rate::measure(&mut bench, options.rounds)?;
+        return bench.end(options.json);
+    }
     for kind in [Kind::Tcp, Kind::Http] {
         bench.against_floor(kind, &options, &mut farm)?;
     }
@@ -142,10 +151,7 @@ pub(crate) fn run(args: impl Iterator<Item = String>) -> Result<(), Box<dyn Erro
             bench.against_haproxy(kind, &options, &mut farm)?;
         }
     }
-    if options.json {
-        println!("{}", Value::Object(bench.report));
-    }
-    Ok(())
+    bench.end(options.json)
 }
 
 struct Bench {
@@ -156,6 +162,13 @@ struct Bench {
 }
 
 impl Bench {
+    fn end(self, json: bool) -> Result<(), Box<dyn Error>> {
+        if json {
+            println!("{}", Value::Object(self.report));
+        }
+        Ok(())
+    }
+
     /// Floor, engine, floor, engine...
     fn against_floor(
         &mut self,
@@ -428,19 +441,11 @@ impl Contender {
 
 /// The engine as it runs in production, in a closed loop.
 fn engine(kind: Kind, reuse: bool, load: &Load) -> Result<Run, Box<dyn Error>> {
-    let spec = |&target: &SocketAddrV4| match kind {
-        Kind::Tcp => CheckSpec::tcp(target.into()),
-        Kind::Http => {
-            let mut spec = CheckSpec::http(target.into(), "/health");
-            if let watchfire_probe::Kind::Http(http) = &mut spec.kind {
-                http.reuse = reuse;
-            }
-            spec
-        }
-    };
     let result = watchfire_probe::bench(
         BenchOptions {
-            specs: load.targets.iter().map(spec).collect(),
+            specs: (load.targets.iter())
+                .map(|&target| kind.spec(target, reuse))
+                .collect(),
             rate: BenchRate::Max,
             interval: Duration::from_secs(1),
             duration: load.duration,
@@ -472,6 +477,19 @@ const REQUEST: &[u8] =
     Accept: */*\r\nConnection: close\r\n\r\n";
 
 impl Kind {
+    fn spec(self, target: SocketAddrV4, reuse: bool) -> CheckSpec {
+        match self {
+            Self::Tcp => CheckSpec::tcp(target.into()),
+            Self::Http => {
+                let mut spec = CheckSpec::http(target.into(), "/health");
+                if let watchfire_probe::Kind::Http(http) = &mut spec.kind {
+                    http.reuse = reuse;
+                }
+                spec
+            }
+        }
+    }
+
     const fn word(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",

@@ -78,9 +78,10 @@ const ROUND: Duration = Duration::from_secs(2);
 /// A bucket of starts.
 const BUCKET: Duration = Duration::from_millis(100);
 /// Until the first checks have been started.
-const WARM_UP: Duration = Duration::from_millis(1_100);
+pub(super) const WARM_UP: Duration = Duration::from_millis(1_100);
 
-fn run(
+/// Runs checks of one kind on a schedule; `interval` is about that of each.
+pub(super) fn run(
     specs: Vec<CheckSpec>,
     core: Option<usize>,
     rate_per_s: u32,

@@ -208,6 +208,16 @@ pub const WHEEL_TICKS: usize = 1 << 14;
 /// One tick of the timer wheel, microseconds.
 pub const TICK_US: u64 = 1_000;
 
+/// Probes that are to start at one time where few are due, on average: being woken
+/// for each costs more than the probe. So many SYNs one destination may see within a
+/// moment, if all are its own.
+pub const GATHERED: u64 = 16;
+
+/// What due times may be rounded to for that, microseconds, the coarsest first. All
+/// divide a second, so that checks of any whole seconds meet; what is due more often
+/// than [`GATHERED`] times in the finest is not rounded.
+pub const GRIDS_US: [u64; 6] = [100_000, 50_000, 20_000, 10_000, 5_000, 2_000];
+
 const _: () = assert!(WHEEL_TICKS.is_power_of_two());
 const _: () = assert!(PARKED_PERCENT < 100);
 const _: () = assert!(PLACES_SHARE_SLOW < PLACES_SHARE);

@@ -3,6 +3,10 @@
 //!
 //! The wall clock is looked at once, by whoever builds the [`Schedule`]; from
 //! then on time is monotonic, and a clock that is set does not move anything.
+//!
+//! A thread with little to do would be woken for each probe, which costs more than
+//! the probe. Its starts are [gathered](Schedule::gather): phases are rounded down to
+//! a grid that is as coarse as it takes for a handful to start together.
 
 use core::time::Duration;
 
@@ -10,12 +14,18 @@ use watchfire_wire::{CheckId, First, Time};
 
 use crate::check::CheckSpec;
 use crate::health::Health;
+use crate::limits::{GATHERED, GRIDS_US};
 
 /// Maps monotonic time to the wall clock as it was sampled at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Wall clock minus monotonic clock, microseconds, modulo 2^64.
     offset_us: u64,
+    /// What phases are rounded down to, microseconds; 1 leaves them as they are.
+    grid_us: u64,
+    /// How far this grid is from the wall clock's, microseconds: servers that gather
+    /// must not all start at once.
+    shift_us: u64,
 }
 
 /// The next due time, and what was missed on the way to it.
@@ -39,7 +49,34 @@ impl Schedule {
     pub const fn new(now: Time, wall_us: u64) -> Self {
         Self {
             offset_us: wall_us.wrapping_sub(now.0),
+            grid_us: 1,
+            shift_us: 0,
         }
+    }
+
+    /// The same, its grid moved by so much against those of others.
+    #[must_use]
+    pub const fn shifted(self, shift_us: u64) -> Self {
+        Self { shift_us, ..self }
+    }
+
+    /// Gathers the starts of checks that are due so many times in 1,000 seconds, all
+    /// together: about [`GATHERED`] of them at a time, unless that takes a coarser
+    /// grid than there is. Phases may change by it, from one due time to the next.
+    pub fn gather(&mut self, per_1000_s: u64) {
+        let together_us = GATHERED * 1_000_000_000 / per_1000_s.max(1);
+        let grid_us = (GRIDS_US.into_iter()).find(|&grid_us| grid_us <= together_us);
+        self.grid_us = grid_us.unwrap_or(1);
+    }
+
+    /// How far from the beginning of an interval a check is due, microseconds.
+    fn phase(&self, check: CheckId, step_us: u64) -> u64 {
+        let phase = check.prefix() % step_us;
+        // Where intervals are no multiples of the grid nothing is gathered by it.
+        if step_us % self.grid_us != 0 {
+            return phase;
+        }
+        phase - phase % self.grid_us + self.shift_us % self.grid_us
     }
 
     /// The check's first due time on the grid of `interval` that is not before
@@ -47,7 +84,7 @@ impl Schedule {
     #[must_use]
     pub fn first(&self, check: CheckId, interval: Duration, from: Time) -> Time {
         let step = micros(interval);
-        let phase = check.prefix() % step;
+        let phase = self.phase(check, step);
         let wall = from.0.wrapping_add(self.offset_us);
         // How far `from` is past the last due time; 0 on the dot.
         let past = (wall % step + step - phase) % step;
@@ -189,7 +226,54 @@ mod tests {
         assert_eq!(back, base + SECOND * 2);
     }
 
+    #[test]
+    fn few_checks_start_together_and_many_as_they_are() {
+        let mut schedule = Schedule::new(Time(0), 0).shifted(777_777);
+        let instants = |schedule: &Schedule, checks: u64, interval| {
+            let due = |n| schedule.first(check(n), interval, Time(0));
+            (0..checks)
+                .map(due)
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        // 120 a second: ten instants for as many checks as are due in any second.
+        for (checks, seconds) in [(120, 1), (600, 5)] {
+            schedule.gather(120_000);
+            let seen = instants(&schedule, checks, SECOND * seconds);
+            assert_eq!(seen.len() as u32, 10 * seconds);
+            assert!(seen.iter().all(|due| due.0 % 100_000 == 77_777));
+        }
+        // Never so many that they are late for each other.
+        schedule.gather(1_600_000);
+        assert!(instants(&schedule, 1_600, SECOND).len() > 75);
+        schedule.gather(50_000_000);
+        assert!(instants(&schedule, 1_600, SECOND).len() > 1_500);
+        // Of few there is no more to be had, and none is moved far.
+        schedule.gather(1);
+        assert_eq!(schedule.grid_us, GRIDS_US[0]);
+    }
+
     proptest! {
+        #[test]
+        fn gathering_moves_nothing_by_more_than_the_grid_and_skips_nothing(
+            n in any::<u64>(),
+            shift in any::<u64>(),
+            from in 0_u64..1 << 50,
+            interval_us in 10_000_u64..3_600_000_000,
+            per_1000_s in 0_u64..100_000_000,
+        ) {
+            let plain = Schedule::new(Time(0), 77);
+            let mut gathered = plain.shifted(shift);
+            gathered.gather(per_1000_s);
+            let interval = Duration::from_micros(interval_us);
+            let due = gathered.first(check(n), interval, Time(from));
+            prop_assert!(due.0 >= from && due.0 - from < interval_us);
+            let own = plain.first(check(n), interval, Time(from));
+            let apart = due.0.abs_diff(own.0);
+            prop_assert!(apart.min(interval_us - apart) < GRIDS_US[0]);
+            let next = gathered.first(check(n), interval, Time(due.0 + 1));
+            prop_assert_eq!(next.0 - due.0, interval_us);
+        }
+
         #[test]
         fn the_first_due_time_is_on_the_grid_and_within_one_interval(
             n in any::<u64>(),

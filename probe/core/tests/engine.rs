@@ -48,6 +48,32 @@ fn one_probe_per_check_and_interval_evenly_spread() {
     );
 }
 
+/// A thread with little to do is woken for a dozen probes at once: 120 checks of a
+/// second are started at ten instants of it, each check once, none late.
+#[test]
+fn few_checks_start_together() {
+    let mut world = World::new(512);
+    for n in 0..120 {
+        world.start(&http(n), None);
+    }
+    world.run(SECOND * 10);
+    let mut instants: Vec<u64> = world.starts.iter().map(|start| start.0 / 1_000).collect();
+    instants.dedup();
+    assert!((99..=101).contains(&instants.len()), "{}", instants.len());
+    assert!((1_190..=1_210).contains(&world.starts.len()));
+    let stats = world.engine.stats();
+    assert_eq!((stats.skipped, stats.failed()), (0, 0));
+    assert!(stats.lateness_us.max() <= 1_010);
+    // As they go, so does the grid: who is left is moved by less than a tenth of a
+    // second, and misses nothing.
+    let started = world.starts.len();
+    for n in 60..120 {
+        world.engine.stop(http(n).id());
+    }
+    world.run(SECOND * 10);
+    assert!((598..=602).contains(&(world.starts.len() - started)));
+}
+
 #[test]
 fn verdicts_follow_rise_and_fall_and_only_news_is_reported() {
     let mut world = World::new(16);

@@ -18,7 +18,8 @@ use watchfire_wire::Time;
 
 use super::socket::{Manner, Sockaddr, SocketOption, SocketPlan, SocketPlans, is_v6};
 use super::ways::Ways;
-use super::{Driver, RECEIVE_BYTES, route};
+use super::{Driver, RECEIVE_BYTES, awaited, route};
+use crate::limits::GATHER_FOR;
 use crate::wake::Wake;
 
 /// Readiness taken from the kernel at once. More is taken until none is left.
@@ -42,6 +43,8 @@ pub(crate) struct EpollDriver<'a> {
     ready: Vec<Slot>,
     /// Turns through the source addresses.
     turn: usize,
+    /// Operations handed over in this turn that wait for a word of an origin.
+    awaited: usize,
 }
 
 /// A slot's socket and what is being done with it.
@@ -94,6 +97,7 @@ impl<'a> EpollDriver<'a> {
             pending: Vec::new(),
             ready: Vec::new(),
             turn: 0,
+            awaited: 0,
         })
     }
 
@@ -293,14 +297,20 @@ impl Driver for EpollDriver<'_> {
         for &action in actions {
             self.act(engine, action);
         }
+        self.awaited = awaited(actions);
     }
 
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
-        let timeout = if self.pending.is_empty() && self.ready.is_empty() {
+        let mut timeout = if self.pending.is_empty() && self.ready.is_empty() {
             timeout
         } else {
             Duration::ZERO
         };
+        if self.awaited > 1 && timeout > GATHER_FOR {
+            // The kernel knows no least wait here: one sleep in place of many.
+            std::thread::sleep(GATHER_FOR);
+            timeout -= GATHER_FOR;
+        }
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),

@@ -36,5 +36,11 @@ pub(crate) trait Driver {
     fn harvest(&mut self, engine: &mut Engine, now: Time) -> io::Result<bool>;
 }
 
+/// How many of these actions wait for a word of an origin.
+fn awaited(actions: &[Action]) -> usize {
+    let waits = |action: &&Action| matches!(action, Action::Open(_) | Action::Exchange(_));
+    actions.iter().filter(waits).count()
+}
+
 /// Bytes received at once.
 pub(crate) const RECEIVE_BYTES: usize = 4_096;

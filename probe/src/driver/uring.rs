@@ -28,9 +28,9 @@ use watchfire_wire::Time;
 use super::socket::{Manner, Sockaddr, SocketOption, SocketPlans, can_be_used_again, is_v6};
 use super::uring_slots::{GENERATION_MASK, Known, Memory, Op, SlotState, tag, untag};
 use super::ways::Ways;
-use super::{Driver, RECEIVE_BYTES, route};
+use super::{Driver, RECEIVE_BYTES, awaited, route};
 use crate::clock;
-use crate::limits::SOCKETS_KEPT;
+use crate::limits::{GATHER_FOR, GATHERED_MAX, SOCKETS_KEPT};
 use crate::wake::Wake;
 
 /// Submission entries that only cancels and closes may take: what is open can
@@ -61,6 +61,10 @@ pub(crate) struct UringDriver<'a> {
     ways: Ways,
     wake: &'a Wake,
     can_bind: bool,
+    /// The kernel can let completions gather.
+    can_gather: bool,
+    /// Operations handed over in this turn that wait for a word of an origin.
+    awaited: usize,
     /// What is known without asking the kernel: told with the next harvest.
     pending: Vec<(Slot, Known)>,
     /// Ends that found no room in the queue.
@@ -83,6 +87,7 @@ impl<'a> UringDriver<'a> {
         wake: &'a Wake,
     ) -> Self {
         let can_bind = super::uring_setup::can_bind(ring);
+        let can_gather = ring.params().is_feature_min_timeout();
         let (mut submitter, queue, completions) = ring.split();
         // Only a saving: without it each entry looks the ring up.
         let _ = submitter.register_ring_fd();
@@ -101,6 +106,8 @@ impl<'a> UringDriver<'a> {
             ways: Ways::default(),
             wake,
             can_bind,
+            can_gather,
+            awaited: 0,
             pending: Vec::new(),
             backlog: Vec::new(),
             turn: 0,
@@ -580,6 +587,7 @@ impl Driver for UringDriver<'_> {
         for &action in actions {
             self.act(engine, action);
         }
+        self.awaited = awaited(actions);
     }
 
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
@@ -589,8 +597,16 @@ impl Driver for UringDriver<'_> {
             Duration::ZERO
         };
         self.completions.sync();
-        let want = usize::from(self.completions.is_empty() && !timeout.is_zero());
-        self.enter(want, timeout)
+        if !self.completions.is_empty() || timeout.is_zero() {
+            return self.enter(0, timeout, None);
+        }
+        // One word is waited for as long as it takes; of several those that are soon.
+        let gather = self.can_gather && self.awaited > 1 && timeout > GATHER_FOR;
+        if gather {
+            self.enter(self.awaited.min(GATHERED_MAX), timeout, Some(GATHER_FOR))
+        } else {
+            self.enter(1, timeout, None)
+        }
     }
 
     fn harvest(&mut self, engine: &mut Engine, now: Time) -> io::Result<bool> {
@@ -623,7 +639,7 @@ impl Driver for UringDriver<'_> {
             // One completion, at once: the kernel then works until it has one
             // or has nothing left to do. Asked for none it would stop after a
             // few steps, which may all have been silent.
-            self.enter(1, Duration::ZERO)?;
+            self.enter(1, Duration::ZERO, None)?;
         }
         if woken || self.unheard {
             self.listen_for_wake();
@@ -633,11 +649,20 @@ impl Driver for UringDriver<'_> {
 }
 
 impl UringDriver<'_> {
-    /// Submits what is queued, and waits for so many completions.
-    fn enter(&mut self, want: usize, timeout: Duration) -> io::Result<()> {
+    /// Submits what is queued, and waits for so many completions; after `gather` one
+    /// is enough.
+    fn enter(
+        &mut self,
+        want: usize,
+        timeout: Duration,
+        gather: Option<Duration>,
+    ) -> io::Result<()> {
         self.queue.sync();
         let spec = types::Timespec::from(timeout);
-        let args = types::SubmitArgs::new().timespec(&spec);
+        let mut args = types::SubmitArgs::new().timespec(&spec);
+        if let Some(gather) = gather {
+            args = args.min_wait_usec(gather.subsec_micros());
+        }
         let entered = self.submitter.submit_with_args(want, &args);
         self.queue.sync();
         match entered {

@@ -72,6 +72,8 @@ pub struct Engine {
     asking: usize,
     /// Checks that keep a TLS session for their next probe.
     tls_sessions: u32,
+    /// How often all checks are due in 1,000 seconds, at their base intervals.
+    per_1000_s: u64,
     /// How late this turn's look at the events was.
     turn_late_us: u32,
     /// Numbers the turns.
@@ -122,6 +124,7 @@ impl Engine {
             opinions: VecDeque::new(),
             asking: 0,
             tls_sessions: 0,
+            per_1000_s: 0,
             turn_late_us: 0,
             late_turn: 0,
             hurry: true,
@@ -165,11 +168,13 @@ impl Engine {
             }
             None => Health::new(spec.rule),
         };
-        let mut entry = Entry::new(id, spec, generation, health, caps, &self.config.user_agent);
-        entry.due = self.config.schedule.begin(id, spec.interval, first, now);
-        let due = entry.due;
+        let entry = Entry::new(id, spec, generation, health, caps, &self.config.user_agent);
         let index = self.insert(entry)?;
         self.index.insert(id, index);
+        self.per_1000_s += per_1000_s(spec);
+        self.config.schedule.gather(self.per_1000_s);
+        let due = self.config.schedule.begin(id, spec.interval, first, now);
+        self.entries[index as usize].due = due;
         match self.config.pacing {
             Pacing::Scheduled => self.starts.arm(index, due),
             Pacing::Closed => self.next_round(index, now),
@@ -180,6 +185,8 @@ impl Engine {
     /// Probes a check no more. An outcome that is still to come is dropped.
     pub fn stop(&mut self, id: CheckId) {
         if let Some(index) = self.index.remove(&id) {
+            self.per_1000_s -= per_1000_s(&self.entries[index as usize].spec);
+            self.config.schedule.gather(self.per_1000_s);
             self.retire(index);
         }
     }
@@ -684,4 +691,10 @@ impl Engine {
             self.free_entries.push(index);
         }
     }
+}
+
+/// How often a check is due in 1,000 seconds.
+fn per_1000_s(spec: &CheckSpec) -> u64 {
+    let interval_us = u64::try_from(spec.interval.as_micros()).unwrap_or(u64::MAX);
+    1_000_000_000 / interval_us.max(1)
 }
