@@ -40,7 +40,7 @@ pub(crate) const END_WITHIN: Duration = Duration::from_secs(2);
 /// Open files that the probe threads leave to the rest of the process.
 pub const FILES_BESIDE: u64 = 600;
 
-/// Disconnected sockets that one thread keeps for its next half-open probes.
+/// Disconnected sockets that one thread keeps for its next probes.
 /// Beyond it a socket is closed after its probe. One takes about 4 KB of the
 /// kernel's memory, and no open file of the process.
 pub(crate) const SOCKETS_KEPT: usize = 1_024;

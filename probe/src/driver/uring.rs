@@ -10,11 +10,11 @@
 //! A connect's success is not believed before a look at the socket confirms
 //! it (`push_look`).
 //!
-//! A half-open connection is ended by a connect to nowhere (`AF_UNSPEC`). The
-//! kernel sends the same reset as for a close with linger 0, and leaves a
-//! socket as good as new, which the slot's next half-open probe connects
-//! again: making and destroying sockets and their files is a third of what a
-//! half-open probe costs.
+//! A connection that went well is reset by a connect to nowhere (`AF_UNSPEC`).
+//! The kernel sends the same reset as for a close with linger 0, and leaves a
+//! socket as good as new, which the slot's next probe of the same manner
+//! connects again: making and destroying sockets and their files is a third of
+//! what a half-open probe costs.
 
 use core::time::Duration;
 use std::io;
@@ -184,7 +184,7 @@ impl<'a> UringDriver<'a> {
         let state = &mut self.memory.slots[slot as usize];
         let had_kept = core::mem::take(&mut state.kept);
         // Kept sockets are those of no way of their own.
-        let again = had_kept && target.half_open && state.v6 == v6 && way.is_none();
+        let again = had_kept && state.manner == manner && state.v6 == v6 && way.is_none();
         state.way.clone_from(&way);
         state.addr = Sockaddr::new(target.addr);
         state.manner = manner;
@@ -193,6 +193,10 @@ impl<'a> UringDriver<'a> {
         state.busy = true;
         state.v6 = v6;
         state.source = source_at;
+        // A bound socket is not bound anew, be it by us or by where it was connected
+        // to.
+        state.can_be_kept =
+            way.is_none() && plan.sources.is_empty() && can_be_used_again(&target.addr);
         state.watching = false;
         state.send_errno = 0;
         state.sends_apart = false;
@@ -250,11 +254,9 @@ impl<'a> UringDriver<'a> {
             // completion alone tells of success.
             self.push(connect.flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS));
             self.push_look(slot, Flags::IO_HARDLINK | Flags::SKIP_SUCCESS);
-            if way.is_none() && plan.sources.is_empty() && can_be_used_again(&target.addr) {
+            if self.memory.slots[slot as usize].can_be_kept {
                 self.push_disconnect(slot, generation);
             } else {
-                // A bound socket is not bound anew, be it by us or by where it
-                // was connected to.
                 self.push_close(slot, generation);
             }
         } else {
@@ -397,9 +399,14 @@ impl<'a> UringDriver<'a> {
         }
         let generation = state.generation;
         let sends_apart = state.sends_apart;
+        let well = !state.failed && !state.sends_apart;
+        let keep = reset && well && state.can_be_kept && self.kept < SOCKETS_KEPT;
         if !self.reserve(END_ENTRIES, 0) {
             self.backlog.push(Action::Close { slot, reset });
             return;
+        }
+        if keep {
+            return self.push_disconnect(slot, generation);
         }
         if sends_apart {
             // The kernel must not read a request that is gone with its check.
@@ -521,6 +528,7 @@ impl<'a> UringDriver<'a> {
             Op::Send => {
                 // Short: the origin stopped reading for good.
                 let errno = if result < 0 { errno } else { libc::EPIPE };
+                state.failed = true;
                 if state.watching {
                     // The receive is told apart from it and must end first.
                     state.busy = true;
@@ -549,7 +557,10 @@ impl<'a> UringDriver<'a> {
                 state.watching = false;
                 engine.on_event(now, slot, Event::Eof);
             }
-            Op::Receive => self.tell_failed(engine, now, slot, (During::Receive, errno)),
+            Op::Receive => {
+                state.failed = true;
+                self.tell_failed(engine, now, slot, (During::Receive, errno));
+            }
             Op::Close => {
                 if state.manner.is_half_open() && !state.failed {
                     engine.on_event(now, slot, Event::Connected);
@@ -557,20 +568,20 @@ impl<'a> UringDriver<'a> {
                 self.tell_closed(engine, slot, now);
             }
             Op::Disconnect => {
+                let failed = core::mem::replace(&mut state.failed, true);
                 // A socket that saw trouble is not trusted with another probe.
-                if result < 0 || state.failed || self.kept >= SOCKETS_KEPT {
-                    if !state.failed {
-                        // Told now and not when it is closed: its deadline may
-                        // pass before that.
-                        state.failed = true;
-                        engine.on_event(now, slot, Event::Connected);
-                    }
-                    self.close(slot, false);
-                } else {
-                    state.kept = true;
-                    self.kept += 1;
+                let keep = result >= 0 && !failed && self.kept < SOCKETS_KEPT;
+                state.kept = keep;
+                self.kept += usize::from(keep);
+                if state.manner.is_half_open() && !failed {
+                    // Told now and not when it is closed: its deadline may pass
+                    // before that.
                     engine.on_event(now, slot, Event::Connected);
+                }
+                if keep {
                     self.tell_closed(engine, slot, now);
+                } else {
+                    self.close(slot, true);
                 }
             }
             Op::Cancel | Op::Wake | Op::Reset => {}

@@ -23,12 +23,14 @@ pub(super) struct SlotState {
     pub(super) manner: Manner,
     /// There is a descriptor to close.
     pub(super) open: bool,
-    /// The open link has failed; its end, if any, still comes.
+    /// Something has failed; the end of an open link, if any, still comes.
     pub(super) failed: bool,
+    /// Its socket is as new once it is disconnected.
+    pub(super) can_be_kept: bool,
     /// An operation is in progress.
     pub(super) busy: bool,
     /// The slot is free, and its descriptor is a disconnected socket of the
-    /// family that `v6` tells, with the options of a half-open one.
+    /// family that `v6` tells, with the options of one of its manner.
     pub(super) kept: bool,
     pub(super) v6: bool,
     /// The plan of its check's own way, if that has one. It stays until the
@@ -55,6 +57,7 @@ impl SlotState {
             manner: Manner::Full,
             open: false,
             failed: false,
+            can_be_kept: false,
             busy: false,
             kept: false,
             v6: false,
