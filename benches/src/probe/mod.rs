@@ -5,6 +5,7 @@
 pub(crate) mod farm;
 mod haproxy;
 pub(crate) mod instructions;
+mod kinds;
 mod pairs;
 mod pop_rate;
 mod room;
@@ -56,6 +57,10 @@ struct Options {
     /// second, beside HAProxy
     #[arg(long)]
     pop_rate: bool,
+    /// Measure only this: what a probe of each kind costs beside a half-open one,
+    /// with nginx as the origin
+    #[arg(long)]
+    kinds: bool,
     /// Leave out the runs under callgrind, which take a minute
     #[arg(long)]
     no_callgrind: bool,
@@ -135,6 +140,10 @@ pub(crate) fn run(args: impl Iterator<Item = String>) -> Result<(), Box<dyn Erro
     };
     bench.note("own_namespace", json!(own_room));
     bench.note("counts_instructions", json!(bench.counts_instructions));
+    if options.kinds {
+        kinds::measure(&mut bench, options.rounds)?;
+        return bench.end(options.json);
+    }
     if options.pop_rate {
         pop_rate::measure(&mut bench, options.rounds)?;
         return bench.end(options.json);

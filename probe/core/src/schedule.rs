@@ -73,7 +73,7 @@ impl Schedule {
     fn phase(&self, check: CheckId, step_us: u64) -> u64 {
         let phase = check.prefix() % step_us;
         // Where intervals are no multiples of the grid nothing is gathered by it.
-        if step_us % self.grid_us != 0 {
+        if !step_us.is_multiple_of(self.grid_us) {
             return phase;
         }
         phase - phase % self.grid_us + self.shift_us % self.grid_us
