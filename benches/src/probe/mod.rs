@@ -6,6 +6,7 @@ pub(crate) mod farm;
 mod haproxy;
 pub(crate) mod instructions;
 mod kinds;
+mod packets;
 mod pairs;
 mod pop_rate;
 mod room;
@@ -24,6 +25,7 @@ use watchfire_probe::{Backend, BenchOptions, BenchRate, CheckSpec};
 use farm::FarmProcess;
 use haproxy::HaProxy;
 use instructions::{Instructions, Watch};
+use packets::Packets;
 use pairs::{median, ratio, rounded};
 
 /// Benchmarks the probe engine on one core, against a farm on another.
@@ -155,6 +157,9 @@ pub(crate) fn run(args: impl Iterator<Item = String>) -> Result<(), Box<dyn Erro
     if options.schedule {
         bench.schedule(options.rounds)?;
     }
+    if own_room {
+        bench.packets(&options, &mut farm)?;
+    }
     if options.peers {
         for kind in [Kind::Tcp, Kind::Http] {
             bench.against_haproxy(kind, &options, &mut farm)?;
@@ -242,6 +247,32 @@ impl Bench {
         Ok(())
     }
 
+    /// Packets per connection, ours and, with peers, HAProxy's: runs of their own, for
+    /// counting is not free.
+    fn packets(&mut self, options: &Options, farm: &mut FarmProcess) -> Result<(), Box<dyn Error>> {
+        for kind in [Kind::Tcp, Kind::Http] {
+            let mut who = vec!["engine"];
+            who.extend(options.peers.then_some("haproxy"));
+            for who in who {
+                let packets = Packets::count(farm.address(0).port())?;
+                if who == "engine" {
+                    self.turn(Contender::Engine, kind)?;
+                } else {
+                    watch_haproxy(kind, options, farm, PACKETS_RATE)?;
+                }
+                let counted = packets.read()?;
+                let each = |packets| Some(packets as f64 / counted.connections as f64);
+                let word = kind.word();
+                self.figure(&format!("{who}_{word}_packets_sent"), each(counted.to_farm));
+                self.figure(
+                    &format!("{who}_{word}_packets_received"),
+                    each(counted.from_farm),
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// TCP checks on a schedule.
     fn schedule(&mut self, rounds: usize) -> Result<(), Box<dyn Error>> {
         let greatest = self
@@ -258,8 +289,10 @@ impl Bench {
         self.note("schedule_not_measured", json!(seen.result.not_measured));
         self.figure("schedule_busiest_vs_mean", seen.busiest_vs_mean);
         let rounds = rounds.min(SCHEDULE_ROUNDS_MAX);
-        let (many_vs_few, rss_bytes) = schedule::many_against_few(&targets, core, rounds)?;
-        self.figure("cpu_100k_checks_vs_1k", many_vs_few);
+        let (many, few, rss_bytes) = schedule::many_against_few(&targets, core, rounds)?;
+        self.figure("cpu_100k_checks_vs_1k", ratio(&many, &few));
+        self.figure("cpu_us_100k_checks", median(many));
+        self.figure("cpu_us_1k_checks", median(few));
         self.note("rss_bytes_100k_checks", json!(rss_bytes));
         Ok(())
     }
@@ -386,6 +419,8 @@ impl Bench {
 const SCHEDULE_FOR: Duration = Duration::from_secs(4);
 /// Pairs of runs with many checks and with few: each takes seconds.
 const SCHEDULE_ROUNDS_MAX: usize = 5;
+/// Checks per second of HAProxy while its packets are counted.
+const PACKETS_RATE: u32 = 5_000;
 /// Checks per second offered to HAProxy, to find what suits it best.
 const OFFERED_TCP: &[u32] = &[15_000, 20_000, 25_000, 30_000, 40_000];
 const OFFERED_HTTP: &[u32] = &[8_000, 11_000, 14_000, 17_000, 20_000];

@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use watchfire_origin::KernelCounts;
-use watchfire_probe::{Backend, BenchOptions, BenchRate, BenchResult, CheckSpec};
-
-use super::pairs::ratio;
+use watchfire_probe::{Backend, BenchOptions, BenchRate, BenchResult, CheckSpec, Kind};
+use watchfire_probe_core::TcpSpec;
 
 /// What was seen of the schedule.
 pub(super) struct Punctuality {
@@ -43,23 +42,33 @@ pub(super) fn at_rate(
     })
 }
 
-/// The same rate from many checks and from few, in turn: CPU time per probe as
-/// a ratio, and the resident memory with the many, bytes.
+/// The same rate from many checks of mixed kinds and from few, in turn: CPU time per
+/// probe of each, microseconds, and the resident memory with the many, bytes.
 pub(super) fn many_against_few(
     targets: &[SocketAddrV4],
     core: Option<usize>,
     rounds: usize,
-) -> Result<(Option<f64>, u64), Box<dyn Error>> {
+) -> Result<(Vec<f64>, Vec<f64>, u64), Box<dyn Error>> {
+    // The same addresses for both, or the kernel's own caches are compared too.
+    let targets = &targets[..targets.len().min(FEW)];
     let (mut many, mut few) = (Vec::new(), Vec::new());
     let mut rss_bytes = 0;
     for _ in 0..rounds {
-        let run = |checks| run(copies(targets, checks), core, RATE, FEW_INTERVAL, ROUND);
+        let run = |checks| {
+            run(
+                mixed(copies(targets, checks)),
+                core,
+                RATE,
+                FEW_INTERVAL,
+                ROUND,
+            )
+        };
         few.push(run(FEW)?.cpu_us_per_probe);
         let result = run(MANY)?;
         rss_bytes = rss_bytes.max(result.rss_bytes);
         many.push(result.cpu_us_per_probe);
     }
-    Ok((ratio(&many, &few), rss_bytes))
+    Ok((many, few, rss_bytes))
 }
 
 /// How many checks are many.
@@ -124,6 +133,18 @@ fn copies(targets: &[SocketAddrV4], wanted: usize) -> Vec<CheckSpec> {
         })
         .take(wanted)
         .collect()
+}
+
+/// Every other one over HTTP, and every fourth with a whole connection.
+fn mixed(mut specs: Vec<CheckSpec>) -> Vec<CheckSpec> {
+    for (n, spec) in specs.iter_mut().enumerate() {
+        spec.kind = match n % 4 {
+            0 | 2 => CheckSpec::http(spec.target, "/health").kind,
+            1 => Kind::Tcp(TcpSpec { half_open: false }),
+            _ => continue,
+        };
+    }
+    specs
 }
 
 /// Starts per second in each bucket until `over`.
