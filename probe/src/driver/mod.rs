@@ -4,6 +4,8 @@ pub(crate) mod epoll;
 mod route;
 pub(crate) mod socket;
 pub(crate) mod uring;
+mod uring_entries;
+mod uring_queue;
 pub(crate) mod uring_setup;
 mod uring_slots;
 mod ways;

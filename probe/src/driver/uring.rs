@@ -20,13 +20,15 @@ use core::time::Duration;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-use io_uring::squeue::Flags;
-use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode, squeue, types};
+use io_uring::squeue::{Entry, Flags};
+use io_uring::{CompletionQueue, IoUring};
 use watchfire_probe_core::engine::{Action, During, Engine, Event, Slot};
 use watchfire_wire::Time;
 
 use super::socket::{Manner, Sockaddr, SocketOption, SocketPlans, can_be_used_again, is_v6};
-use super::uring_slots::{GENERATION_MASK, Known, Memory, Op, SlotState, tag, untag};
+use super::uring_entries::{self, Life};
+use super::uring_queue::Submissions;
+use super::uring_slots::{GENERATION_MASK, Known, Memory, Op, SlotState, untag};
 use super::ways::Ways;
 use super::{Driver, RECEIVE_BYTES, awaited, route};
 use crate::clock;
@@ -47,22 +49,15 @@ const OPEN_ENTRIES: usize = 6;
 /// Events told to the engine with one reading of the clock.
 const EVENTS_PER_CLOCK: usize = watchfire_probe_core::limits::EVENTS_PER_CLOCK;
 
-/// `IORING_RECVSEND_POLL_FIRST`: nothing can have come before it was asked
-/// for, so do not look before it has.
-const POLL_FIRST: u16 = 1;
-
 /// The driver, on a ring that its thread made.
 pub(crate) struct UringDriver<'a> {
-    submitter: Submitter<'a>,
-    queue: SubmissionQueue<'a>,
+    queue: Submissions<'a>,
     completions: CompletionQueue<'a>,
     memory: Memory,
     plans: &'a SocketPlans,
     ways: Ways,
     wake: &'a Wake,
     can_bind: bool,
-    /// The kernel can let completions gather.
-    can_gather: bool,
     /// Operations handed over in this turn that wait for a word of an origin.
     awaited: usize,
     /// What is known without asking the kernel: told with the next harvest.
@@ -88,12 +83,9 @@ impl<'a> UringDriver<'a> {
     ) -> Self {
         let can_bind = super::uring_setup::can_bind(ring);
         let can_gather = ring.params().is_feature_min_timeout();
-        let (mut submitter, queue, completions) = ring.split();
-        // Only a saving: without it each entry looks the ring up.
-        let _ = submitter.register_ring_fd();
+        let (submitter, queue, completions) = ring.split();
         let mut driver = Self {
-            submitter,
-            queue,
+            queue: Submissions::new(submitter, queue, can_gather),
             completions,
             memory: Memory {
                 slots: (0..slots).map(|_| SlotState::new()).collect(),
@@ -106,7 +98,6 @@ impl<'a> UringDriver<'a> {
             ways: Ways::default(),
             wake,
             can_bind,
-            can_gather,
             awaited: 0,
             pending: Vec::new(),
             backlog: Vec::new(),
@@ -122,38 +113,26 @@ impl<'a> UringDriver<'a> {
     /// Asks to be told when another thread wants attention.
     fn listen_for_wake(&mut self) {
         let fd: RawFd = self.wake.as_fd().as_raw_fd();
-        let buffer: *mut u64 = &mut *self.memory.wake;
-        let entry = opcode::Read::new(types::Fd(fd), buffer.cast(), 8)
-            .build()
-            .user_data(tag(Op::Wake, 0, 0));
-        self.unheard = !self.reserve(1, 0);
+        let entry = uring_entries::wake(fd, &mut self.memory.wake);
+        self.unheard = !self.queue.reserve(1, 0);
         if !self.unheard {
             self.push(entry);
         }
     }
 
-    /// Whether the queue has, or can be made to have, room for `entries` more
-    /// and `spare` others. A link must not be torn by a submission.
-    fn reserve(&mut self, entries: usize, spare: usize) -> bool {
-        let room = |queue: &SubmissionQueue<'_>| queue.capacity() - queue.len() >= entries + spare;
-        if room(&self.queue) {
-            return true;
-        }
-        self.queue.sync();
-        // A failure leaves the entries where they are, and no room.
-        let _ = self.submitter.submit();
-        self.queue.sync();
-        room(&self.queue)
-    }
-
-    fn push(&mut self, entry: squeue::Entry) {
+    fn push(&mut self, entry: Entry) {
         // Every pointer in an entry leads into `self.memory`, into the plans, or to
         // a request that the engine keeps until the exchange's event, also where this
         // thread panics (see `drop`, and for the engine `Worker`, which frees it only
         // after an orderly end).
         // SAFETY: so all that it points to outlives the operation.
-        let pushed = unsafe { self.queue.push(&entry) };
-        debug_assert!(pushed.is_ok(), "room was reserved");
+        unsafe { self.queue.push(&entry) };
+    }
+
+    /// A slot as it lives now.
+    fn life(&self, slot: Slot) -> Life {
+        let generation = self.memory.slots[slot as usize].generation;
+        Life { slot, generation }
     }
 
     fn open(&mut self, engine: &Engine, slot: Slot) {
@@ -168,7 +147,7 @@ impl<'a> UringDriver<'a> {
             None => self.plans.of(manner, v6),
         };
         let entries = plan.options.len() + OPEN_ENTRIES;
-        if !self.reserve(entries, ROOM_TO_END) {
+        if !self.queue.reserve(entries, ROOM_TO_END) {
             self.refuse(slot, During::Open, libc::EBUSY, target.half_open);
             return;
         }
@@ -200,85 +179,43 @@ impl<'a> UringDriver<'a> {
         state.watching = false;
         state.send_errno = 0;
         state.sends_apart = false;
-        let generation = state.generation;
-        let (addr, addr_length) = state.addr.raw(v6);
+        let can_be_kept = state.can_be_kept;
         self.kept -= usize::from(had_kept);
+        let life = self.life(slot);
         let quiet_link = Flags::IO_LINK | Flags::SKIP_SUCCESS;
-        let fd = types::Fixed(slot);
         if had_kept && !again {
-            // Whatever comes of it, the next entry takes the place.
-            self.push(
-                opcode::Close::new(fd)
-                    .build()
-                    .flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS)
-                    .user_data(tag(Op::Reset, generation, slot)),
-            );
+            self.push(life.close_kept());
         }
         if !again {
-            let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
-            let place = types::DestinationSlot::try_from_slot_target(slot).ok();
-            self.push(
-                opcode::Socket::new(family, libc::SOCK_STREAM, 0)
-                    .file_index(place)
-                    .build()
-                    .flags(quiet_link)
-                    .user_data(tag(Op::Socket, generation, slot)),
-            );
+            self.push(life.socket(v6, quiet_link));
         }
         for option in &plan.options {
-            if again && option.survives_disconnect() {
-                continue;
+            if !(again && option.survives_disconnect()) {
+                self.push(life.option(option, Op::Option, quiet_link));
             }
-            let (value, length) = option.value();
-            self.push(
-                opcode::SetSockOpt::new(fd, option.level as u32, option.name as u32, value, length)
-                    .build()
-                    .flags(quiet_link)
-                    .user_data(tag(Op::Option, generation, slot)),
-            );
         }
         if let Some(source) = plan.sources.get(source_at) {
-            let (addr, length) = source.raw(v6);
-            self.push(
-                opcode::Bind::new(fd, addr, length)
-                    .build()
-                    .flags(quiet_link)
-                    .user_data(tag(Op::Option, generation, slot)),
-            );
+            self.push(life.bind(source, v6, quiet_link));
         }
-        let connect = opcode::Connect::new(fd, addr, addr_length)
-            .build()
-            .user_data(tag(Op::Connect, generation, slot));
+        let addr = &self.memory.slots[slot as usize].addr;
         if target.half_open {
             // The end comes whether the connect succeeds or not, and its
             // completion alone tells of success.
-            self.push(connect.flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS));
-            self.push_look(slot, Flags::IO_HARDLINK | Flags::SKIP_SUCCESS);
-            if self.memory.slots[slot as usize].can_be_kept {
-                self.push_disconnect(slot, generation);
+            let quiet_hardlink = Flags::IO_HARDLINK | Flags::SKIP_SUCCESS;
+            let connect = life.connect(addr, v6, quiet_hardlink);
+            self.push(connect);
+            self.push(life.look(quiet_hardlink));
+            self.push(if can_be_kept {
+                life.disconnect(&self.memory.nowhere)
             } else {
-                self.push_close(slot, generation);
-            }
+                life.close()
+            });
         } else {
-            self.push(connect.flags(quiet_link));
-            self.push_look(slot, Flags::empty());
+            let connect = life.connect(addr, v6, quiet_link);
+            self.push(connect);
+            self.push(life.look(Flags::empty()));
         }
         self.in_flight += 1;
-    }
-
-    /// Asks whether the connection really stands. The kernel completes a
-    /// connect without an error although it was refused, if an ICMP message
-    /// came while the connect itself still held the socket. Sending nothing
-    /// succeeds on a connection that stands, and on no other.
-    fn push_look(&mut self, slot: Slot, flags: Flags) {
-        let generation = self.memory.slots[slot as usize].generation;
-        self.push(
-            opcode::Send::new(types::Fixed(slot), core::ptr::null(), 0)
-                .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-                .build()
-                .flags(flags)
-                .user_data(tag(Op::Look, generation, slot)),
-        );
     }
 
     /// Tells of a failure, once it is known whether the network or this host's
@@ -297,31 +234,14 @@ impl<'a> UringDriver<'a> {
         engine.on_event(now, slot, Event::Failed { during, errno });
     }
 
-    fn push_close(&mut self, slot: Slot, generation: u32) {
-        self.push(
-            opcode::Close::new(types::Fixed(slot))
-                .build()
-                .user_data(tag(Op::Close, generation, slot)),
-        );
-    }
-
-    fn push_disconnect(&mut self, slot: Slot, generation: u32) {
-        let (nowhere, length) = self.memory.nowhere.raw(false);
-        self.push(
-            opcode::Connect::new(types::Fixed(slot), nowhere, length)
-                .build()
-                .user_data(tag(Op::Disconnect, generation, slot)),
-        );
-    }
-
     fn exchange(&mut self, engine: &Engine, slot: Slot) {
-        if !self.reserve(2, ROOM_TO_END) {
+        if !self.queue.reserve(2, ROOM_TO_END) {
             self.refuse(slot, During::Send, libc::EBUSY, false);
             return;
         }
         let bytes = engine.outgoing(slot);
+        let life = self.life(slot);
         let state = &mut self.memory.slots[slot as usize];
-        let generation = state.generation;
         // A receive that is in progress already takes the answer.
         let watched = state.watching && state.busy;
         state.sends_apart |= watched;
@@ -330,15 +250,9 @@ impl<'a> UringDriver<'a> {
         } else {
             Flags::IO_LINK
         };
-        self.push(
-            opcode::Send::new(types::Fixed(slot), bytes.as_ptr(), bytes.len() as u32)
-                .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
-                .build()
-                .flags(link | Flags::SKIP_SUCCESS)
-                .user_data(tag(Op::Send, generation, slot)),
-        );
+        self.push(life.send(bytes, link | Flags::SKIP_SUCCESS));
         if !watched {
-            self.push_receive(slot, generation);
+            self.push_receive(slot);
         }
     }
 
@@ -348,25 +262,20 @@ impl<'a> UringDriver<'a> {
     }
 
     fn receive(&mut self, slot: Slot) {
-        if !self.reserve(1, ROOM_TO_END) {
+        if !self.queue.reserve(1, ROOM_TO_END) {
             self.refuse(slot, During::Receive, libc::EBUSY, false);
             return;
         }
-        let generation = self.memory.slots[slot as usize].generation;
-        self.push_receive(slot, generation);
+        self.push_receive(slot);
     }
 
-    fn push_receive(&mut self, slot: Slot, generation: u32) {
+    fn push_receive(&mut self, slot: Slot) {
         self.memory.slots[slot as usize].busy = true;
         let from = slot as usize * RECEIVE_BYTES;
+        let life = self.life(slot);
         let buffer = &mut self.memory.buffers[from..from + RECEIVE_BYTES];
-        let (start, length) = (buffer.as_mut_ptr(), buffer.len() as u32);
-        self.push(
-            opcode::Recv::new(types::Fixed(slot), start, length)
-                .ioprio(POLL_FIRST)
-                .build()
-                .user_data(tag(Op::Receive, generation, slot)),
-        );
+        let entry = life.receive(buffer);
+        self.push(entry);
     }
 
     fn cancel(&mut self, slot: Slot) {
@@ -375,20 +284,11 @@ impl<'a> UringDriver<'a> {
             // It ended by itself while this waited for its turn.
             return;
         }
-        let generation = state.generation;
-        if !self.reserve(1, 0) {
+        if !self.queue.reserve(1, 0) {
             self.backlog.push(Action::Cancel(slot));
             return;
         }
-        // Not all of its operations, which are one at a time anyway: that
-        // would call it a success to find none.
-        let what = types::CancelBuilder::fd(types::Fixed(slot));
-        self.push(
-            opcode::AsyncCancel2::new(what)
-                .build()
-                .flags(Flags::SKIP_SUCCESS)
-                .user_data(tag(Op::Cancel, generation, slot)),
-        );
+        self.push(self.life(slot).cancel());
     }
 
     fn close(&mut self, slot: Slot, reset: bool) {
@@ -397,41 +297,27 @@ impl<'a> UringDriver<'a> {
             self.pending.push((slot, Known::Closed));
             return;
         }
-        let generation = state.generation;
         let sends_apart = state.sends_apart;
-        let well = !state.failed && !state.sends_apart;
+        let well = !state.failed && !sends_apart;
         let keep = reset && well && state.can_be_kept && self.kept < SOCKETS_KEPT;
-        if !self.reserve(END_ENTRIES, 0) {
+        if !self.queue.reserve(END_ENTRIES, 0) {
             self.backlog.push(Action::Close { slot, reset });
             return;
         }
+        let life = self.life(slot);
         if keep {
-            return self.push_disconnect(slot, generation);
+            return self.push(life.disconnect(&self.memory.nowhere));
         }
+        let quiet_hardlink = Flags::IO_HARDLINK | Flags::SKIP_SUCCESS;
         if sends_apart {
             // The kernel must not read a request that is gone with its check.
-            self.push(
-                opcode::AsyncCancel::new(tag(Op::Send, generation, slot))
-                    .build()
-                    .flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS)
-                    .user_data(tag(Op::Reset, generation, slot)),
-            );
+            self.push(life.cancel_send(quiet_hardlink));
         }
         if reset {
-            let (value, length) = self.memory.reset.value();
-            let (level, name) = (
-                self.memory.reset.level as u32,
-                self.memory.reset.name as u32,
-            );
-            self.push(
-                opcode::SetSockOpt::new(types::Fixed(slot), level, name, value, length)
-                    .build()
-                    .flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS)
-                    // A socket that takes no option is closed all the same.
-                    .user_data(tag(Op::Reset, generation, slot)),
-            );
+            // A socket that takes no option is closed all the same.
+            self.push(life.option(&self.memory.reset, Op::Reset, quiet_hardlink));
         }
-        self.push_close(slot, generation);
+        self.push(life.close());
     }
 
     /// An operation found no room, or cannot be done at all.
@@ -609,14 +495,14 @@ impl Driver for UringDriver<'_> {
         };
         self.completions.sync();
         if !self.completions.is_empty() || timeout.is_zero() {
-            return self.enter(0, timeout, None);
+            return self.queue.enter(0, timeout, None);
         }
         // One word is waited for as long as it takes; of several those that are soon.
-        let gather = self.can_gather && self.awaited > 1 && timeout > GATHER_FOR;
-        if gather {
-            self.enter(self.awaited.min(GATHERED_MAX), timeout, Some(GATHER_FOR))
+        if self.awaited > 1 && timeout > GATHER_FOR {
+            let want = self.awaited.min(GATHERED_MAX);
+            self.queue.enter(want, timeout, Some(GATHER_FOR))
         } else {
-            self.enter(1, timeout, None)
+            self.queue.enter(1, timeout, None)
         }
     }
 
@@ -641,8 +527,7 @@ impl Driver for UringDriver<'_> {
             // to be told before any deadline passes. Its word that there is
             // more may be stale, for it is written beside the list and not
             // with it: a pass that found nothing is the last one.
-            self.queue.sync();
-            let more = self.queue.taskrun() || self.queue.cq_overflow();
+            let more = self.queue.more_may_come();
             if !more || (asked && told == told_before) {
                 break;
             }
@@ -650,7 +535,7 @@ impl Driver for UringDriver<'_> {
             // One completion, at once: the kernel then works until it has one
             // or has nothing left to do. Asked for none it would stop after a
             // few steps, which may all have been silent.
-            self.enter(1, Duration::ZERO, None)?;
+            self.queue.enter(1, Duration::ZERO, None)?;
         }
         if woken || self.unheard {
             self.listen_for_wake();
@@ -660,33 +545,6 @@ impl Driver for UringDriver<'_> {
 }
 
 impl UringDriver<'_> {
-    /// Submits what is queued, and waits for so many completions; after `gather` one
-    /// is enough.
-    fn enter(
-        &mut self,
-        want: usize,
-        timeout: Duration,
-        gather: Option<Duration>,
-    ) -> io::Result<()> {
-        self.queue.sync();
-        let spec = types::Timespec::from(timeout);
-        let mut args = types::SubmitArgs::new().timespec(&spec);
-        if let Some(gather) = gather {
-            args = args.min_wait_usec(gather.subsec_micros());
-        }
-        let entered = self.submitter.submit_with_args(want, &args);
-        self.queue.sync();
-        match entered {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                // The time is up; or a signal, or a full completion queue or
-                // no memory for more: the harvest makes room.
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
-        }
-    }
-
     fn act(&mut self, engine: &Engine, action: Action) {
         match action {
             Action::Open(slot) => self.open(engine, slot),
@@ -706,13 +564,8 @@ impl Drop for UringDriver<'_> {
         // it is cancelled here and its end waited for. After anything else
         // the memory is left to the kernel: a leak, but no corruption. While a
         // panic unwinds nothing that was counted is believed.
-        let cancel = types::CancelBuilder::any();
-        let quiet = !std::thread::panicking()
-            && self.in_flight == 0
-            && self
-                .submitter
-                .register_sync_cancel(Some(types::Timespec::from(LAST_WAIT)), cancel)
-                .is_ok();
+        let quiet =
+            !std::thread::panicking() && self.in_flight == 0 && self.queue.cancel_all(LAST_WAIT);
         if !quiet {
             let blank = Memory {
                 slots: Vec::new(),
