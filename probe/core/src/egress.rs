@@ -60,7 +60,12 @@ impl Egress {
         Ok((egress != Self::default()).then(|| Box::new(egress)))
     }
 
-    pub(crate) fn validate(&self, target: Option<&SocketAddr>) -> Result<(), KeyError> {
+    /// Whether it can be taken, by packets to `target` if that is known.
+    ///
+    /// # Errors
+    ///
+    /// A key that no packet can follow.
+    pub fn validate(&self, target: Option<&SocketAddr>) -> Result<(), KeyError> {
         if let Some(source) = self.source {
             self.validate_source(source, target)?;
         }

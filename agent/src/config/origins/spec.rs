@@ -1,6 +1,6 @@
 //! An origin's keys as the check that they define.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use watchfire_probe_core::check::{
@@ -33,7 +33,7 @@ pub(super) fn read(layers: &mut Layers<'_>) -> Result<CheckSpec, ConfigError> {
 }
 
 fn read_keys(layers: &mut Layers<'_>) -> Result<CheckSpec, KeyError> {
-    let (name, target) = target(layers)?;
+    let Where { name, target, zone } = Where::read(layers)?;
     let kind = keys::text(layers, "kind")?.unwrap_or_else(|| "http".to_owned());
     let mut named = Named {
         host: name
@@ -61,7 +61,7 @@ fn read_keys(layers: &mut Layers<'_>) -> Result<CheckSpec, KeyError> {
     } else {
         None
     };
-    let egress = Egress::read(layers)?;
+    let egress = by_zone(Egress::read(layers)?, zone)?;
     let interval = span(layers, "interval")?.unwrap_or(DEFAULT_INTERVAL);
     Ok(CheckSpec {
         target,
@@ -78,28 +78,86 @@ fn read_keys(layers: &mut Layers<'_>) -> Result<CheckSpec, KeyError> {
     })
 }
 
-/// Where the origin is: an address, or a name, whose address is found at run time.
-fn target(layers: &mut Layers<'_>) -> Result<(Option<HostName>, SocketAddr), KeyError> {
-    let text = keys::text(layers, "address")?.unwrap_or_default();
-    if let Ok(target) = text.parse() {
-        return Ok((None, target));
+/// Where the origin is.
+struct Where {
+    /// A name, whose address is found at run time.
+    name: Option<HostName>,
+    /// The address; that of a name is unspecified.
+    target: SocketAddr,
+    /// The interface of a link-local address, by its name.
+    zone: Option<String>,
+}
+
+impl Where {
+    fn read(layers: &mut Layers<'_>) -> Result<Self, KeyError> {
+        let text = keys::text(layers, "address")?.unwrap_or_default();
+        let at = |target, zone| Self {
+            name: None,
+            target,
+            zone,
+        };
+        if let Ok(target) = text.parse() {
+            return Ok(at(target, None));
+        }
+        if let Some((addr, zone, port)) = zoned(&text)
+            && let Ok(target) = format!("{addr}{port}").parse::<SocketAddrV6>()
+            && target.ip().is_unicast_link_local()
+        {
+            return Ok(at(target.into(), Some(zone.to_owned())));
+        }
+        let error = |what: &str| {
+            KeyError::new(
+                "address",
+                format!("\"{text}\" {what}"),
+                "write it like \"192.0.2.10:8080\", \"[2001:db8::10]:8080\" or \"app.example:8080\"",
+            )
+        };
+        let (name, port) = match text.rsplit_once(':') {
+            Some((name, port)) if !name.contains([':', '[']) => (name, port),
+            _ => return Err(error("is not an address and port, or a name and port")),
+        };
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse::<u16>().ok().filter(|_| digits);
+        let port = port.ok_or_else(|| error("does not end with a port"))?;
+        let nowhere = Ipv4Addr::UNSPECIFIED.into();
+        Ok(Self {
+            name: Some(HostName::parse(name)?),
+            target: SocketAddr::new(nowhere, port),
+            zone: None,
+        })
     }
-    let error = |what: &str| {
-        KeyError::new(
-            "address",
-            format!("\"{text}\" {what}"),
-            "write it like \"192.0.2.10:8080\", \"[2001:db8::10]:8080\" or \"app.example:8080\"",
-        )
+}
+
+/// `[fe80::1%eth0]:80` as `[fe80::1`, `eth0` and `]:80`.
+fn zoned(text: &str) -> Option<(&str, &str, &str)> {
+    let (addr, rest) = text.split_once('%')?;
+    let (zone, port) = rest.split_at(rest.find(']')?);
+    (!zone.is_empty()).then_some((addr, zone, port))
+}
+
+/// A zone that has a name is the interface that the check leaves by: by its name it is
+/// the same check on every server, whatever number its interface has there.
+fn by_zone(
+    egress: Option<Box<Egress>>,
+    zone: Option<String>,
+) -> Result<Option<Box<Egress>>, KeyError> {
+    let Some(zone) = zone else {
+        return Ok(egress);
     };
-    let (name, port) = match text.rsplit_once(':') {
-        Some((name, port)) if !name.contains([':', '[']) => (name, port),
-        _ => return Err(error("is not an address and port, or a name and port")),
-    };
-    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let port = port.parse::<u16>().ok().filter(|_| digits);
-    let port = port.ok_or_else(|| error("does not end with a port"))?;
-    let nowhere = Ipv4Addr::UNSPECIFIED.into();
-    Ok((Some(HostName::parse(name)?), SocketAddr::new(nowhere, port)))
+    let mut egress = egress.unwrap_or_default();
+    match &egress.interface {
+        Some(other) if *other != zone => Err(KeyError::new(
+            "interface",
+            format!("interface = \"{other}\" and the address says \"{zone}\""),
+            "write it in one of the two",
+        )),
+        _ => {
+            egress.interface = Some(zone);
+            let named = egress.validate(None);
+            named.map_err(|error| KeyError::new("address", error.what, error.hint))?;
+            Ok(Some(egress))
+        }
+    }
 }
 
 /// A name as a Host header has it: with its port, unless that is the kind's own.

@@ -326,6 +326,37 @@ fn what_is_no_origins_file_in_a_folder_is_passed_over_and_a_named_one_is_refused
 }
 
 #[test]
+fn a_link_local_origin_is_on_a_named_interface_and_the_same_check_on_every_server() {
+    let origin = |address: &str, more: &str| {
+        format!("[[origin]]\nname = \"a\"\naddress = \"{address}\"\n{more}")
+    };
+    let id = |address: &str, more: &str| {
+        let set = load_text(&origin(address, more)).unwrap();
+        set.origins.names["a"]
+    };
+    // There need be no such interface here: the name is what counts.
+    let named = id("[fe80::1%wan7]:80", "");
+    assert_eq!(named, id("[fe80::1]:80", "interface = \"wan7\"\n"));
+    assert_eq!(named, id("[fe80::1%wan7]:80", "interface = \"wan7\"\n"));
+    assert_ne!(named, id("[fe80::1%wan8]:80", ""));
+    assert_ne!(named, id("[fe80::1%7]:80", ""));
+    for (address, more, line, words) in [
+        ("[fe80::1]:80", "", 3, "like \"[fe80::1%eth0]:80\""),
+        (
+            "[fe80::1%wan7]:80",
+            "interface = \"wan8\"\n",
+            4,
+            "says \"wan7\"",
+        ),
+        ("[fe80::1%a/b]:80", "", 3, "`ip link` lists them"),
+        ("[fe80::1%]:80", "", 3, "is not an address and port"),
+        ("[2001:db8::1%wan7]:80", "", 3, "is not an address and port"),
+    ] {
+        refused(&origin(address, more), line, words);
+    }
+}
+
+#[test]
 fn the_way_of_the_packets_is_part_of_the_check_and_mistakes_have_their_line() {
     let id = |more: &str| {
         let set = load_text(&format!("{GOOD}{more}")).unwrap();

@@ -54,7 +54,7 @@ pub enum SpecError {
         interval: Duration,
     },
     /// A link-local address that does not say on which link.
-    #[error("{0} is on every link; name the interface too, like \"[fe80::1%2]:80\"")]
+    #[error("{0} is on every link; name the interface too, like \"[fe80::1%eth0]:80\"")]
     NoZone(IpAddr),
     /// Something is wrong with a key of the kind or of a layer.
     #[error(transparent)]
@@ -131,6 +131,7 @@ impl CheckSpec {
         if let SocketAddr::V6(v6) = self.target
             && v6.ip().is_unicast_link_local()
             && v6.scope_id() == 0
+            && (self.egress.as_deref()).is_none_or(|egress| egress.interface.is_none())
         {
             return Err(SpecError::NoZone(self.target.ip()));
         }
