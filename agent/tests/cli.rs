@@ -171,6 +171,46 @@ fn a_dump_shows_the_verdicts_and_names_that_are_asked_for() {
 }
 
 #[test]
+fn a_drain_is_waited_for_and_a_lone_agent_says_why_it_cannot_end() {
+    let farm = Farm::start(FarmOptions {
+        count: 60,
+        ..FarmOptions::default()
+    })
+    .unwrap();
+    let mut pop = Pop::new(3);
+    let origin = |n: u32| {
+        let address = farm.address(n);
+        format!("[[origin]]\nname = \"shop-{n}\"\naddress = \"{address}\"\n")
+    };
+    for agent in &mut pop.agents {
+        agent.write_origins(&(0..60).map(origin).collect::<String>());
+        agent.start();
+    }
+    pop.wait_for(Up, 60, PATIENCE);
+    let probed = |agent: &support::Agent| agent.status()["checks_probed"].as_u64();
+    assert!(probed(&pop.agents[0]) > Some(0));
+
+    let said = pop.agents[0].ask(&["drain", "--wait"]);
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success(), "{said:?}");
+    assert!(text.contains("others have taken over all "), "{text}");
+    assert_eq!(probed(&pop.agents[0]), Some(0));
+    let done = json(&pop.agents[1].ask(&["drain", "--wait=30s", "--json"]));
+    assert_eq!(done["ok"], "drained");
+    assert_eq!(probed(&pop.agents[2]), Some(60));
+
+    // Who is the last one keeps them, and says why.
+    let said = pop.agents[2].ask(&["drain", "--wait=1s"]);
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert_eq!(said.status.code(), Some(2), "{said:?}");
+    assert!(text.contains("60 checks are still probed here"), "{text}");
+    assert!(text.contains("no other member could take them"), "{text}");
+    assert!(text.contains("watchfire undrain"), "{text}");
+    assert!(pop.agents[2].ask(&["undrain"]).status.success());
+    assert_eq!(pop.agents[2].count(Up), 60);
+}
+
+#[test]
 fn the_version_is_that_of_the_package_first() {
     let output = watchfire(&["--version"]);
     let said = String::from_utf8(output.stdout).unwrap();

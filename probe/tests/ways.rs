@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener};
 use std::process::{Command, ExitCode};
 
 use common::{Bench, backends, options};
@@ -42,6 +42,7 @@ fn ways() {
     run("ip link set lo up");
     run("ip link add wf0 type veth peer name wf1");
     run("ip addr add 10.79.0.1/24 dev wf0 && ip link set wf0 up && ip link set wf1 up");
+    run("ip addr add fe80::76/64 dev wf0 nodad && ip addr add fe80::77/64 dev wf1 nodad");
     let rules = "table inet t {
         counter marked {}
         counter coded {}
@@ -57,6 +58,7 @@ fn ways() {
         the_origin_sees_the_source(backend);
         packets_are_marked(backend);
         an_interface_is_the_only_way(backend);
+        a_link_local_origin_is_where_its_interface_leads(backend);
         what_this_host_lacks_measures_nothing(backend);
     }
 }
@@ -133,6 +135,31 @@ fn packets_are_marked(backend: Backend) {
     let after = ["marked", "coded", "coded6"].map(counted);
     let more: Vec<u64> = after.iter().zip(before).map(|(a, b)| a - b).collect();
     assert_eq!(more, [4, 2, 2], "{backend}");
+    bench.settle();
+}
+
+/// Its address is on every link, so the interface alone says which is meant.
+fn a_link_local_origin_is_where_its_interface_leads(backend: Backend) {
+    let index = nix::net::if_::if_nametoindex("wf1").expect("it was made");
+    let here = SocketAddrV6::new("fe80::77".parse().expect("an address"), 0, 0, index);
+    let listener = TcpListener::bind(here).expect("a listener");
+    let port = listener.local_addr().expect("an address").port();
+    let target = SocketAddrV6::new(*here.ip(), port, 0, 0).into();
+    let through = |name: &str| Egress {
+        interface: Some(name.to_owned()),
+        ..Egress::default()
+    };
+    let mut bench = Bench::new(options(backend));
+    for _ in 0..2 {
+        let [half_open, full, _] = by(target, through("wf0"));
+        for spec in [&half_open, &full] {
+            assert_eq!(spec.validate(), Ok(()));
+            assert_eq!(bench.ask(spec).0, Outcome::Pass, "{backend}: {spec}");
+        }
+        let [elsewhere, ..] = by(target, through("wf7"));
+        let lacking = Outcome::NotMeasured(Unmeasured::NoWay);
+        assert_eq!(bench.ask(&elsewhere).0, lacking, "{backend}");
+    }
     bench.settle();
 }
 

@@ -1,4 +1,4 @@
-//! The verbs that ask a running agent: `status`, `reload`, `drain`, `undrain`.
+//! The verbs that ask a running agent: `status`, `reload`, `undrain`.
 
 use clap::Args;
 

@@ -10,6 +10,7 @@ mod check;
 mod configure;
 mod demo;
 mod doctor;
+mod drain;
 mod everywhere;
 mod generate;
 mod history;
@@ -87,7 +88,7 @@ enum Verb {
     /// Let the running agent read its configuration again.
     Reload(ask::ReloadOptions),
     /// Let the running agent hand over all its checks.
-    Drain(Asking),
+    Drain(drain::Options),
     /// Let a drained agent take part again.
     Undrain(Asking),
     /// Read a table file directly, with no agent's help.
@@ -147,7 +148,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Unfreeze(options) => origin::unfreeze(&options),
         Verb::Doctor(options) => doctor::run(&options),
         Verb::Reload(options) => ask::reload(&options),
-        Verb::Drain(options) => ask::order(&options, &api::Verb::Drain),
+        Verb::Drain(options) => drain::run(&options),
         Verb::Undrain(options) => ask::order(&options, &api::Verb::Undrain),
         Verb::Table(verb) => table::run(&verb),
         Verb::Config(verb) => configure::config(&verb),

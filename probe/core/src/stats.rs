@@ -154,12 +154,12 @@ impl Stats {
         self.skipped = 0;
         self.transitions = 0;
         self.reopened = 0;
-        self.lateness_us.reset();
+        clear(&mut self.lateness_us);
         for kind in &mut self.kinds {
-            kind.connect_us.reset();
-            kind.tls_us.reset();
-            kind.first_byte_us.reset();
-            kind.total_us.reset();
+            clear(&mut kind.connect_us);
+            clear(&mut kind.tls_us);
+            clear(&mut kind.first_byte_us);
+            clear(&mut kind.total_us);
         }
     }
 
@@ -204,7 +204,18 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST_US, DIGITS).expect("constant bounds that fit")
 }
 
+/// Most histograms of a thread are of kinds that it has no check of: those cost
+/// nothing, a second after a second.
+fn clear(histogram: &mut Histogram<u64>) {
+    if !histogram.is_empty() {
+        histogram.reset();
+    }
+}
+
 fn merge(sum: &mut Histogram<u64>, part: &Histogram<u64>) {
+    if part.is_empty() {
+        return;
+    }
     sum.add(part)
         .expect("all histograms here have equal bounds");
 }

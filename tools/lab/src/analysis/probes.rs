@@ -71,6 +71,26 @@ impl Log {
             .count() as u64
     }
 
+    /// The first few of those in words: who probed each how often, and when first,
+    /// seconds from the span's beginning.
+    pub(crate) fn who_by_two(&self, span: Span, most: usize) -> Vec<String> {
+        let lists = self.by_origin.iter().enumerate();
+        let by_two = lists.filter_map(|(origin, list)| {
+            let list = within(list, span);
+            let each: Vec<String> = (probers(list).iter())
+                .map(|who| {
+                    let mut theirs = list.iter().filter(|probe| probe.who == *who);
+                    let first = theirs.next().map_or(span.from, |probe| probe.at);
+                    let count = 1 + theirs.count();
+                    let after = crate::clock::seconds(first - span.from);
+                    format!("agent {who} {count} times from {after:.1} s on")
+                })
+                .collect();
+            (each.len() > 1).then(|| format!("origin {origin} was probed by {}", each.join(", ")))
+        });
+        by_two.take(most).collect()
+    }
+
     /// Origins that nobody probed in a span.
     pub(crate) fn unprobed(&self, span: Span) -> u64 {
         let lists = self.by_origin.iter();
@@ -223,6 +243,11 @@ mod tests {
         assert_eq!(log.count(span(1, 5)), 3);
         assert_eq!(log.by_two(span(0, 10)), 1);
         assert_eq!(log.by_two(span(0, 9)), 0);
+        let [told] = &log.who_by_two(span(0, 10), 3)[..] else {
+            panic!("one of them");
+        };
+        assert!(told.contains(" times from "), "{told}");
+        assert!(log.who_by_two(span(0, 9), 3).is_empty());
         assert_eq!(log.unprobed(span(0, 10)), 1);
         assert_eq!(log.most_probers(span(0, 10)), 2);
         assert_eq!(log.per_second(span(1, 4)), [1, 1, 1]);

@@ -107,6 +107,9 @@ pub(super) fn coverage(
     Ok(())
 }
 
+/// Origins that two probed which are named for each part of a span.
+const BY_TWO_NAMED: usize = 5;
+
 /// Probes in a span, without the parts in which the machine stood still.
 fn probes(lab: &mut Lab, name: &str, span: Stretch) {
     let voids: Vec<Stretch> = lab
@@ -137,6 +140,9 @@ fn probes(lab: &mut Lab, name: &str, span: Stretch) {
     lab.metric(name, "ratio", count as f64 / expected);
     let by_two: u64 = left.iter().map(|part| log.by_two(*part)).sum();
     lab.metric(name, "by_two", by_two as f64);
+    let named: Vec<String> = (left.iter())
+        .flat_map(|part| log.who_by_two(*part, BY_TWO_NAMED))
+        .collect();
     let most = left.iter().map(|part| log.most_probers(*part)).max();
     lab.metric(name, "most_probers", most.unwrap_or(0) as f64);
     if left.len() == 1 {
@@ -155,6 +161,9 @@ fn probes(lab: &mut Lab, name: &str, span: Stretch) {
     });
     if let Some(worst) = tens.max() {
         lab.metric(name, "worst_ten_seconds", worst as f64 / per_second / 10.0);
+    }
+    for line in named {
+        lab.say(format!("{name}: {line}"));
     }
 }
 
