@@ -289,11 +289,11 @@ impl Bench {
         self.note("schedule_not_measured", json!(seen.result.not_measured));
         self.figure("schedule_busiest_vs_mean", seen.busiest_vs_mean);
         let rounds = rounds.min(SCHEDULE_ROUNDS_MAX);
-        let (many, few, rss_bytes) = schedule::many_against_few(&targets, core, rounds)?;
-        self.figure("cpu_100k_checks_vs_1k", ratio(&many, &few));
-        self.figure("cpu_us_100k_checks", median(many));
-        self.figure("cpu_us_1k_checks", median(few));
-        self.note("rss_bytes_100k_checks", json!(rss_bytes));
+        let seen = schedule::many_against_few(&targets, core, rounds)?;
+        self.figure("cpu_100k_checks_vs_1k", ratio(&seen.many, &seen.few));
+        self.figure("cpu_us_100k_checks", median(seen.many));
+        self.figure("cpu_us_1k_checks", median(seen.few));
+        self.note("rss_bytes_100k_checks", json!(seen.rss_bytes));
         Ok(())
     }
 

@@ -42,13 +42,22 @@ pub(super) fn at_rate(
     })
 }
 
-/// The same rate from many checks of mixed kinds and from few, in turn: CPU time per
-/// probe of each, microseconds, and the resident memory with the many, bytes.
+/// Many checks and few, in turn.
+pub(super) struct ManyAndFew {
+    /// CPU time per probe with many, microseconds.
+    pub(super) many: Vec<f64>,
+    /// The same with few.
+    pub(super) few: Vec<f64>,
+    /// Resident memory with the many.
+    pub(super) rss_bytes: u64,
+}
+
+/// The same rate from many checks of mixed kinds and from few.
 pub(super) fn many_against_few(
     targets: &[SocketAddrV4],
     core: Option<usize>,
     rounds: usize,
-) -> Result<(Vec<f64>, Vec<f64>, u64), Box<dyn Error>> {
+) -> Result<ManyAndFew, Box<dyn Error>> {
     // The same addresses for both, or the kernel's own caches are compared too.
     let targets = &targets[..targets.len().min(FEW)];
     let (mut many, mut few) = (Vec::new(), Vec::new());
@@ -68,7 +77,11 @@ pub(super) fn many_against_few(
         rss_bytes = rss_bytes.max(result.rss_bytes);
         many.push(result.cpu_us_per_probe);
     }
-    Ok((many, few, rss_bytes))
+    Ok(ManyAndFew {
+        many,
+        few,
+        rss_bytes,
+    })
 }
 
 /// How many checks are many.
