@@ -1,7 +1,7 @@
 //! Headless Chromium, driven by chromedriver over its own HTTP: what is on a page, and
 //! what it asked for.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,16 +18,13 @@ pub(crate) struct Browser {
 impl Browser {
     /// Starts it; nothing where there is no Chromium, which in CI is a failure.
     pub(crate) fn start(dark: bool) -> Option<Self> {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
         let started = Command::new("chromedriver")
-            .arg(format!("--port={port}"))
+            .arg("--port=0")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn();
-        let Ok(driver) = started else {
+        let Ok(mut driver) = started else {
             assert_ne!(
                 std::env::var("CI").as_deref(),
                 Ok("true"),
@@ -36,11 +33,17 @@ impl Browser {
             eprintln!("skipped: no chromedriver");
             return None;
         };
-        let began = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(30), "no chromedriver");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        // It says which port it took once it listens there.
+        let said = BufReader::new(driver.stdout.take().expect("its output is a pipe"));
+        let mut lines = said.lines().map_while(Result::ok);
+        let port: u16 = lines
+            .find_map(|line| {
+                let port = line.split_once("successfully on port ")?.1;
+                port.trim_end_matches('.').parse().ok()
+            })
+            .expect("chromedriver says its port");
+        // What it says later nobody reads, and it must not wait for that.
+        std::thread::spawn(move || lines.for_each(drop));
         let profile = tempfile::tempdir().unwrap();
         let mut args = vec![
             "--headless".to_owned(),
