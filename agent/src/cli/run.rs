@@ -110,11 +110,12 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let actor = node.actor();
     let history = config.state_dir.join(format!("{}.history", config.name));
     let (recorder, _recording) = Recorder::start(history, config.events.as_ref())?;
-    let gossip = Gossip::start(&config, node, recorder.clone(), || {
-        open_table(&config, actor)
-    })?;
     let (resolver, news) = Resolver::start(&config.resolver)?;
     let configuration = Configuration::new(sources, reading, resolver);
+    let first = configuration.first();
+    let gossip = Gossip::start(&config, node, &first, recorder.clone(), || {
+        open_table(&config, actor)
+    })?;
     match control::run(
         configuration,
         gossip,

@@ -244,7 +244,6 @@ async fn control(
             &config.name,
         )?;
     }
-    configuration.send_first(&gossip.commands).await;
     tracing::info!(
         node = config.name,
         gossip = %config.gossip.bind,

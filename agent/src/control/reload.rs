@@ -178,12 +178,11 @@ impl Configuration {
         self.origins.origins.names.len()
     }
 
-    /// Tells the gossip thread all there is.
-    pub(crate) async fn send_first(&self, gossip: &CommandSender) {
-        let change = OriginChange::between(None, &self.origins.origins);
+    /// All there is at the start.
+    pub(crate) fn first(&self) -> OriginChange {
         self.origins
             .say_denied(None, |line| tracing::warn!("{line}"));
-        gossip.send(Command::Origins(Box::new(change))).await;
+        OriginChange::between(None, &self.origins.origins)
     }
 
     /// Somebody wants everything read again.

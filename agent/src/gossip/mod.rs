@@ -25,7 +25,7 @@ use mio::{Poll, Waker};
 use tokio::sync::{oneshot, watch};
 use watchfire_core::node::Node;
 use watchfire_core::overrides::Kept;
-use watchfire_host::Host;
+use watchfire_host::{Host, OriginChange};
 use watchfire_probe::{Prober, Statistics};
 use watchfire_table::Writer;
 use watchfire_wire::NodeId;
@@ -88,10 +88,13 @@ pub(crate) struct Gossip {
 
 impl Gossip {
     /// Binds the sockets, starts the probe threads, makes the table and starts the
-    /// gossip thread.
+    /// gossip thread, which knows its first set of origins before it joins: what a
+    /// member configures is part of how it introduces itself, and need not be spread
+    /// a moment later as news.
     pub(crate) fn start(
         config: &AgentConfig,
         node: Node,
+        first: &OriginChange,
         recorder: Recorder,
         table: impl FnOnce() -> Result<Writer, String>,
     ) -> Result<Self, StartError> {
@@ -111,7 +114,8 @@ impl Gossip {
         let (commands, receiver) = command::queue(waker);
         let wall_at_zero_ms =
             crate::clock::wall_ms().saturating_sub(crate::clock::now().as_millis());
-        let host = Host::new(node, &config.name, table, wall_at_zero_ms);
+        let mut host = Host::new(node, &config.name, table, wall_at_zero_ms);
+        host.configure(crate::clock::now(), first);
         let name = config.name.clone();
         let statistics = prober.statistics();
         let timings = Timings::new();
