@@ -1,5 +1,6 @@
 //! When a check is due: a phase of its own on the wall clock, so that the same
-//! check is due at the same instants on every server and after every restart.
+//! check is due at the same instants, to a tenth of a second, on every server and
+//! after every restart.
 //!
 //! The wall clock is looked at once, by whoever builds the [`Schedule`]; from
 //! then on time is monotonic, and a clock that is set does not move anything.
@@ -72,11 +73,13 @@ impl Schedule {
     /// How far from the beginning of an interval a check is due, microseconds.
     fn phase(&self, check: CheckId, step_us: u64) -> u64 {
         let phase = check.prefix() % step_us;
-        // Where intervals are no multiples of the grid nothing is gathered by it.
-        if !step_us.is_multiple_of(self.grid_us) {
-            return phase;
+        // An interval that is no multiple of the grid may be one of a finer grid, which
+        // meets this one as often as it can.
+        let fits = |grid_us: &u64| *grid_us <= self.grid_us && step_us.is_multiple_of(*grid_us);
+        match GRIDS_US.into_iter().find(fits) {
+            Some(grid_us) => phase - phase % grid_us + self.shift_us % grid_us,
+            None => phase,
         }
-        phase - phase % self.grid_us + self.shift_us % self.grid_us
     }
 
     /// The check's first due time on the grid of `interval` that is not before
@@ -242,6 +245,8 @@ mod tests {
             assert_eq!(seen.len() as u32, 10 * seconds);
             assert!(seen.iter().all(|due| due.0 % 100_000 == 77_777));
         }
+        let odd = instants(&schedule, 30, SECOND / 4);
+        assert!(odd.len() <= 5 && odd.iter().all(|due| due.0 % 50_000 == 27_777));
         // Never so many that they are late for each other.
         schedule.gather(1_600_000);
         assert!(instants(&schedule, 1_600, SECOND).len() > 75);
