@@ -118,7 +118,7 @@ fn nginx_takes_it() {
     let [plain] = free();
     let at = dir.path().display();
     let config = format!(
-        "daemon off; pid {at}/pid; error_log {at}/log; events {{}}\n\
+        "daemon off; master_process off; pid {at}/pid; error_log {at}/log; events {{}}\n\
          http {{ access_log off; client_body_temp_path {at}; proxy_temp_path {at};\n\
          fastcgi_temp_path {at}; uwsgi_temp_path {at}; scgi_temp_path {at};\n\
          server {{ listen {plain} proxy_protocol; location / {{ return 200 ok; }} }} }}\n"
